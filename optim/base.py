@@ -1,0 +1,177 @@
+"""The pair of functions that everything is, applying what it returns, and the pairs that remember nothing."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+
+from . import checks, numerics, tree
+from .registry import Call, Recorded, example, register
+from .types import Grain, Params, TransformInitFn, TransformUpdateFn, Updates
+
+
+class EmptyState(NamedTuple):
+    """The state of a transformation that remembers nothing."""
+
+
+class _Pair(NamedTuple):
+    init: TransformInitFn
+    update: TransformUpdateFn
+
+
+class GradientTransformation(Recorded, _Pair):
+    """A pair of pure functions, `init(params) -> state` and `update(updates, state, params=None, **extra)`.
+
+    It unpacks as a pair, prints as the call that made it, and equals any other made by an equal call. In a pytree it
+    is structure, not data: it has no leaves, so it passes through `jit` as a static part of its argument.
+    """
+
+    call: Call | None = None
+    grain: Grain | None = None
+    """What an element of the update depends on; None where a part was made by hand and nobody knows."""
+    members: tuple["GradientTransformation", ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        jax.tree_util.register_static(cls)
+
+    def knowing(self, **facts: Any) -> Self:
+        """The same pair, knowing more of itself."""
+        new = self._make(self)
+        new.__dict__.update(self.__dict__, **facts)
+        return new
+
+    def _recorded(self, call: Call) -> Self:
+        init, update = self
+
+        def named_init(params: Any) -> Any:
+            with checks.naming(call.name):
+                return init(params)
+
+        def named_update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+            with checks.naming(call.name):
+                return update(updates, state, params, **extra_args)
+
+        return self._make((named_init, named_update)).knowing(**{**self.__dict__, "call": call})
+
+    def __repr__(self) -> str:
+        return repr(self.call) if self.call else f"{type(self).__name__}(init={self.init}, update={self.update})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, GradientTransformation):
+            return NotImplemented
+        if self.call or other.call:
+            return self.call == other.call
+        return tuple(self) == tuple(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.call) if self.call else hash(tuple(self))
+
+
+class GradientTransformationExtraArgs(GradientTransformation):
+    """A transformation whose update takes extra keyword arguments and ignores those it has no use for."""
+
+
+jax.tree_util.register_static(GradientTransformation)
+
+
+def with_extra_args_support(tx: Any, where: str = "with_extra_args_support") -> GradientTransformationExtraArgs:
+    """`tx` as a pair whose update takes any extra argument; what its own update does not name is not passed on.
+
+    Raises: TypeError for what is no (init, update) pair; for a factory that was not called, with the call to write.
+    """
+    if isinstance(tx, GradientTransformationExtraArgs):
+        return tx
+    init, update = _pair(tx, where)
+    parameters = inspect.signature(update).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return GradientTransformationExtraArgs(init, update).knowing(**getattr(tx, "__dict__", {}))
+    named = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    named |= {p.name for p in list(parameters)[3:] if p.kind is p.POSITIONAL_OR_KEYWORD}
+
+    def update_with(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        return update(updates, state, params, **{k: v for k, v in extra_args.items() if k in named})
+
+    return GradientTransformationExtraArgs(init, update_with).knowing(**getattr(tx, "__dict__", {}))
+
+
+def _pair(tx: Any, where: str) -> tuple[Any, Any]:
+    init, update = getattr(tx, "init", None), getattr(tx, "update", None)
+    if callable(init) and callable(update):
+        return init, update
+    if isinstance(tx, tuple) and len(tx) == 2 and callable(tx[0]) and callable(tx[1]):
+        return tx
+    hint = f"; did you mean {tx.__name__}(...)?" if inspect.isfunction(tx) else ""
+    checks.fail(f"{where} must be a transformation (init, update), got {checks.shown(tx)}{hint}", TypeError)
+
+
+def init_empty_state(params: Params) -> EmptyState:
+    """The `init` of a transformation that remembers nothing."""
+    del params
+    return EmptyState()
+
+
+def apply_updates(params: Params, updates: Updates) -> Params:
+    """params + updates, computed in the wider of both dtypes and at least float32, and cast last to each parameter's.
+
+    Where an update is `None` its parameter stays; a parameter `None` stays `None`.
+
+    Raises: ValueError naming the leaf whose shape is not its parameter's, or whose dtype no step can change.
+    """
+    with checks.naming("apply_updates"):
+        leaves, structure = tree.flatten(params)
+        steps = tree.match(updates, params, "updates", "params")
+        new = [_moved(p, u, i, params) for i, (p, u) in enumerate(zip(leaves, steps, strict=True))]
+    return structure.unflatten(new)
+
+
+def _moved(p: Any, u: Any, i: int, params: Params) -> Any:
+    if tree.absent(u):
+        return p
+    if p is None:
+        checks.fail(f"updates{tree.paths(params)[i]} is an array, params{tree.paths(params)[i]} is None")
+    p, u = tree.as_array(p), tree.as_array(u)
+    if p.shape != u.shape:
+        path = tree.paths(params)[i]
+        checks.fail(f"updates{path} has shape {u.shape}, params{path} has {p.shape}")
+    kinds = (jnp.complexfloating, jnp.inexact)
+    if any(jnp.issubdtype(u.dtype, k) and not jnp.issubdtype(p.dtype, k) for k in kinds):
+        path = tree.paths(params)[i]
+        checks.fail(f"updates{path} is {u.dtype}, which params{path} of dtype {p.dtype} cannot hold")
+    if not jnp.issubdtype(p.dtype, jnp.inexact):
+        return p + numerics.convert(u, p.dtype)
+    dtype = jnp.promote_types(numerics.wide_dtype(p.dtype), u.dtype)
+    moved = numerics.convert(p, dtype) + numerics.convert(u, dtype)
+    return numerics.convert(moved, p.dtype, weak=p.weak_type)
+
+
+@register()
+def identity() -> GradientTransformationExtraArgs:
+    """Return the updates as they are."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del params, extra_args
+        return updates, state
+
+    return GradientTransformationExtraArgs(init_empty_state, update).knowing(grain="elementwise")
+
+
+def _halved(updates: Updates, params: Params | None) -> Updates:
+    del params
+    return tree.map(lambda g: g * 0.5, updates)
+
+
+@register(example(_halved), exceptions={"config": "its argument is a function of the caller's"})
+def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
+    """Make a transformation of `f(updates, params) -> updates`."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        return f(updates, params), state
+
+    return GradientTransformationExtraArgs(init_empty_state, update)

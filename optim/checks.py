@@ -1,0 +1,215 @@
+"""Every validation of the house, and its sentence.
+
+An argument's name is its contract: `RANGES` gives the values that a hyperparameter of that name may have, in every
+factory; a factory whose argument means something else under that name says so where it is registered.
+"""
+
+import contextlib
+import contextvars
+import difflib
+import inspect
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_caller: contextvars.ContextVar[str | None] = contextvars.ContextVar("optim_caller", default=None)
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors raised inside speak of `name`, unless an outer call has named itself already."""
+    if _caller.get() is not None:
+        yield
+        return
+    token = _caller.set(name)
+    try:
+        yield
+    finally:
+        _caller.reset(token)
+
+
+def sentence(text: str) -> str:
+    """`text` behind the name of the outermost transformation in play."""
+    return f"{_caller.get() or 'optim'}: {text}"
+
+
+def fail(text: str, kind: type[Exception] = ValueError) -> NoReturn:
+    raise kind(sentence(text))
+
+
+def is_traced(x: Any) -> bool:
+    return isinstance(x, jax.core.Tracer)
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray)
+
+
+def is_number(x: Any) -> bool:
+    """A concrete Python or NumPy real number; booleans are not."""
+    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+
+
+def shown(x: Any) -> str:
+    """A short, readable form of a value that was not expected."""
+    if is_traced(x) or (is_array(x) and x.size > 1):
+        return f"an array of shape {x.shape} and dtype {x.dtype}"
+    if is_array(x):
+        return repr(x.item()) if x.dtype.kind in "biufc" else f"an array of dtype {x.dtype}"
+    if isinstance(x, np.generic):
+        return repr(x.item())
+    if callable(x):
+        return f"the function {getattr(x, '__name__', type(x).__name__)}"
+    text = repr(x)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def near(name: str, known: Iterable[str], n: int = 3) -> str:
+    """`; did you mean 'adam' or 'adamw'?`, or nothing."""
+    folded = {k.lower(): k for k in known}
+    close = [folded[k] for k in difflib.get_close_matches(name.lower(), folded, n, 0.6)]
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of the reals. `schedule` tells whether a function of the count may stand for a number."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    schedule: bool = False
+    integer: bool = False
+
+    def __contains__(self, x: float) -> bool:
+        above = x > self.low if self.open_low else x >= self.low
+        below = x < self.high if self.open_high else x <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        if self.integer:
+            return f"an integer >= {int(self.low)}"
+        if math.isinf(self.high):
+            if math.isinf(self.low):
+                return "a finite number"
+            return f"{'>' if self.open_low else '>='} {self.low:g}"
+        return f"in {'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+
+    def outside(self) -> list[float]:
+        """Numbers that are refused: what the tests feed to every factory."""
+        found = [math.nan, math.inf]
+        if not math.isinf(self.low):
+            found += [self.low - 1, *([self.low] if self.open_low else [])]
+        if not math.isinf(self.high):
+            found += [self.high + 0.5, *([self.high] if self.open_high else [])]
+        return [*found, self.low + 1.5] if self.integer else found
+
+
+DECAY = Range(0, 1, open_high=True)
+CLOSED_UNIT = Range(0, 1)
+NON_NEGATIVE = Range(0)
+POSITIVE = Range(0, open_low=True)
+REAL = Range()
+STEPS = Range(0, integer=True)
+POSITIVE_STEPS = Range(1, integer=True)
+RATE = Range(0, schedule=True)
+
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(["b1", "b2", "b3", "beta", "decay", "rho"], DECAY),
+    **dict.fromkeys(["eps", "eps_root", "initial_scale", "initial_accumulator_value"], NON_NEGATIVE),
+    **dict.fromkeys(["max_norm", "max_delta", "clipping", "threshold"], POSITIVE),
+    "momentum": CLOSED_UNIT,
+    "learning_rate": RATE,
+    "weight_decay": RATE,
+}
+
+
+def argument(name: str, value: Any, range_: Range) -> None:
+    """Refuse a concrete value outside `range_`. Tracers pass; their shape must still be ()."""
+    if callable(value) and not is_array(value):
+        if range_.schedule:
+            return
+        fail(
+            f"{name} must be {range_}, got {shown(value)}; to change it over time, wrap the "
+            "factory: inject_hyperparams(factory)(...)",
+            TypeError,
+        )
+    if is_array(value):
+        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.number):
+            fail(f"{name} must be a scalar {range_}, got {shown(value)}", TypeError)
+        if is_traced(value):
+            return
+    elif not is_number(value):
+        what = "a number, an array of shape () or a schedule" if range_.schedule else "a number"
+        fail(f"{name} must be {what}, got {shown(value)}", TypeError)
+    x = value.item() if isinstance(value, np.generic) or is_array(value) else value
+    whole = not range_.integer or (not isinstance(x, complex) and x == int_or_nan(x))
+    if isinstance(x, complex) or not math.isfinite(x) or x not in range_ or not whole:
+        fail(f"{name} must be {range_}, got {shown(value)}")
+
+
+def int_or_nan(x: float) -> float:
+    return int(x) if math.isfinite(x) else math.nan
+
+
+def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> None:
+    """Check every argument whose name has a range. `None` is legal where it is the default."""
+    for name, value in bound.arguments.items():
+        optional = bound.signature.parameters[name].default is None
+        if name in ranges and not (value is None and optional):
+            argument(name, value, ranges[name])
+
+
+SYNONYMS: dict[str, tuple[str, ...]] = {
+    "lr": ("learning_rate",),
+    "alpha": ("learning_rate",),
+    "step_size": ("learning_rate",),
+    "learningrate": ("learning_rate",),
+    "beta1": ("b1", "beta_1"),
+    "beta_1": ("b1",),
+    "beta2": ("b2", "beta_2"),
+    "beta_2": ("b2",),
+    "b1": ("beta_1",),
+    "b2": ("beta_2",),
+    "betas": ("b1",),
+    "epsilon": ("eps",),
+    "eps": ("epsilon",),
+    "rho": ("decay",),
+    "wd": ("weight_decay",),
+    "l2": ("weight_decay",),
+    "max_grad_norm": ("max_norm", "clipnorm"),
+    "global_clipnorm": ("max_norm", "clipnorm"),
+    "clip_norm": ("clipnorm",),
+    "clip_value": ("clipvalue",),
+    "gradient_clip_norm": ("clipnorm",),
+    "lr_decay": ("decay",),
+}
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The right word for a wrong keyword, as the tail of a sentence."""
+    known = list(known)
+    exact = [k for k in SYNONYMS.get(word.lower(), ()) if k in known]
+    return f"; did you mean {exact[0]!r}?" if exact else near(word, known, n=1)
+
+
+def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """`signature.bind`, whose error names the factory and the word to type instead."""
+    names = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    for word in kwargs:
+        if word not in names and not open_ended:
+            hint = suggest(word, names) or (f"; it takes {', '.join(names)}" if names else "")
+            fail(f"no argument {word!r}{hint}", TypeError)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        fail(f"{error}; its signature is {signature}", TypeError)
+    bound.apply_defaults()
+    return bound

@@ -1,0 +1,228 @@
+"""Combining transformations: one after the other, on a part of the tree, by group."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from . import checks, tree
+from .base import GradientTransformationExtraArgs, with_extra_args_support
+from .registry import example, register
+from .types import Grain, MaskOrFn, Params, Tree
+
+_GRAINS: tuple[Grain, ...] = ("elementwise", "treewise", "leafwise")
+
+
+def coarsest(members: tuple[GradientTransformationExtraArgs, ...]) -> Grain | None:
+    """The grain of a combination: that of its coarsest member, unknown if one is unknown."""
+    grains = [m.grain for m in members]
+    if None in grains:
+        return None
+    return max((g for g in grains if g), key=_GRAINS.index, default="elementwise")
+
+
+@register()
+def chain(*args: Any) -> GradientTransformationExtraArgs:
+    """Apply transformations one after the other, each to what the one before returned.
+
+    Updates are widened to at least float32 at the entry and cast back to their own dtypes at the exit, so nothing is
+    rounded between members. Extra arguments of update go to every member that takes them.
+
+    State:   a tuple, one entry per member.
+    Raises:  TypeError for a member that is no (init, update) pair.
+    """
+    members = tuple(with_extra_args_support(tx, f"argument {i}") for i, tx in enumerate(args))
+
+    def init(params: Params) -> Any:
+        return tuple(m.init(params) for m in members)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        if not isinstance(state, tuple) or len(state) != len(members):
+            got = f"{len(state)} entries" if isinstance(state, tuple) else checks.shown(state)
+            checks.fail(f"state must be a tuple of {len(members)} entries, one per member, got {got}")
+        return _in_turn(members, updates, state, params, extra_args)
+
+    return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members)
+
+
+def _in_turn(members: Any, updates: Any, states: Any, params: Any, extra_args: Any) -> Any:
+    wide, new = tree.widen(updates), []
+    for member, state in zip(members, states, strict=True):
+        wide, state = member.update(wide, state, params, **extra_args)
+        new.append(state)
+    return _narrowed(wide, updates), tuple(new)
+
+
+def _narrowed(wide: Tree, updates: Tree) -> Tree:
+    """`wide` in the dtypes of `updates`, where `None` may have been spread over a branch."""
+    likes = tree.match(updates, wide, "updates", "the result")
+    return tree.cast_like(wide, jax.tree.structure(wide, is_leaf=tree.is_none).unflatten(likes))
+
+
+@register(errors=[(example(("a", 1)), "must be a transformation")])
+def named_chain(*args: tuple[str, Any]) -> GradientTransformationExtraArgs:
+    """Apply (name, transformation) pairs one after the other, as `chain` does.
+
+    State:   a dict, name -> the member's state.
+    Raises:  ValueError for a name that comes twice; TypeError for what is no pair of a name and a transformation.
+    """
+    for i, arg in enumerate(args):
+        if not (isinstance(arg, tuple) and len(arg) == 2 and isinstance(arg[0], str)):
+            checks.fail(f"argument {i} must be (name, transformation), got {checks.shown(arg)}", TypeError)
+    names = [name for name, _ in args]
+    for name in names:
+        if names.count(name) > 1:
+            checks.fail(f"the name {name!r} comes {names.count(name)} times")
+    members = tuple(with_extra_args_support(tx, f"member {name!r}") for name, tx in args)
+
+    def init(params: Params) -> Any:
+        return {name: m.init(params) for name, m in zip(names, members, strict=True)}
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        if not isinstance(state, Mapping) or sorted(state) != sorted(names):
+            got = sorted(state) if isinstance(state, Mapping) else checks.shown(state)
+            checks.fail(f"state must be a dict with the keys {names}, got {got}")
+        states = [state[name] for name in names]
+        updates, new = _in_turn(members, updates, states, params, extra_args)
+        return updates, type(state)(zip(names, new, strict=True))
+
+    return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members)
+
+
+# Parts of the tree
+
+
+class MaskedState(NamedTuple):
+    """The state of the inner transformation, which sees `None` wherever the mask is False."""
+
+    inner_state: Any
+
+
+def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
+    """One bool per leaf of `over`, from a bool, a tree of bools that is a prefix of it, or a function giving one."""
+    if callable(mask):
+        mask = mask(over)
+    return [_as_bool(x) for x in _broadcast(mask, over, "mask")]
+
+
+def _as_bool(x: Any) -> bool:
+    if isinstance(x, bool | np.bool_) or (isinstance(x, np.ndarray | jax.Array) and x.shape == () and x.dtype == bool):
+        if checks.is_traced(x):
+            checks.fail("mask must be concrete bools, got one being traced", TypeError)
+        return bool(x)
+    checks.fail(f"mask must be True or False at every leaf, got {checks.shown(x)}", TypeError)
+
+
+def _broadcast(prefix: Tree, full: Tree, name: str) -> list[Any]:
+    """The leaves of `prefix`, repeated over the branches of `full` that they stand for."""
+    out: list[Any] = []
+
+    def spread(leaf: Any, branch: Tree) -> None:
+        out.extend([leaf] * len(tree.flatten(branch)[0]))
+
+    try:
+        jax.tree.map(spread, prefix, full, is_leaf=tree.is_none)
+    except ValueError as error:
+        checks.fail(f"{name} must be a prefix of the parameters' tree: {error}")
+    return out
+
+
+def keep_where(mask: list[bool], tree_: Tree) -> Tree:
+    """`tree_` with `None` wherever the mask is False."""
+    leaves, structure = tree.flatten(tree_)
+    return structure.unflatten([x if m else None for x, m in zip(leaves, mask, strict=True)])
+
+
+def _first_leaf_only(params: Params) -> Any:
+    leaves, structure = tree.flatten(params)
+    return structure.unflatten([i == 0 for i in range(len(leaves))])
+
+
+def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = False) -> GradientTransformationExtraArgs:
+    """Apply `inner` where the mask is True; elsewhere updates pass as they are, and there are no slots.
+
+    Args:    mask: a bool, a tree of bools that is a prefix of the parameters, or a function params -> such a tree.
+             mask_compatible_extra_args: whether extra arguments shaped like params are masked too.
+    State:   MaskedState(inner_state).
+    Raises:  TypeError for a mask that is not made of bools; ValueError for one of another structure.
+    """
+    member = with_extra_args_support(inner, "inner")
+
+    def init(params: Params) -> MaskedState:
+        return MaskedState(member.init(keep_where(resolve_mask(mask, params), params)))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        over = updates if params is None else params
+        keep = resolve_mask(mask, over)
+        leaves = tree.match(updates, over, "updates", "params")
+        structure = jax.tree.structure(over, is_leaf=tree.is_none)
+        if mask_compatible_extra_args:
+            extra_args = {k: _masked_if_alike(v, keep, structure) for k, v in extra_args.items()}
+        inside, inner_state = member.update(
+            structure.unflatten([x if m else None for x, m in zip(leaves, keep, strict=True)]),
+            state.inner_state,
+            None if params is None else keep_where(keep, params),
+            **extra_args,
+        )
+        new = tree.match(inside, over, "updates", "params")
+        merged = [n if m else x for x, n, m in zip(leaves, new, keep, strict=True)]
+        return structure.unflatten(merged), MaskedState(inner_state)
+
+    return GradientTransformationExtraArgs(init, update).knowing(grain=member.grain, members=(member,))
+
+
+def _masked_if_alike(value: Any, keep: list[bool], structure: Any) -> Any:
+    alike = jax.tree.structure(value, is_leaf=tree.is_none) == structure
+    return keep_where(keep, value) if alike else value
+
+
+class PartitionState(NamedTuple):
+    """label -> the state of that label's transformation, as `masked` keeps it."""
+
+    inner_states: Any
+
+
+def partition(
+    transforms: Mapping[Any, Any],
+    param_labels: Any | Callable[[Params], Any],
+    *,
+    mask_compatible_extra_args: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Apply to each group of parameters the transformation of its label.
+
+    Args:    transforms: label -> transformation.
+             param_labels: a tree of labels that is a prefix of the parameters, or a function params -> such a tree.
+    State:   PartitionState(inner_states), a dict label -> MaskedState.
+    Raises:  ValueError for a label that has no transformation, naming the leaf.
+    """
+    members = {k: with_extra_args_support(tx, f"transforms[{k!r}]") for k, tx in transforms.items()}
+
+    def groups(over: Tree) -> dict[Any, GradientTransformationExtraArgs]:
+        labels = param_labels(over) if callable(param_labels) else param_labels
+        flat = _broadcast(labels, over, "param_labels")
+        for i, label in enumerate(flat):
+            if label not in members:
+                checks.fail(f"params{tree.paths(over)[i]} has the label {label!r}, transforms has {list(members)}")
+        structure = jax.tree.structure(over, is_leaf=tree.is_none)
+        return {
+            k: masked(
+                m,
+                structure.unflatten([label == k for label in flat]),
+                mask_compatible_extra_args=mask_compatible_extra_args,
+            )
+            for k, m in members.items()
+        }
+
+    def init(params: Params) -> PartitionState:
+        return PartitionState({k: g.init(params) for k, g in groups(params).items()})
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        new = {}
+        for k, group in groups(updates if params is None else params).items():
+            updates, new[k] = group.update(updates, state.inner_states[k], params, **extra_args)
+        return updates, PartitionState(new)
+
+    return GradientTransformationExtraArgs(init, update).knowing(
+        grain=coarsest(tuple(members.values())), members=tuple(members.values())
+    )

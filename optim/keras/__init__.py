@@ -1,0 +1,36 @@
+"""Keras' optimizers, number by number those of Keras 2.2.4, as transformations like any other.
+
+Each is composed of this library's primitives, keeps `lr` in its state (`optim.tree.set(state, lr=0.001)` acts from the
+next update), and has Keras' configuration, look-up by name and order of weights.
+"""
+
+from .front import KerasFactory, KerasOptimizer
+from .identify import deserialize, get, serialize
+from .optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, Nadam, RMSprop
+from .weights import get_weights, set_weights
+
+sgd, rmsprop, adagrad, adadelta, adam, adamax, nadam = SGD, RMSprop, Adagrad, Adadelta, Adam, Adamax, Nadam
+
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "Adamax",
+    "KerasFactory",
+    "KerasOptimizer",
+    "Nadam",
+    "RMSprop",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
+    "deserialize",
+    "get",
+    "get_weights",
+    "nadam",
+    "rmsprop",
+    "serialize",
+    "set_weights",
+    "sgd",
+]

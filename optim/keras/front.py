@@ -1,0 +1,96 @@
+"""What Keras' optimizers have in common: their arguments, their configuration, `lr` in the state."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, ParamSpec
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs
+from ..checks import NON_NEGATIVE, POSITIVE, Range
+from ..registry import Example, example, register
+from ..wrappers.inject import inject_hyperparams
+
+P = ParamSpec("P")
+
+EPSILON = 1e-7
+"""What `epsilon=None` means: Keras' K.epsilon()."""
+
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(["lr", "decay", "epsilon", "schedule_decay"], NON_NEGATIVE),
+    **dict.fromkeys(["beta_1", "beta_2", "rho"], checks.DECAY),
+    **dict.fromkeys(["clipnorm", "clipvalue"], POSITIVE),
+}
+
+
+class KerasOptimizer(GradientTransformationExtraArgs):
+    """A transformation that knows Keras' name for itself and its configuration."""
+
+    class_name: str = ""
+    settings: Mapping[str, Any] = {}
+    weights: tuple[str, ...] = ()
+    """The state fields of Keras' list of weights, in its order."""
+
+    def get_config(self, state: Any = None) -> dict[str, Any]:
+        """The arguments as Keras writes them; with a state, `lr` is the one that it holds now."""
+        config = {k: v for k, v in self.settings.items() if v is not None or not k.startswith("clip")}
+        if state is not None:
+            config["lr"] = state.hyperparams["lr"]
+        return {k: v.item() if hasattr(v, "item") else v for k, v in config.items()}
+
+
+class KerasFactory(Generic[P]):
+    """One of Keras' optimizer classes: called with its arguments it makes the transformation."""
+
+    def __init__(self, build: Callable[P, KerasOptimizer]) -> None:
+        functools.update_wrapper(self, build)
+        self.__signature__ = inspect.signature(build)
+        self._build = build
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> KerasOptimizer:
+        return self._build(*args, **self._translated(kwargs))  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"keras.{self.__name__}"
+
+    def from_config(self, config: Mapping[str, Any]) -> KerasOptimizer:
+        """The optimizer whose `get_config` gave `config`."""
+        return self(**config)  # type: ignore[call-arg]
+
+    def _translated(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        known, out = self.__signature__.parameters, dict(kwargs)
+        if "learning_rate" in out and "lr" not in out:
+            out["lr"] = out.pop("learning_rate")
+        for word in out:
+            if word not in known:
+                hint = checks.suggest(word, known)
+                raise TypeError(f"Unexpected keyword argument passed to optimizer: {word}{hint}")
+        return out
+
+
+def keras_optimizer(
+    *examples: Example, weights: tuple[str, ...]
+) -> Callable[[Callable[P, GradientTransformationExtraArgs]], KerasFactory[P]]:
+    """Make a Keras optimizer of a function from its arguments to a chain of primitives."""
+
+    def decorate(compose: Callable[P, GradientTransformationExtraArgs]) -> KerasFactory[P]:
+        signature = inspect.signature(compose)
+        name = compose.__name__
+        injected = inject_hyperparams(compose, static_args=[n for n in signature.parameters if n != "lr"])
+
+        @register(*(examples or (example(),)), name=f"keras.{name}", ranges=RANGES)
+        @functools.wraps(compose)
+        def build(*args: P.args, **kwargs: P.kwargs) -> KerasOptimizer:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            settings = bound.arguments
+            if settings.get("epsilon", 0) is None:
+                settings["epsilon"] = EPSILON
+            tx = injected(*bound.args, **bound.kwargs)
+            return KerasOptimizer(*tx).knowing(
+                grain=tx.grain, members=tx.members, class_name=name, settings=dict(settings), weights=weights
+            )
+
+        return KerasFactory(build)
+
+    return decorate

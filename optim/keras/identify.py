@@ -1,0 +1,54 @@
+"""From a name, a config or an optimizer to an optimizer, and back to Keras' JSON."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .. import checks
+from ..base import GradientTransformation
+from . import optimizers
+from .front import KerasFactory, KerasOptimizer
+
+FACTORIES: dict[str, KerasFactory[Any]] = {
+    name.lower(): value for name, value in vars(optimizers).items() if isinstance(value, KerasFactory)
+}
+
+
+def get(identifier: Any) -> Any:
+    """An optimizer from its name in any case, from a config dict, or from an optimizer, which it returns.
+
+    Raises: ValueError with Keras' sentences for an unknown name and for what is none of these.
+    """
+    if isinstance(identifier, str):
+        return deserialize({"class_name": identifier, "config": {}})
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    if isinstance(identifier, GradientTransformation):
+        return identifier
+    raise ValueError(f"Could not interpret optimizer identifier: {identifier}")
+
+
+def serialize(optimizer: KerasOptimizer | None) -> dict[str, Any] | None:
+    """{'class_name': ..., 'config': ...} as Keras writes it; None for None.
+
+    Raises: ValueError for a transformation that Keras has no name for: `optim.to_config` writes any.
+    """
+    if optimizer is None:
+        return None
+    if not isinstance(optimizer, KerasOptimizer):
+        raise ValueError(f"Cannot serialize {optimizer!r}: it is not one of Keras'; optim.to_config writes any")
+    return {"class_name": optimizer.class_name, "config": optimizer.get_config()}
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+    """The optimizer that `serialize` described; `config` stays as it is.
+
+    Args:    custom_objects: name -> factory, looked up as written, before Keras' names in any case.
+    Raises:  KeyError without 'class_name'; ValueError without 'config' or for an unknown name.
+    """
+    name = config["class_name"]
+    if "config" not in config:
+        raise ValueError(f"Improper config format: {dict(config)}")
+    factory = (custom_objects or {}).get(name) or FACTORIES.get(name.lower() if isinstance(name, str) else "")
+    if factory is None:
+        raise ValueError(f"Unknown optimizer: {name}{checks.near(str(name), FACTORIES)}")
+    return getattr(factory, "from_config", lambda kwargs: factory(**kwargs))(config["config"])

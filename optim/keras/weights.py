@@ -1,0 +1,85 @@
+"""An optimizer's weights in Keras 2.2.4's order: `iterations` where Keras has it, then slot by slot."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import checks, numerics, tree
+from ..types import Array
+from .front import KerasOptimizer
+
+
+def get_weights(tx: KerasOptimizer, state: Any) -> list[np.ndarray[Any, Any]]:
+    """The state as Keras lists it: NumPy arrays, parameters in the order of the tree's leaves.
+
+    Raises: TypeError for a transformation that is none of Keras'.
+    """
+    return [np.asarray(x) for x in _listed(tx, state)]
+
+
+def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
+    """`state` with what Keras' list of weights holds; the rest (`lr`, Nadam's product) stays as it is.
+
+    As in Keras, RMSprop, Adagrad and Adadelta have no counter in their list: on a fresh state their decay starts again.
+
+    Raises: ValueError with Keras' sentences for a list of another length or an array of another shape.
+    """
+    old = _listed(tx, state)
+    if len(weights) != len(old):
+        raise ValueError(
+            f"Length of the specified weight list ({len(weights)}) does not match the number of weights of the "
+            f"optimizer ({len(old)})"
+        )
+    for was, new in zip(old, weights, strict=True):
+        if np.shape(new) != was.shape:
+            raise ValueError(
+                f"Optimizer weight shape {was.shape} not compatible with provided weight shape {np.shape(new)}"
+            )
+    rest = iter(weights)
+    for field in tx.weights:
+        if field == "count":
+            state = _with_count(state, jnp.asarray(next(rest), jnp.int32))
+            continue
+        slot = _slot(state, field)
+        if slot is None:
+            break
+        leaves, structure = tree.flatten(slot)
+        filled = [x if x is None else numerics.convert(jnp.array(next(rest)), x.dtype) for x in leaves]
+        state = _with_slot(state, field, structure.unflatten(filled))
+    return state
+
+
+def _listed(tx: KerasOptimizer, state: Any) -> list[Array]:
+    if not isinstance(tx, KerasOptimizer):
+        raise TypeError(f"optim.keras: the weights of {checks.shown(tx)} have no order in Keras")
+    found: list[Array] = []
+    for field in tx.weights:
+        if field == "count":
+            found.append(np.asarray(state.count, np.int64))  # type: ignore[arg-type]
+            continue
+        slot = _slot(state, field)
+        if slot is None:  # amsgrad is off: Keras holds a place of one zero for each parameter
+            likes = tree.leaves(_slot(state, "nu"))
+            found += [jnp.zeros((1,), x.dtype) for x in likes]
+        else:
+            found += tree.leaves(slot)
+    return found
+
+
+def _slot(state: Any, field: str) -> Any:
+    return next((getattr(s, field) for s in state.inner_state if field in getattr(s, "_fields", ())), None)
+
+
+def _with_slot(state: Any, field: str, slot: Any) -> Any:
+    inner = tuple(s._replace(**{field: slot}) if field in s._fields else s for s in state.inner_state)
+    return state._replace(inner_state=inner)
+
+
+def _with_count(state: Any, count: jax.Array) -> Any:
+    """Every counter at `count`, each in a buffer of its own."""
+    state = state._replace(count=jnp.array(count))
+    inner = tuple(s._replace(count=jnp.array(count)) if "count" in s._fields else s for s in state.inner_state)
+    return state._replace(inner_state=inner)

@@ -1,0 +1,172 @@
+"""Moments, bias corrections, safe roots and ratios, counters: the arithmetic that every rule shares.
+
+Rules see arrays of at least float32. A hyperparameter reaches these functions as a Python number, an array or a
+tracer; `like` gives it the precision of the array it meets.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core.primitives import convert_element_type_p
+
+from .types import Array, Count, DType, Scalar
+
+# Dtypes
+
+
+def wide_dtype(dtype: DType) -> np.dtype[Any]:
+    """The dtype a rule computes in: at least float32; float64 and complex stay."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def real_dtype(dtype: DType) -> np.dtype[Any]:
+    """float32 for complex64, float64 for complex128, itself otherwise."""
+    return jnp.finfo(dtype).dtype if jnp.issubdtype(dtype, jnp.inexact) else np.dtype(dtype)
+
+
+def scalar_dtype() -> np.dtype[Any]:
+    """What a hyperparameter is stored in: float64 where JAX has it enabled, else float32."""
+    return jnp.dtype(jnp.result_type(float))
+
+
+def convert(x: Array, dtype: DType, *, weak: bool = False) -> Array:
+    """`x` in another dtype, weakly typed on request so that a weak parameter stays weak."""
+    if x.dtype == dtype and x.weak_type == weak:
+        return x
+    if not weak:
+        return lax.convert_element_type(x, dtype)
+    out: Array = convert_element_type_p.bind(x, new_dtype=np.dtype(dtype), weak_type=True, sharding=None)
+    return out
+
+
+def like(x: Array, scalar: Any) -> Any:
+    """`scalar` ready to meet `x`: Python numbers as they are, arrays in the real dtype of `x`."""
+    if isinstance(scalar, np.generic):
+        return scalar.item()
+    if not isinstance(scalar, jax.Array | np.ndarray):
+        return scalar
+    return lax.convert_element_type(scalar, real_dtype(x.dtype))
+
+
+def hyperparameter(value: Scalar) -> Array:
+    """A strongly typed array of shape (), float32 or wider."""
+    return jnp.asarray(value, jnp.promote_types(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
+
+
+def full_like(x: Array, value: float, dtype: DType) -> Array:
+    """A fresh array of one value that keeps the sharding of `x`, also under an Auto mesh and `jit`."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        x = x.real
+    # A constant would forget where `x` lives; a select that never picks `x` does not.
+    return jnp.where(False, lax.convert_element_type(x, dtype), jnp.asarray(value, dtype))
+
+
+# Counters
+
+
+def safe_increment(count: Count) -> Count:
+    """count + 1, held at the largest value of its dtype instead of wrapping to a negative one."""
+    count = jnp.asarray(count)
+    if jnp.issubdtype(count.dtype, jnp.integer):
+        top = jnp.asarray(np.iinfo(count.dtype).max, count.dtype)
+    else:
+        top = jnp.asarray(jnp.finfo(count.dtype).max, count.dtype)
+    return jnp.where(count < top, count + jnp.ones_like(count), top)
+
+
+# Scaling by tree-wide scalars
+
+
+def scaled(x: Array, scalar: Any) -> Array:
+    """scalar * x."""
+    return x * like(x, scalar)
+
+
+# Moments
+
+
+def ema(x: Array, g: Array, decay: Scalar) -> Array:
+    """decay x + (1 - decay) g, as x + (1 - decay) (g - x): the rounding of `decay` does not drift."""
+    return x + (1 - like(x, decay)) * (g - x)
+
+
+def abs_sq(g: Array) -> Array:
+    """|g|^2, real, held at the largest finite value: a huge gradient must not leave an infinite moment behind."""
+    if jnp.issubdtype(g.dtype, jnp.complexfloating):
+        square = jnp.square(g.real) + jnp.square(g.imag)
+    else:
+        square = jnp.square(g)
+    return jnp.minimum(square, jnp.asarray(jnp.finfo(square.dtype).max, square.dtype))
+
+
+def bias_factor(decay: Scalar, t: Count, dtype: DType) -> Array:
+    """1 - decay^t as -expm1(t log decay): the naive form loses all digits where decay^t is near 1."""
+    decay = like(jnp.zeros((), dtype), decay)
+    if isinstance(decay, int | float):
+        log = math.log(decay) if decay > 0 else -math.inf
+    else:
+        log = jnp.log(decay)
+    return -jnp.expm1(lax.convert_element_type(t, dtype) * log)
+
+
+def debias(x: Array, decay: Scalar, t: Count) -> Array:
+    """x / (1 - decay^t), as one scalar that multiplies."""
+    return x * (1 / bias_factor(decay, t, real_dtype(x.dtype)))
+
+
+def nesterov_mean(mu: Array, g: Array, decay: Scalar, t: Count) -> Array:
+    """The debiased mean one step ahead: decay mu / (1 - decay^(t+1)) + (1 - decay) g / (1 - decay^t)."""
+    b = like(mu, decay)
+    return b * debias(mu, decay, t + jnp.ones_like(t)) + (1 - b) * debias(g, decay, t)
+
+
+# Roots and ratios
+
+
+@jax.custom_jvp
+def _root(x: Array) -> Array:
+    return jnp.sqrt(jnp.maximum(x, 0))
+
+
+@_root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    positive = x > 0
+    slope = jnp.where(positive, 0.5 / _root(jnp.where(positive, x, 1)), 0)
+    return _root(x), slope * dx
+
+
+def root(x: Array) -> Array:
+    """sqrt(max(x, 0)), whose derivative at zero is zero and not infinite."""
+    out: Array = _root(x)
+    return out
+
+
+def _surely_positive(eps: Scalar, dtype: DType) -> bool:
+    return isinstance(eps, int | float | np.generic) and float(eps) >= jnp.finfo(dtype).tiny
+
+
+def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
+    """top / bottom for bottom >= 0, and 0 where bottom is 0, in the value and in the derivative.
+
+    `positive` says that bottom is never 0, which saves two selects an element.
+    """
+    if positive:
+        return top / bottom
+    there = bottom > 0
+    return jnp.where(there, top / jnp.where(there, bottom, 1), 0)
+
+
+def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -> Array:
+    """top / (sqrt(bottom + eps_root) + eps), and 0 where the denominator is 0."""
+    below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)
+    return ratio(top, below, positive=any(_surely_positive(e, below.dtype) for e in (eps, eps_root)))
+
+
+def mean_sq(x: Array) -> Array:
+    """The mean of |x|^2 over one array, 0 for an empty one."""
+    return jnp.sum(abs_sq(x)) / max(x.size, 1)

@@ -1,0 +1,57 @@
+"""Adadelta: a step in the units of past steps."""
+
+from typing import Any, NamedTuple
+
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain
+from ..lift import Slot, elementwise
+from ..numerics import abs_sq, ema, like, root, root_ratio
+from ..registry import example, register
+from ..transforms.scale import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from ..types import Array, MaskOrFn, Scalar, ScalarOrSchedule, Updates
+
+
+class ScaleByAdaDeltaState(NamedTuple):
+    e_g: Updates
+    e_x: Updates
+
+
+@register(example(), example(0.95, 1e-3), example(eps=0.0))
+def scale_by_adadelta(rho: Scalar = 0.9, eps: Scalar = 1e-6) -> GradientTransformationExtraArgs:
+    """Scale updates by the running root mean square of past results over that of the updates.
+
+        e_g <- rho e_g + (1 - rho) |g|^2
+        u    = g sqrt(e_x + eps) / sqrt(e_g + eps)
+        e_x <- rho e_x + (1 - rho) |u|^2
+
+    Args:    rho in [0, 1); eps >= 0, inside both roots.
+    State:   e_g, e_x shaped like params: 8 bytes per float32 parameter.
+    Source:  Zeiler 2012, Alg. 1.
+    """
+
+    def rule(g: Array, e_g: Array, e_x: Array) -> Any:
+        e_g = ema(e_g, abs_sq(g), rho)
+        u = root_ratio(g * root(e_x + like(e_x, eps)), e_g, 0.0, eps)
+        return u, (e_g, ema(e_x, abs_sq(u), rho))
+
+    return elementwise(rule, ScaleByAdaDeltaState, e_g=Slot(real=True), e_x=Slot(real=True))
+
+
+@register(example(), example(0.1, weight_decay=0.1, weight_decay_mask=True))
+def adadelta(
+    learning_rate: ScalarOrSchedule | None = None,
+    rho: Scalar = 0.9,
+    eps: Scalar = 1e-6,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: MaskOrFn = None,
+) -> GradientTransformationExtraArgs:
+    """Adadelta: `add_decayed_weights`, `scale_by_adadelta`, then minus the learning rate.
+
+    Args:    learning_rate: None leaves the sign as it is, so that updates point uphill.
+    """
+    return chain(
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        scale_by_adadelta(rho, eps),
+        scale_by_learning_rate(learning_rate),
+    )

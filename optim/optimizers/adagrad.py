@@ -1,0 +1,61 @@
+"""Adagrad: dividing by the root of the sum of all squares so far."""
+
+from typing import Any, NamedTuple
+
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain
+from ..lift import Slot, elementwise
+from ..numerics import abs_sq, root_ratio
+from ..registry import example, register
+from ..transforms.scale import scale_by_learning_rate
+from ..types import Array, Scalar, ScalarOrSchedule, Updates
+
+
+class ScaleByRssState(NamedTuple):
+    sum_of_squares: Updates
+
+
+@register(example(), example(0.0, 1e-3), example(0.0, 0.0))
+def scale_by_rss(initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7) -> GradientTransformationExtraArgs:
+    """Divide updates by the root of the sum of their squares, epsilon inside the root.
+
+        s <- s + |g|^2
+        u  = g / sqrt(s + eps), 0 where s is 0
+
+    Args:    initial_accumulator_value >= 0: s at first; eps >= 0; both in units of g^2.
+    State:   sum_of_squares (s) shaped like params: 4 bytes per float32 parameter.
+    Source:  Duchi et al. 2011, Fig. 1, diagonal form.
+    """
+
+    def rule(g: Array, sum_of_squares: Array) -> Any:
+        s = sum_of_squares + abs_sq(g)
+        return root_ratio(g, s, 0.0, eps), s
+
+    return elementwise(rule, ScaleByRssState, sum_of_squares=Slot(init=initial_accumulator_value, real=True))
+
+
+@register(example(), example(0.1, 1e-3), example(0.0, 0.0))
+def scale_by_adagrad(initial_accumulator_value: Scalar = 0.0, eps: Scalar = 1e-7) -> GradientTransformationExtraArgs:
+    """Divide updates by the root of the sum of their squares, epsilon outside the root.
+
+        s <- s + |g|^2
+        u  = g / (sqrt(s) + eps)
+
+    Args:    initial_accumulator_value >= 0: s at first, in units of g^2; eps >= 0, in units of g.
+    State:   `ScaleByRssState`: 4 bytes per float32 parameter.
+    Source:  Duchi et al. 2011, Fig. 1: H = delta I + diag(G)^(1/2). Keras and PyTorch use it.
+    """
+
+    def rule(g: Array, sum_of_squares: Array) -> Any:
+        s = sum_of_squares + abs_sq(g)
+        return root_ratio(g, s, eps), s
+
+    return elementwise(rule, ScaleByRssState, sum_of_squares=Slot(init=initial_accumulator_value, real=True))
+
+
+@register(example(0.1))
+def adagrad(
+    learning_rate: ScalarOrSchedule, initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7
+) -> GradientTransformationExtraArgs:
+    """Adagrad: `scale_by_rss`, then minus the learning rate."""
+    return chain(scale_by_rss(initial_accumulator_value, eps), scale_by_learning_rate(learning_rate))

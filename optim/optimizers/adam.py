@@ -1,0 +1,226 @@
+"""Adam and its near kin: decoupled decay, Nesterov, AMSGrad, and the paper's efficient form."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain
+from ..lift import Slot, elementwise
+from ..numerics import abs_sq, bias_factor, debias, ema, nesterov_mean, real_dtype, root, root_ratio
+from ..registry import example, register
+from ..transforms.scale import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
+
+
+class ScaleByAdamState(NamedTuple):
+    count: Count
+    mu: Updates
+    nu: Updates
+
+
+class ScaleByAmsgradState(NamedTuple):
+    count: Count
+    mu: Updates
+    nu: Updates
+    nu_max: Updates
+
+
+@register(example(), example(b1=0.8, b2=0.99, eps=1e-3, eps_root=1e-6, nesterov=True), example(mu_dtype="bfloat16"))
+def scale_by_adam(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Divide the running mean gradient by its running root mean square.
+
+        mu <- b1 mu + (1 - b1) g            x^ = x / (1 - b^t)
+        nu <- b2 nu + (1 - b2) |g|^2
+        u   = mu^ / (sqrt(nu^ + eps_root) + eps)
+
+    With nesterov mu^ is b1 mu / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
+
+    Args:    b1, b2 in [0, 1); eps in units of g, eps_root of g^2, both >= 0; mu_dtype: the dtype of mu.
+    State:   count; mu, nu shaped like params: 8 bytes per float32 parameter.
+    Source:  Kingma & Ba 2015, Alg. 1; nesterov: Dozat 2016, Alg. 8, with constant momentum.
+    Differs: Keras adds eps before the correction: see `scale_by_adam_eps_hat`.
+    """
+
+    def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
+        mu = ema(mu, g, b1)
+        nu = ema(nu, abs_sq(g), b2)
+        top = nesterov_mean(mu, g, b1, t) if nesterov else debias(mu, b1, t)
+        return root_ratio(top, debias(nu, b2, t), eps, eps_root), (mu, nu)
+
+    return elementwise(rule, ScaleByAdamState, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(real=True))
+
+
+@register(example(), example(eps=1e-3, bias_correction_mu=False), example(eps_root=1e-6, bias_correction_nu=False))
+def scale_by_amsgrad(
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: DType = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+) -> GradientTransformationExtraArgs:
+    """Adam over the largest second moment so far.
+
+        mu, nu as in `scale_by_adam`;  mu^, nu^ corrected or not, as asked
+        nu_max <- max(nu_max, nu^)
+        u       = mu^ / (sqrt(nu_max + eps_root) + eps)
+
+    Args:    b1, b2 in [0, 1); eps, eps_root >= 0; mu_dtype: the dtype of mu.
+    State:   count; mu, nu, nu_max shaped like params: 12 bytes per float32 parameter.
+    Source:  Reddi et al. 2018, Alg. 2, which corrects neither.
+    Differs: Keras and PyTorch take the maximum of the uncorrected nu: see `scale_by_adam_eps_hat`.
+    """
+
+    def rule(g: Array, mu: Array, nu: Array, nu_max: Array, t: Count) -> Any:
+        mu = ema(mu, g, b1)
+        nu = ema(nu, abs_sq(g), b2)
+        top = debias(mu, b1, t) if bias_correction_mu else mu
+        nu_max = jnp.maximum(nu_max, debias(nu, b2, t) if bias_correction_nu else nu)
+        return root_ratio(top, nu_max, eps, eps_root), (mu, nu, nu_max)
+
+    return elementwise(
+        rule,
+        ScaleByAmsgradState,
+        mu=Slot(dtype=mu_dtype, decay=b1),
+        nu=Slot(real=True),
+        nu_max=Slot(real=True),
+    )
+
+
+@register(example(), example(amsgrad=True), example(b1=0.8, b2=0.99, eps=1e-3))
+def scale_by_adam_eps_hat(
+    b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-7, *, amsgrad: bool = False
+) -> GradientTransformationExtraArgs:
+    """Adam in its efficient form, whose epsilon meets the uncorrected root.
+
+        mu, nu as in `scale_by_adam`
+        u = sqrt(1 - b2^t) / (1 - b1^t) mu / (sqrt(nu) + eps)
+
+    With amsgrad the root is that of nu_max <- max(nu_max, nu).
+
+    Args:    b1, b2 in [0, 1); eps >= 0, in units of g: on the first update it weighs as eps / sqrt(1 - b2).
+    State:   `ScaleByAdamState` or `ScaleByAmsgradState`: 8 or 12 bytes per float32 parameter.
+    Source:  Kingma & Ba 2015, Sec. 2, last paragraph; amsgrad: Reddi et al. 2018, Alg. 2. Keras and TensorFlow use it.
+    """
+
+    def corrected(mu: Array, nu: Array, t: Count) -> Array:
+        dtype = real_dtype(mu.dtype)
+        size = root(bias_factor(b2, t, dtype)) / bias_factor(b1, t, dtype)
+        return size * root_ratio(mu, nu, eps)
+
+    def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
+        mu, nu = ema(mu, g, b1), ema(nu, abs_sq(g), b2)
+        return corrected(mu, nu, t), (mu, nu)
+
+    def amsgrad_rule(g: Array, mu: Array, nu: Array, nu_max: Array, t: Count) -> Any:
+        mu, nu = ema(mu, g, b1), ema(nu, abs_sq(g), b2)
+        nu_max = jnp.maximum(nu_max, nu)
+        return corrected(mu, nu_max, t), (mu, nu, nu_max)
+
+    mu, nu = Slot(decay=b1), Slot(real=True)
+    if amsgrad:
+        return elementwise(amsgrad_rule, ScaleByAmsgradState, mu=mu, nu=nu, nu_max=Slot(real=True))
+    return elementwise(rule, ScaleByAdamState, mu=mu, nu=nu)
+
+
+@register(example(0.1), example(0.1, b1=0.8, nesterov=True))
+def adam(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Adam: `scale_by_adam`, then minus the learning rate."""
+    return chain(
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+def adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: DType = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: MaskOrFn = None,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Adam with decoupled weight decay: `scale_by_adam`, `add_decayed_weights`, then minus the learning rate.
+
+    Source:  Loshchilov & Hutter 2019, Alg. 2; the decay is scaled by the learning rate.
+    """
+    return chain(
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@register(example(0.1))
+def nadam(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = True,
+) -> GradientTransformationExtraArgs:
+    """Adam with Nesterov's momentum: `adam` with nesterov. Dozat's momentum schedule is in `scale_by_nadam`."""
+    return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
+
+
+@register(example(0.1))
+def nadamw(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: DType = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: MaskOrFn = None,
+    *,
+    nesterov: bool = True,
+) -> GradientTransformationExtraArgs:
+    """Adam with Nesterov's momentum and decoupled weight decay: `adamw` with nesterov."""
+    return adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=nesterov)
+
+
+@register(example(0.1))
+def amsgrad(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 0.0,
+    mu_dtype: DType = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+) -> GradientTransformationExtraArgs:
+    """AMSGrad: `scale_by_amsgrad`, then minus the learning rate."""
+    return chain(
+        scale_by_amsgrad(b1, b2, eps, eps_root, mu_dtype, bias_correction_mu, bias_correction_nu),
+        scale_by_learning_rate(learning_rate),
+    )

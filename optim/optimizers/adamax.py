@@ -1,0 +1,84 @@
+"""Adamax: Adam with the infinity norm."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain
+from ..lift import Slot, elementwise
+from ..numerics import debias, ema, like, ratio, scaled
+from ..registry import example, register
+from ..transforms.scale import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
+from .adam import ScaleByAdamState
+
+
+@register(example(), example(b1=0.8, b2=0.9, eps=1e-3), example(eps=0.0))
+def scale_by_adamax(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8) -> GradientTransformationExtraArgs:
+    """Divide the running mean gradient by its decaying maximum.
+
+        mu <- b1 mu + (1 - b1) g
+        nu <- max(b2 nu, |g| + eps)
+        u   = mu / (1 - b1^t) / nu
+
+    Args:    b1, b2 in [0, 1); eps >= 0, in units of g.
+    State:   count; mu, nu shaped like params: 8 bytes per float32 parameter.
+    Source:  Kingma & Ba 2015, Alg. 2, with an eps inside the maximum.
+    """
+
+    def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
+        mu = ema(mu, g, b1)
+        nu = jnp.maximum(scaled(nu, b2), jnp.abs(g) + like(nu, eps))
+        return ratio(debias(mu, b1, t), nu), (mu, nu)
+
+    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1), nu=Slot(real=True))
+
+
+@register(example(), example(b1=0.8, b2=0.9, eps=1e-3))
+def scale_by_adamax_eps_hat(
+    b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-7
+) -> GradientTransformationExtraArgs:
+    """Adamax with epsilon outside the maximum.
+
+        mu <- b1 mu + (1 - b1) g
+        nu <- max(b2 nu, |g|)
+        u   = mu / (1 - b1^t) / (nu + eps)
+
+    Args:    b1, b2 in [0, 1); eps >= 0, in units of g.
+    State:   `ScaleByAdamState`: 8 bytes per float32 parameter.
+    Source:  Kingma & Ba 2015, Alg. 2, with Keras' eps.
+    """
+
+    def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
+        mu = ema(mu, g, b1)
+        nu = jnp.maximum(scaled(nu, b2), jnp.abs(g))
+        return ratio(debias(mu, b1, t), nu + like(nu, eps)), (mu, nu)
+
+    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1), nu=Slot(real=True))
+
+
+@register(example(0.1))
+def adamax(
+    learning_rate: ScalarOrSchedule, b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8
+) -> GradientTransformationExtraArgs:
+    """Adamax: `scale_by_adamax`, then minus the learning rate."""
+    return chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))
+
+
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+def adamaxw(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: MaskOrFn = None,
+) -> GradientTransformationExtraArgs:
+    """Adamax with decoupled weight decay: `scale_by_adamax`, `add_decayed_weights`, minus the learning rate."""
+    return chain(
+        scale_by_adamax(b1, b2, eps),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,137 @@
+"""RMSprop: dividing by the running root mean square, or by the running standard deviation."""
+
+from typing import Any, NamedTuple
+
+from ..base import GradientTransformationExtraArgs, identity
+from ..compose import chain
+from ..lift import Slot, elementwise
+from ..numerics import abs_sq, debias, ema, root_ratio
+from ..registry import example, register
+from ..transforms.momentum import trace
+from ..transforms.scale import scale_by_learning_rate
+from ..types import Array, Count, Scalar, ScalarOrSchedule, Updates
+
+
+class ScaleByRmsState(NamedTuple):
+    nu: Updates
+
+
+class ScaleByRmsWithCountState(NamedTuple):
+    count: Count
+    nu: Updates
+
+
+class ScaleByRStdDevState(NamedTuple):
+    mu: Updates
+    nu: Updates
+
+
+class ScaleByRStdDevWithCountState(NamedTuple):
+    count: Count
+    mu: Updates
+    nu: Updates
+
+
+def _over_root(g: Array, square: Array, eps: Scalar, eps_in_sqrt: bool) -> Array:
+    return root_ratio(g, square, 0.0, eps) if eps_in_sqrt else root_ratio(g, square, eps)
+
+
+@register(
+    example(),
+    example(0.8, 1e-3, eps_in_sqrt=False),
+    example(0.99, eps=0.0, initial_scale=1.0, bias_correction=True),
+)
+def scale_by_rms(
+    decay: Scalar = 0.9,
+    eps: Scalar = 1e-8,
+    initial_scale: Scalar = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Divide updates by their running root mean square.
+
+        nu <- decay nu + (1 - decay) |g|^2
+        u   = g / sqrt(nu + eps),  or without eps_in_sqrt  g / (sqrt(nu) + eps)
+
+    Args:    decay in [0, 1); eps >= 0, in units of g^2 in the root, of g outside; initial_scale >= 0: nu at first;
+             bias_correction: nu / (1 - decay^t) in place of nu in the root.
+    State:   nu shaped like params: 4 bytes per float32 parameter; count before it with bias_correction.
+    Source:  Tieleman & Hinton 2012, Lecture 6e.
+    """
+    nu_slot = Slot(init=initial_scale, real=True)
+
+    def rule(g: Array, nu: Array) -> Any:
+        nu = ema(nu, abs_sq(g), decay)
+        return _over_root(g, nu, eps, eps_in_sqrt), nu
+
+    def corrected_rule(g: Array, nu: Array, t: Count) -> Any:
+        nu = ema(nu, abs_sq(g), decay)
+        return _over_root(g, debias(nu, decay, t), eps, eps_in_sqrt), nu
+
+    if bias_correction:
+        return elementwise(corrected_rule, ScaleByRmsWithCountState, nu=nu_slot)
+    return elementwise(rule, ScaleByRmsState, nu=nu_slot)
+
+
+@register(
+    example(),
+    example(0.8, 1e-3, eps_in_sqrt=False),
+    example(0.99, initial_scale=1.0, bias_correction=True),
+)
+def scale_by_stddev(
+    decay: Scalar = 0.9,
+    eps: Scalar = 1e-8,
+    initial_scale: Scalar = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Divide updates by their running standard deviation.
+
+        mu <- decay mu + (1 - decay) g
+        nu <- decay nu + (1 - decay) |g|^2
+        u   = g / sqrt(nu - |mu|^2 + eps),  or without eps_in_sqrt  g / (sqrt(nu - |mu|^2) + eps)
+
+    Args:    as in `scale_by_rms`; bias_correction corrects mu and nu.
+    State:   mu, nu shaped like params: 8 bytes per float32 parameter; count before them with bias_correction.
+    Source:  Graves 2013, Eqs. 38-41.
+    """
+    # nu - |mu|^2 cancels: a mu of fewer bits than nu would make noise of it, so it is kept like a slow average.
+    slots = {"mu": Slot(decay=1.0), "nu": Slot(init=initial_scale, real=True)}
+
+    def rule(g: Array, mu: Array, nu: Array) -> Any:
+        mu, nu = ema(mu, g, decay), ema(nu, abs_sq(g), decay)
+        return _over_root(g, nu - abs_sq(mu), eps, eps_in_sqrt), (mu, nu)
+
+    def corrected_rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
+        mu, nu = ema(mu, g, decay), ema(nu, abs_sq(g), decay)
+        variance = debias(nu, decay, t) - abs_sq(debias(mu, decay, t))
+        return _over_root(g, variance, eps, eps_in_sqrt), (mu, nu)
+
+    if bias_correction:
+        return elementwise(corrected_rule, ScaleByRStdDevWithCountState, **slots)
+    return elementwise(rule, ScaleByRStdDevState, **slots)
+
+
+@register(
+    example(0.1),
+    example(0.1, centered=True, momentum=0.9),
+    example(0.1, momentum=0.9, nesterov=True, eps_in_sqrt=False, bias_correction=True),
+)
+def rmsprop(
+    learning_rate: ScalarOrSchedule,
+    decay: Scalar = 0.9,
+    eps: Scalar = 1e-8,
+    initial_scale: Scalar = 0.0,
+    eps_in_sqrt: bool = True,
+    centered: bool = False,
+    momentum: Scalar | None = None,
+    nesterov: bool = False,
+    bias_correction: bool = False,
+) -> GradientTransformationExtraArgs:
+    """RMSprop: `scale_by_rms` (`scale_by_stddev` if centered), minus the learning rate, then `trace`."""
+    scale = scale_by_stddev if centered else scale_by_rms
+    return chain(
+        scale(decay, eps, initial_scale, eps_in_sqrt, bias_correction),
+        scale_by_learning_rate(learning_rate),
+        identity() if momentum is None else trace(momentum, nesterov),
+    )

@@ -1,0 +1,39 @@
+"""Gradient descent, with momentum, with noise."""
+
+from typing import Any
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs, identity
+from ..compose import chain
+from ..registry import example, register
+from ..transforms.momentum import trace
+from ..transforms.noise import add_noise
+from ..transforms.scale import scale_by_learning_rate
+from ..types import DType, Scalar, ScalarOrSchedule
+
+
+@register(example(0.1), example(0.1, momentum=0.9), example(0.1, momentum=0.9, nesterov=True))
+def sgd(
+    learning_rate: ScalarOrSchedule,
+    momentum: Scalar | None = None,
+    nesterov: bool = False,
+    accumulator_dtype: DType = None,
+) -> GradientTransformationExtraArgs:
+    """Gradient descent: `trace` if momentum is given, then minus the learning rate."""
+    return chain(
+        identity() if momentum is None else trace(momentum, nesterov, accumulator_dtype),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@register(example(0.1, seed=1), ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE})
+def noisy_sgd(
+    learning_rate: ScalarOrSchedule,
+    eta: Scalar = 0.01,
+    gamma: Scalar = 0.55,
+    key: Any = None,
+    *,
+    seed: int | None = None,
+) -> GradientTransformationExtraArgs:
+    """Gradient descent with decaying Gaussian noise: `add_noise`, then minus the learning rate."""
+    return chain(add_noise(eta, gamma, key, seed=seed), scale_by_learning_rate(learning_rate))

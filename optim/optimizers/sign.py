@@ -1,0 +1,46 @@
+"""Steps of one size: the sign of the gradient, or of its running mean."""
+
+import jax
+import jax.numpy as jnp
+
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain
+from ..lift import elementwise
+from ..registry import example, register
+from ..transforms.momentum import ema
+from ..transforms.scale import scale_by_learning_rate
+from ..types import Array, DType, Scalar, ScalarOrSchedule
+
+
+@register()
+def scale_by_sign() -> GradientTransformationExtraArgs:
+    """Replace every element by its sign; of a complex one, both parts by theirs.
+
+    Source:  Bernstein et al. 2018, Alg. 1.
+    """
+
+    def rule(g: Array) -> Array:
+        return jax.lax.complex(jnp.sign(g.real), jnp.sign(g.imag)) if jnp.iscomplexobj(g) else jnp.sign(g)
+
+    return elementwise(rule)
+
+
+@register(example(0.1))
+def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs:
+    """signSGD: `scale_by_sign`, then minus the learning rate."""
+    return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
+
+
+@register(example(0.1))
+def signum(
+    learning_rate: ScalarOrSchedule, beta: Scalar = 0.9, accumulator_dtype: DType = None
+) -> GradientTransformationExtraArgs:
+    """Signum: the sign of a running mean (`ema`, `scale_by_sign`), then minus the learning rate.
+
+    Source:  Bernstein et al. 2018, Alg. 2.
+    """
+    return chain(
+        ema(beta, debias=False, accumulator_dtype=accumulator_dtype),
+        scale_by_sign(),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,0 +1,25 @@
+"""Functions of the count: `schedule(count)` with count the number of updates done before this one, from 0.
+
+Every schedule computes in float32 (float64 where JAX has it enabled), takes Python ints, arrays and tracers, and is
+registered, so it prints as the call that made it and goes into a config.
+"""
+
+from .constant import constant_schedule
+from .cosine import cosine_decay_schedule, warmup_cosine_decay_schedule
+from .exponential import exponential_decay
+from .inverse_time import inverse_time_decay
+from .join import join_schedules
+from .piecewise import piecewise_constant_schedule
+from .polynomial import linear_schedule, polynomial_schedule
+
+__all__ = [
+    "constant_schedule",
+    "cosine_decay_schedule",
+    "exponential_decay",
+    "inverse_time_decay",
+    "join_schedules",
+    "linear_schedule",
+    "piecewise_constant_schedule",
+    "polynomial_schedule",
+    "warmup_cosine_decay_schedule",
+]

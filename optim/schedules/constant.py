@@ -1,0 +1,11 @@
+"""One value for ever."""
+
+from ..registry import ScheduleFn, example, register
+from ..types import Scalar
+from .progress import RANGES, schedule
+
+
+@register(example(0.1), kind="schedule", ranges=RANGES)
+def constant_schedule(value: Scalar) -> ScheduleFn:
+    """`value` at every count."""
+    return schedule(lambda count: value)

@@ -1,0 +1,56 @@
+"""Half a cosine, with and without a warm-up before it."""
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..registry import ScheduleFn, example, register
+from ..types import Array, Scalar
+from .join import join_schedules
+from .polynomial import linear_schedule
+from .progress import RANGES, fraction, schedule
+
+
+@register(example(0.1, 10), example(0.1, 10, alpha=0.1, exponent=2.0), kind="schedule", ranges=RANGES)
+def cosine_decay_schedule(
+    init_value: Scalar, decay_steps: Scalar, alpha: Scalar = 0.0, exponent: Scalar = 1.0
+) -> ScheduleFn:
+    """init_value ((1 - alpha) ((1 + cos(pi x)) / 2)^exponent + alpha), x = count / decay_steps in [0, 1].
+
+    Args:    decay_steps, exponent > 0; alpha: the last value as a fraction of init_value.
+    Source:  Loshchilov & Hutter 2017, SGDR, Eq. 5, for one period.
+    """
+
+    def at(count: Array) -> Array:
+        bent = (1 + jnp.cos(jnp.pi * fraction(count, 0, decay_steps))) / 2
+        return init_value * ((1 - alpha) * bent**exponent + alpha)
+
+    return schedule(at)
+
+
+@register(
+    example(0.0, 0.1, 5, 20),
+    example(0.01, 0.1, 5, 20, end_value=0.001, exponent=2.0),
+    example(0.0, 0.1, 0, 20),
+    kind="schedule",
+    ranges=RANGES,
+    errors=[(example(0.0, 0.1, 20, 20), "decay_steps must be > warmup_steps")],
+)
+def warmup_cosine_decay_schedule(
+    init_value: Scalar,
+    peak_value: Scalar,
+    warmup_steps: int,
+    decay_steps: int,
+    end_value: Scalar = 0.0,
+    exponent: Scalar = 1.0,
+) -> ScheduleFn:
+    """A straight line from init_value to peak_value, then half a cosine down to end_value at decay_steps.
+
+    Args:    warmup_steps >= 0 counts of warm-up (0: none); decay_steps > warmup_steps counts in all.
+    """
+    if not checks.is_traced(warmup_steps) and not checks.is_traced(decay_steps) and decay_steps <= warmup_steps:
+        checks.fail(f"decay_steps must be > warmup_steps = {warmup_steps}, got {decay_steps}")
+    nonzero = jnp.where(jnp.equal(peak_value, 0), 1, peak_value) if checks.is_array(peak_value) else peak_value or 1
+    fall = cosine_decay_schedule(peak_value, decay_steps - warmup_steps, end_value / nonzero, exponent)
+    if not checks.is_traced(warmup_steps) and warmup_steps == 0:
+        return fall
+    return join_schedules([linear_schedule(init_value, peak_value, warmup_steps), fall], [warmup_steps])

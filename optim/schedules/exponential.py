@@ -1,0 +1,39 @@
+"""Exponential decay and growth."""
+
+import jax.numpy as jnp
+
+from ..registry import ScheduleFn, example, register
+from ..types import Array, Scalar
+from .progress import RANGES, schedule, since
+
+
+@register(
+    example(0.1, 10, 0.5),
+    example(0.1, 10, 0.5, transition_begin=3, staircase=True, end_value=0.02),
+    example(0.1, 10, 2.0, end_value=0.3),
+    kind="schedule",
+    ranges=RANGES,
+)
+def exponential_decay(
+    init_value: Scalar,
+    transition_steps: Scalar,
+    decay_rate: Scalar,
+    transition_begin: int = 0,
+    staircase: bool = False,
+    end_value: Scalar | None = None,
+) -> ScheduleFn:
+    """init_value decay_rate^((count - transition_begin) / transition_steps).
+
+    Args:    transition_steps, decay_rate > 0; before transition_begin the value is init_value; staircase rounds the
+             exponent down; end_value bounds the value, from below where decay_rate < 1, from above elsewhere.
+    """
+
+    def at(count: Array) -> Array:
+        along = since(count, transition_begin) / transition_steps
+        rate = jnp.asarray(decay_rate, along.dtype)
+        now = init_value * rate ** (jnp.floor(along) if staircase else along)
+        if end_value is None:
+            return now
+        return jnp.where(rate < 1, jnp.maximum(now, end_value), jnp.minimum(now, end_value))
+
+    return schedule(at)

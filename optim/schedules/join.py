@@ -1,0 +1,44 @@
+"""One schedule after another."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..registry import ScheduleFn, example, register
+from ..types import Array, Schedule
+from .constant import constant_schedule
+from .polynomial import linear_schedule
+from .progress import schedule, value
+
+
+@register(
+    example([linear_schedule(0.0, 0.1, 5), constant_schedule(0.1), linear_schedule(0.1, 0.0, 5)], [5, 9]),
+    kind="schedule",
+    errors=[
+        (example([constant_schedule(1.0)], [3]), "needs one boundary fewer than schedules"),
+        (example([constant_schedule(1.0)] * 3, [5, 3]), "boundaries must increase"),
+        (example([1.0, 2.0], [3]), "schedules[0] must be a schedule, got 1.0"),
+    ],
+)
+def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> ScheduleFn:
+    """Each schedule in turn: from boundaries[i] on it is schedules[i + 1], which counts from there.
+
+    Raises:  ValueError unless there is one boundary fewer than schedules and they increase.
+    """
+    for i, part in enumerate(schedules):
+        if not callable(part):
+            checks.fail(f"schedules[{i}] must be a schedule, got {checks.shown(part)}", TypeError)
+    if len(schedules) != len(boundaries) + 1:
+        checks.fail(f"needs one boundary fewer than schedules, got {len(boundaries)} and {len(schedules)}")
+    concrete = [b for b in boundaries if not checks.is_traced(b)]
+    if any(b > c for b, c in zip(concrete, concrete[1:], strict=False)):
+        checks.fail(f"boundaries must increase, got {list(boundaries)}")
+
+    def at(count: Array) -> Array:
+        now = value(schedules[0](count))
+        for boundary, part in zip(boundaries, schedules[1:], strict=True):
+            now = jnp.where(count < boundary, now, value(part(count - boundary)))
+        return now
+
+    return schedule(at)

@@ -1,0 +1,42 @@
+"""Steps at given counts."""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..registry import ScheduleFn, example, register
+from ..types import Array, Scalar
+from .progress import RANGES, schedule, value
+
+
+@register(
+    example(0.1, {5: 0.5, 9: 0.1}),
+    example(0.1),
+    kind="schedule",
+    ranges=RANGES,
+    errors=[
+        (example(0.1, {5: -1.0}), "boundaries_and_scales[5] must be >= 0, got -1.0"),
+        (example(0.1, [5, 9]), "boundaries_and_scales must be a dict boundary -> scale"),
+    ],
+)
+def piecewise_constant_schedule(
+    init_value: Scalar, boundaries_and_scales: Mapping[int, Scalar] | None = None
+) -> ScheduleFn:
+    """init_value times every scale whose boundary the count has reached.
+
+    Args:    boundaries_and_scales: boundary -> scale >= 0.
+    """
+    steps = boundaries_and_scales or {}
+    if not isinstance(steps, Mapping):
+        checks.fail(f"boundaries_and_scales must be a dict boundary -> scale, got {checks.shown(steps)}", TypeError)
+    for boundary, factor in steps.items():
+        checks.argument(f"boundaries_and_scales[{boundary}]", factor, checks.NON_NEGATIVE)
+
+    def at(count: Array) -> Array:
+        now = value(init_value)
+        for boundary, factor in sorted(steps.items()):
+            now = now * jnp.where(count >= boundary, value(factor), value(1.0))
+        return now
+
+    return schedule(at)

@@ -1,0 +1,29 @@
+"""From one value to another along a power of the time left."""
+
+from ..registry import ScheduleFn, example, register
+from ..types import Array, Scalar
+from .progress import RANGES, fraction, schedule
+
+
+@register(example(0.1, 0.01, 2, 10), example(0.1, 0.01, 0.5, 10, transition_begin=3), kind="schedule", ranges=RANGES)
+def polynomial_schedule(
+    init_value: Scalar, end_value: Scalar, power: Scalar, transition_steps: Scalar, transition_begin: int = 0
+) -> ScheduleFn:
+    """(init_value - end_value) (1 - x)^power + end_value, x = (count - transition_begin) / transition_steps in [0, 1].
+
+    Args:    power, transition_steps > 0.
+    """
+
+    def at(count: Array) -> Array:
+        left = 1 - fraction(count, transition_begin, transition_steps)
+        return (init_value - end_value) * left**power + end_value
+
+    return schedule(at)
+
+
+@register(example(0.1, 0.01, 10), example(0.0, 0.1, 10, transition_begin=3), kind="schedule", ranges=RANGES)
+def linear_schedule(
+    init_value: Scalar, end_value: Scalar, transition_steps: Scalar, transition_begin: int = 0
+) -> ScheduleFn:
+    """`polynomial_schedule` with power 1: a straight line from init_value to end_value."""
+    return polynomial_schedule(init_value, end_value, 1, transition_steps, transition_begin)

@@ -1,0 +1,44 @@
+"""What the schedules share: the ranges of their arguments, and how far along a count is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from ..checks import NON_NEGATIVE, POSITIVE, REAL, STEPS, Range
+from ..numerics import scalar_dtype
+from ..registry import ScheduleFn
+from ..types import Array
+
+RANGES: dict[str, Range] = {
+    **dict.fromkeys(["value", "init_value", "end_value", "peak_value", "alpha"], REAL),
+    **dict.fromkeys(["transition_steps", "decay_steps", "decay_rate", "power", "exponent"], POSITIVE),
+    **dict.fromkeys(["transition_begin", "warmup_steps"], STEPS),
+}
+NON_NEGATIVE_RATE = {**RANGES, "decay_rate": NON_NEGATIVE}
+
+
+def schedule(fn: Callable[[Array], Any]) -> ScheduleFn:
+    """A schedule from a function of the count as an array, whose value is an array of the dtype of hyperparameters."""
+
+    def at(count: Any) -> Array:
+        return value(fn(jnp.asarray(count)))
+
+    return ScheduleFn(at)
+
+
+def value(x: Any) -> Array:
+    """A number as a strongly typed array; what is wider already stays so."""
+    x = jnp.asarray(x)
+    return lax.convert_element_type(x, jnp.promote_types(x.dtype, scalar_dtype()))
+
+
+def since(count: Array, begin: Any) -> Array:
+    """max(count - begin, 0): subtracted before it is rounded to a floating dtype."""
+    return value(jnp.maximum(count - begin, 0))
+
+
+def fraction(count: Array, begin: Any, steps: Any) -> Array:
+    """How much of `steps` lies behind `count`: from 0 at `begin` on to 1, and no further."""
+    return jnp.minimum(since(count, begin) / steps, 1)

@@ -1,0 +1,23 @@
+"""Taking the mean out of each unit's update."""
+
+import jax.numpy as jnp
+
+from ..base import GradientTransformationExtraArgs
+from ..lift import leafwise
+from ..registry import register
+from ..types import Array
+
+
+@register()
+def centralize() -> GradientTransformationExtraArgs:
+    """Subtract from each update of two or more dimensions its mean over all of them but the first.
+
+    Source:  Yong et al. 2020, Eq. 1.
+    """
+
+    def rule(g: Array) -> Array:
+        if g.ndim < 2 or g.size == 0:
+            return g
+        return g - jnp.mean(g, axis=tuple(range(1, g.ndim)), keepdims=True)
+
+    return leafwise(rule)

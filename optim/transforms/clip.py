@@ -1,0 +1,102 @@
+"""Keeping updates within bounds: each element, each leaf, or the whole tree."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import checks, tree
+from ..base import GradientTransformationExtraArgs
+from ..lift import elementwise, leafwise, treewise
+from ..numerics import abs_sq, like, mean_sq, root, scaled
+from ..registry import example, register
+from ..types import Array, Scalar, Updates
+
+
+@register(example(0.5))
+def clip(max_delta: Scalar) -> GradientTransformationExtraArgs:
+    """Clamp every element to [-max_delta, max_delta]; of a complex one, both parts.
+
+    Args:    max_delta > 0, in units of g.
+    """
+
+    def clamp(x: Array) -> Array:
+        bound = like(x, max_delta)
+        return jnp.clip(x, -bound, bound)
+
+    def rule(g: Array) -> Array:
+        return jax.lax.complex(clamp(g.real), clamp(g.imag)) if jnp.iscomplexobj(g) else clamp(g)
+
+    return elementwise(rule)
+
+
+@register(example(1.0))
+def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
+    """Scale all updates so that their global norm is at most max_norm.
+
+        N = sqrt(sum over the tree of |g|^2)
+        u = (max_norm / N) g  if N >= max_norm, else g
+
+    Args:    max_norm > 0, in units of g.
+    Source:  Pascanu et al. 2013, Alg. 1.
+    Differs: a NaN anywhere makes N NaN and leaves the other elements as they are, where Optax makes all NaN.
+    """
+
+    def scalars(updates: Updates) -> dict[str, Array]:
+        norm = tree.global_norm(updates)
+        over = norm >= like(norm, max_norm)
+        return {"factor": jnp.where(over, like(norm, max_norm) / jnp.where(over, norm, 1), 1)}
+
+    return treewise(lambda g, factor: scaled(g, factor), scalars=scalars)
+
+
+@register(example(0.5))
+def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
+    """Scale each leaf so that its root mean square is at most threshold: u = g / max(1, rms(g) / threshold).
+
+    Args:    threshold > 0, in units of g.
+    Source:  Shazeer & Stern 2018, Adafactor, Alg. 4, update clipping.
+    """
+
+    def rule(g: Array) -> Array:
+        rms = root(mean_sq(g))
+        return scaled(g, 1 / jnp.maximum(1, rms / like(rms, threshold)))
+
+    return leafwise(rule)
+
+
+def unit_axes(g: Array) -> tuple[int, ...] | None:
+    """The axes of one output unit: all of a vector, the first of a matrix, all but the last of a convolution kernel."""
+    dims = sum(n > 1 for n in g.shape)
+    if dims <= 1:
+        return None
+    if g.ndim in (2, 3):
+        return (0,)
+    if g.ndim == 4:
+        return (0, 1, 2)
+    checks.fail(f"the units of an array of shape {g.shape} are not known; give axis=...")
+
+
+@register(example(0.1), example(0.01, eps=0.1, axis=0), ranges={"eps": checks.POSITIVE})
+def adaptive_grad_clip(
+    clipping: Scalar, eps: Scalar = 1e-3, axis: int | tuple[int, ...] | None = None
+) -> GradientTransformationExtraArgs:
+    """Scale each unit's update so that its norm is at most clipping times the norm of the unit's parameters.
+
+        u_i = g_i clipping max(|p_i|, eps) / |g_i|  where |g_i| > clipping max(|p_i|, eps), else g_i
+
+    Args:    clipping > 0; eps > 0, in units of p. A unit is a vector, a matrix's column, or a kernel's output channel;
+             axis names other axes to take the norms over.
+    Source:  Brock et al. 2021, Eq. 3.
+    """
+
+    def rule(g: Array, p: Array) -> Any:
+        axes = axis if axis is not None else unit_axes(g)
+        keep = g.ndim > 0 and axes is not None
+        g_norm = root(jnp.sum(abs_sq(g), axes, keepdims=keep))
+        p_norm = root(jnp.sum(abs_sq(p), axes, keepdims=keep))
+        most = like(g_norm, clipping) * jnp.maximum(p_norm, like(p_norm, eps))
+        over = g_norm > most
+        return g * jnp.where(over, most / jnp.where(over, g_norm, 1), 1)
+
+    return leafwise(rule)

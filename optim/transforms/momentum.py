@@ -1,0 +1,61 @@
+"""Sums and means of past updates."""
+
+from typing import Any, NamedTuple
+
+from .. import checks, numerics
+from ..base import GradientTransformationExtraArgs
+from ..lift import Slot, elementwise
+from ..registry import example, register
+from ..types import Array, Count, DType, Scalar, Updates
+
+
+class TraceState(NamedTuple):
+    trace: Updates
+
+
+class EmaState(NamedTuple):
+    count: Count
+    ema: Updates
+
+
+@register(
+    example(0.9),
+    example(0.9, nesterov=True),
+    example(0.9, accumulator_dtype="float32"),
+    ranges={"decay": checks.CLOSED_UNIT},
+)
+def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: DType = None) -> GradientTransformationExtraArgs:
+    """Replace updates by a decaying sum of them.
+
+        s <- decay s + g
+        u  = s,  or with nesterov  g + decay s
+
+    Args:    decay in [0, 1]; accumulator_dtype: the dtype of s, by default the parameter's.
+    State:   trace (s) shaped like params, zero at first: 4 bytes per float32 parameter.
+    Source:  Sutskever et al. 2013, Eqs. 1 and 3, with the learning rate applied after.
+    """
+
+    def rule(g: Array, trace: Array) -> Any:
+        s = g + numerics.scaled(trace, decay)
+        return (g + numerics.scaled(s, decay) if nesterov else s), s
+
+    return elementwise(rule, TraceState, trace=Slot(dtype=accumulator_dtype, decay=decay))
+
+
+@register(example(0.9), example(0.9, debias=False), example(0.999, accumulator_dtype="float32"))
+def ema(decay: Scalar, debias: bool = True, accumulator_dtype: DType = None) -> GradientTransformationExtraArgs:
+    """Replace updates by a running mean of them.
+
+        m <- decay m + (1 - decay) g
+        u  = m / (1 - decay^t),  or without debias  m
+
+    Args:    decay in [0, 1); accumulator_dtype: the dtype of m, by default the parameter's, but at least float32
+             for decay > 0.99.
+    State:   count; ema (m) shaped like params: 4 bytes per float32 parameter.
+    """
+
+    def rule(g: Array, ema: Array, t: Count) -> Any:
+        m = numerics.ema(ema, g, decay)
+        return (numerics.debias(m, decay, t) if debias else m), m
+
+    return elementwise(rule, EmaState, ema=Slot(dtype=accumulator_dtype, decay=decay))

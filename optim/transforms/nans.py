@@ -1,0 +1,28 @@
+"""Updates that are not numbers."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from ..base import GradientTransformationExtraArgs
+from ..lift import Slot, leafwise
+from ..registry import register
+from ..types import Array, Tree
+
+
+class ZeroNansState(NamedTuple):
+    found_nan: Tree
+
+
+@register()
+def zero_nans() -> GradientTransformationExtraArgs:
+    """Replace every NaN by zero.
+
+    State:   found_nan, a boolean scalar per parameter: whether its last update held one.
+    """
+
+    def rule(g: Array, found_nan: Array) -> Any:
+        nan = jnp.isnan(g)
+        return jnp.where(nan, 0, g), jnp.any(nan)
+
+    return leafwise(rule, ZeroNansState, found_nan=Slot(dtype=bool, per_leaf=True))

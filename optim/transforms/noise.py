@@ -1,0 +1,63 @@
+"""Adding noise to the updates."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs
+from ..lift import Scalar as StateScalar, elementwise
+from ..numerics import like, root
+from ..registry import example, register
+from ..types import Array, Count, Scalar
+
+
+class AddNoiseState(NamedTuple):
+    count: Count
+    rng_key: Array
+
+
+def as_key(key: Any, seed: int | None) -> Array:
+    """A PRNG key from a key, or from an int under either name; 0 where nothing is given."""
+    if key is not None and seed is not None:
+        checks.fail("give key or seed, not both")
+    key = seed if key is None else key
+    if key is None:
+        key = 0
+    if isinstance(key, int):
+        return jax.random.key(key)
+    if not checks.is_array(key):
+        checks.fail(f"key must be a PRNG key or an int, got {checks.shown(key)}", TypeError)
+    return jnp.asarray(key)
+
+
+@register(
+    example(0.01, 0.55, seed=1),
+    example(0.01, 0.55, 7),
+    ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE},
+    errors=[
+        (example(0.01, 0.55, 1, seed=1), "give key or seed, not both"),
+        (example(0.01, 0.55, "a"), "key must be a PRNG key or an int, got 'a'"),
+    ],
+)
+def add_noise(
+    eta: Scalar, gamma: Scalar, key: Any = None, *, seed: int | None = None
+) -> GradientTransformationExtraArgs:
+    """Add Gaussian noise of variance eta / t^gamma.
+
+    Args:    eta >= 0, in units of g^2; gamma >= 0; key: a PRNG key or an int (0 by default); seed: an int.
+    State:   count; rng_key.
+    Source:  Neelakantan et al. 2015, Eq. 1, with t from 1.
+    """
+    start = as_key(key, seed)
+
+    def scalars(t: Count, rng_key: Array) -> dict[str, Array]:
+        kept, used = jax.random.split(rng_key)
+        time = t.astype(jnp.float32)
+        return {"rng_key": kept, "key": used, "deviation": root(like(time, eta) / time ** like(time, gamma))}
+
+    def rule(g: Array, key: Array, deviation: Array) -> Array:
+        return g + like(g, deviation) * jax.random.normal(key, g.shape, g.dtype)
+
+    return elementwise(rule, AddNoiseState, scalars=scalars, rng_key=StateScalar(start))

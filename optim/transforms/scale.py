@@ -1,0 +1,68 @@
+"""Multiplying every update by one number."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs, identity
+from ..lift import elementwise
+from ..numerics import scaled
+from ..registry import ScheduleFn, example, register
+from ..schedules import inverse_time_decay
+from ..types import Array, Count, Scalar, ScalarOrSchedule, Schedule
+
+
+class ScaleByScheduleState(NamedTuple):
+    count: Count
+
+
+@register(example(0.5), ranges={"step_size": checks.REAL})
+def scale(step_size: Scalar) -> GradientTransformationExtraArgs:
+    """Multiply updates by `step_size`.
+
+    Args:    step_size: any finite number, or an array of shape ().
+    """
+    return elementwise(lambda g: scaled(g, step_size))
+
+
+@register(example(inverse_time_decay(0.1, 1, 0.01)))
+def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs:
+    """Multiply updates by step_size_fn(count), count being 0 on the first update.
+
+    State:   count, an int32 scalar.
+    Raises:  TypeError for what is no function.
+    """
+    if not callable(step_size_fn):
+        checks.fail(
+            f"step_size_fn must be a schedule, got {checks.shown(step_size_fn)}; did you mean scale?", TypeError
+        )
+
+    def scalars(t: Count) -> dict[str, Array]:
+        return {"factor": step_size_fn(t - jnp.ones_like(t))}
+
+    return elementwise(lambda g, factor: scaled(g, factor), ScaleByScheduleState, scalars=scalars)
+
+
+@register(example(0.1), example(inverse_time_decay(0.1, 1, 0.01)), example(0.1, flip_sign=False), example())
+def scale_by_learning_rate(
+    learning_rate: ScalarOrSchedule | None = None, *, flip_sign: bool = True
+) -> GradientTransformationExtraArgs:
+    """Multiply updates by minus the learning rate.
+
+    Args:    learning_rate >= 0: a number, an array of shape (), or a schedule count -> value; None leaves updates
+             as they are. flip_sign: whether the minus is there.
+    State:   empty for a number or array; `ScaleByScheduleState(count)` for a schedule.
+    """
+    if learning_rate is None:
+        return identity()
+    if callable(learning_rate) and not checks.is_array(learning_rate):
+        rate = learning_rate
+        return scale_by_schedule(ScheduleFn(lambda count: -rate(count)) if flip_sign else rate)
+    return scale(-learning_rate if flip_sign else learning_rate)
+
+
+@register()
+def set_to_zero() -> GradientTransformationExtraArgs:
+    """Replace every update by zero."""
+    return elementwise(lambda g: jnp.zeros_like(g))

@@ -1,0 +1,1 @@
+"""Transformations around a transformation, one idea per file."""

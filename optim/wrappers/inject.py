@@ -1,0 +1,127 @@
+"""Hyperparameters in the state, where they can be read, set and scheduled."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
+
+import jax.numpy as jnp
+
+from .. import checks, numerics
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain
+from ..registry import Call, Recorded, entry_of, example, register
+from ..types import Array, Count, DType, Params
+
+
+class WrappedScheduleState(NamedTuple):
+    count: Count
+
+
+class InjectStatefulHyperparamsState(NamedTuple):
+    count: Count
+    hyperparams: dict[str, Array]
+    hyperparams_states: dict[str, WrappedScheduleState]
+    inner_state: Any
+
+
+class InjectedFactory(Recorded):
+    """A factory whose numeric arguments live in the state of what it makes."""
+
+    def __init__(self, factory: Callable[..., Any], static: frozenset[str], dtype: DType) -> None:
+        self.factory, self.static, self.dtype = factory, static, dtype
+        self.__signature__ = inspect.signature(factory)
+        self.__name__ = f"inject_hyperparams({getattr(factory, '__name__', factory)})"
+
+    def _recorded(self, call: Call) -> Self:
+        new = type(self)(self.factory, self.static, self.dtype)
+        new.call = call
+        return new
+
+    def __repr__(self) -> str:
+        return repr(self.call) if self.call else self.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> GradientTransformationExtraArgs:
+        with checks.naming(self.__name__):
+            bound = checks.bind(self.__signature__, args, kwargs)
+            tx = self._make(bound)
+        made = Call(self.call, args, kwargs, bound) if self.call else None
+        return tx._recorded(made) if made else tx
+
+    def _make(self, bound: inspect.BoundArguments) -> GradientTransformationExtraArgs:
+        fixed, numbers, schedules = self._sorted(bound)
+
+        def build(values: Mapping[str, Any]) -> GradientTransformationExtraArgs:
+            now = inspect.BoundArguments(self.__signature__, {**bound.arguments, **fixed, **values})  # type: ignore[arg-type]
+            return chain(self.factory(*now.args, **now.kwargs))
+
+        # Concrete values are checked where the user can see them: here, not in a trace.
+        member = build({**numbers, **{k: s(0) for k, s in schedules.items()}})
+
+        def init(params: Params) -> InjectStatefulHyperparamsState:
+            values = {k: self._array(v) for k, v in numbers.items()}
+            values |= {k: self._array(s(jnp.zeros((), jnp.int32))) for k, s in schedules.items()}
+            states = {k: WrappedScheduleState(jnp.zeros((), jnp.int32)) for k in schedules}
+            inner = build(values).init(params)
+            return InjectStatefulHyperparamsState(jnp.zeros((), jnp.int32), values, states, inner[0])
+
+        def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+            values, states = dict(state.hyperparams), dict(state.hyperparams_states)
+            for name, schedule in schedules.items():
+                count = states[name].count
+                values[name] = numerics.convert(jnp.asarray(schedule(count)), values[name].dtype)
+                states[name] = WrappedScheduleState(numerics.safe_increment(count))
+            inner = build(values)
+            updates, (inner_state,) = inner.update(updates, (state.inner_state,), params, **extra_args)
+            count = numerics.safe_increment(state.count)
+            return updates, InjectStatefulHyperparamsState(count, values, states, inner_state)
+
+        return GradientTransformationExtraArgs(init, update).knowing(grain=member.grain, members=member.members)
+
+    def _array(self, value: Any) -> Array:
+        """A copy: the state must not share a buffer with an array of the caller's."""
+        wide = numerics.hyperparameter(value)
+        return jnp.array(wide, self.dtype or wide.dtype, copy=True)
+
+    def _sorted(self, bound: inspect.BoundArguments) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """The arguments by what becomes of them: fixed, a number in the state, a schedule whose value is."""
+        entry = entry_of(self.factory)
+        fixed, numbers, schedules = {}, {}, {}
+        for name, value in bound.arguments.items():
+            kind = bound.signature.parameters[name].kind
+            real = kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+            real &= name not in self.static
+            if entry:
+                real &= name in entry.ranges and not entry.ranges[name].integer
+            if real and (checks.is_number(value) or checks.is_array(value)):
+                numbers[name] = value
+            elif real and callable(value):
+                schedules[name] = value
+            else:
+                fixed[name] = value
+        return fixed, numbers, schedules
+
+
+@register(kind="factory", errors=[(example("adam"), "inner_factory must be a function")])
+def inject_hyperparams(
+    inner_factory: Callable[..., Any], static_args: Any = (), hyperparam_dtype: DType = None
+) -> InjectedFactory:
+    """Make a factory whose numeric arguments, defaults included, live in the state of what it makes.
+
+    `inject_hyperparams(adam)(learning_rate=schedule, b1=0.9)` reads `state.hyperparams["learning_rate"]`; setting it,
+    as in `optim.tree.set(state, learning_rate=0.01)`, acts from the next update without another trace. A schedule
+    given for any of these arguments is evaluated at each update.
+
+    Args:    inner_factory: a factory of transformations. static_args: names of arguments that stay Python values.
+             hyperparam_dtype: by default float32, float64 where JAX has it enabled.
+    State:   InjectStatefulHyperparamsState(count, hyperparams, hyperparams_states, inner_state).
+    Raises:  TypeError for what is no function, ValueError for a static name it does not have.
+    Differs: an integer whose argument counts something stays static, and every other number is floating, so that a
+             learning rate of 1 can later be set to 0.5.
+    """
+    if not callable(inner_factory):
+        checks.fail(f"inner_factory must be a function, got {checks.shown(inner_factory)}", TypeError)
+    static = frozenset({static_args} if isinstance(static_args, str) else static_args)
+    names = inspect.signature(inner_factory).parameters
+    for name in sorted(static - set(names)):
+        checks.fail(f"static_args has {name!r}, which is no argument of {inner_factory}{checks.near(name, names)}")
+    return InjectedFactory(inner_factory, static, hyperparam_dtype)

@@ -1,0 +1,141 @@
+"""Transformations that belong to no optimizer."""
+
+import numpy as np
+
+from . import paper, stream
+from .parts import average, debiased, fading, rate, steps
+
+
+@paper("identity", configs=({},), mutations=("sign",), source="u = g")
+def identity(grads, params, *, mutation=None):
+    """u = g."""
+    return [g.copy() for g in grads]
+
+
+@paper("set_to_zero", configs=({},), mutations=("kept",), source="u = 0")
+def set_to_zero(grads, params, *, mutation=None):
+    """u = 0."""
+    return [g.copy() if mutation == "kept" else np.zeros_like(g) for g in grads]
+
+
+@paper(
+    "scale",
+    configs=({"step_size": -0.1}, {"step_size": 3.0}),
+    mutations=("sign", "divided"),
+    source="u = c g",
+)
+def scale(grads, params, *, mutation=None, step_size):
+    """u = c g."""
+    return [g / step_size if mutation == "divided" else step_size * g for g in grads]
+
+
+@paper(
+    "scale_by_learning_rate",
+    configs=(
+        {},
+        {"learning_rate": 0.1},
+        {"learning_rate": 0.1, "flip_sign": False},
+        {"learning_rate": fading},
+    ),
+    mutations=("sign", "late_count"),
+    source="u = -eta_n g",
+)
+def scale_by_learning_rate(grads, params, *, mutation=None, learning_rate=None, flip_sign=True):
+    """u = -eta_n g, or +eta_n g; without a learning rate u = g, whatever flip_sign says."""
+    if learning_rate is None:
+        return [g.copy() for g in grads]
+    sign = -1 if flip_sign else 1
+    return [sign * rate(learning_rate, t) * g for t, g in steps(grads, mutation)]
+
+
+@paper(
+    "scale_by_schedule",
+    configs=({"step_size_fn": fading},),
+    mutations=("sign", "late_count"),
+    source="u = f(n) g, n = 0 at the first update",
+)
+def scale_by_schedule(grads, params, *, mutation=None, step_size_fn):
+    """u = f(n) g, n the number of updates done before this one."""
+    return [step_size_fn(t - 1) * g for t, g in steps(grads, mutation)]
+
+
+@paper(
+    "ema",
+    configs=({"decay": 0.9}, {"decay": 0.99}, {"decay": 0.9, "debias": False}),
+    mutations=("sign", "no_decay", "no_correction", "late_count", "stored_debiased"),
+    source="Kingma & Ba 2015, section 3",
+)
+def ema(grads, params, *, mutation=None, decay, debias=True):
+    """m <- b m + (1 - b) g; u = m / (1 - b^t). Kingma & Ba 2015, section 3."""
+    m = np.zeros_like(params)
+    updates = []
+    for t, g in steps(grads, mutation):
+        m = average(m, g, decay, mutation)
+        u = debiased(m, decay, t, mutation) if debias else m
+        if mutation == "stored_debiased":
+            m = u
+        updates.append(u)
+    return updates
+
+
+@paper(
+    "centralize",
+    configs=({},),
+    mutations=("sign", "wrong_axis", "per_leaf"),
+    source="Yong et al. 2020, eq. 1",
+)
+def centralize(grads, params, *, mutation=None):
+    """u = g - mean of g over all axes but the first; vectors and scalars stay. Yong et al. 2020."""
+    axes = tuple(range(1, params.ndim))
+    if mutation == "wrong_axis":
+        axes = (0,)
+    if mutation == "per_leaf":
+        axes = None
+    if params.ndim < 2:
+        return [g.copy() for g in grads]
+    return [g - g.mean(axis=axes, keepdims=True) for g in grads]
+
+
+def poisoned_stream(steps=25, seed=0):
+    """The standard stream with a few NaNs and infinities in it."""
+    grads, params = stream(steps, seed)
+    grads[1][0, 1] = np.nan
+    grads[4][2, :] = np.nan
+    grads[4][3, 0] = np.inf
+    return grads, params
+
+
+@paper(
+    "zero_nans",
+    configs=({},),
+    mutations=("sign", "per_leaf", "kept", "infinities_too"),
+    source="u = 0 where g is NaN, else g",
+    stream=poisoned_stream,
+)
+def zero_nans(grads, params, *, mutation=None):
+    """u = 0 where g is NaN, element by element; infinities stay."""
+    if mutation == "kept":
+        return [g.copy() for g in grads]
+    if mutation == "per_leaf":
+        return [np.where(np.isnan(g).any(), 0.0, g) for g in grads]
+    if mutation == "infinities_too":
+        return [np.where(np.isfinite(g), g, 0.0) for g in grads]
+    return [np.where(np.isnan(g), 0.0, g) for g in grads]
+
+
+@paper(
+    "add_decayed_weights",
+    configs=({"weight_decay": 0.1}, {}),
+    mutations=("sign", "negated", "still"),
+    source="Krogh & Hertz 1991, eq. 5: the gradient of lambda / 2 |theta|^2",
+)
+def add_decayed_weights(grads, params, *, mutation=None, weight_decay=0.0):
+    """u = g + lambda theta; the sign of the descent comes later in a chain."""
+    updates = []
+    for t, g in steps(grads):
+        lam = rate(weight_decay, t)
+        u = g - lam * params if mutation == "negated" else g + lam * params
+        if mutation != "still":
+            params = params + u
+        updates.append(u)
+    return updates
