@@ -39,22 +39,25 @@ class GradientTransformation(Recorded, _Pair):
 
     def knowing(self, **facts: Any) -> Self:
         """The same pair, knowing more of itself."""
-        new = self._make(self)
-        new.__dict__.update(self.__dict__, **facts)
-        return new
+        return self._rebuilt(*self, **facts)
 
     def _recorded(self, call: Call) -> Self:
         init, update = self
 
         def named_init(params: Any) -> Any:
-            with checks.naming(call.name):
+            with checks.naming(str(call.name)):
                 return init(params)
 
         def named_update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-            with checks.naming(call.name):
+            with checks.naming(str(call.name)):
                 return update(updates, state, params, **extra_args)
 
-        return self._make((named_init, named_update)).knowing(**{**self.__dict__, "call": call})
+        return self._rebuilt(named_init, named_update, call=call)
+
+    def _rebuilt(self, init: Any, update: Any, **facts: Any) -> Self:
+        new = tuple.__new__(type(self), (init, update))
+        new.__dict__.update(self.__dict__, **facts)
+        return new
 
     def __repr__(self) -> str:
         return repr(self.call) if self.call else f"{type(self).__name__}(init={self.init}, update={self.update})"
@@ -107,7 +110,7 @@ def _pair(tx: Any, where: str) -> tuple[Any, Any]:
     if isinstance(tx, tuple) and len(tx) == 2 and callable(tx[0]) and callable(tx[1]):
         return tx
     hint = f"; did you mean {tx.__name__}(...)?" if inspect.isfunction(tx) else ""
-    checks.fail(f"{where} must be a transformation (init, update), got {checks.shown(tx)}{hint}", TypeError)
+    return checks.fail(f"{where} must be a transformation (init, update), got {checks.shown(tx)}{hint}", TypeError)
 
 
 def init_empty_state(params: Params) -> EmptyState:
@@ -145,12 +148,15 @@ def _moved(p: Any, u: Any, i: int, params: Params) -> Any:
         checks.fail(f"updates{path} is {u.dtype}, which params{path} of dtype {p.dtype} cannot hold")
     if not jnp.issubdtype(p.dtype, jnp.inexact):
         return p + numerics.convert(u, p.dtype)
-    dtype = jnp.promote_types(numerics.wide_dtype(p.dtype), u.dtype)
+    dtype = numerics.common_dtype(numerics.wide_dtype(p.dtype), u.dtype)
     moved = numerics.convert(p, dtype) + numerics.convert(u, dtype)
     return numerics.convert(moved, p.dtype, weak=p.weak_type)
 
 
-@register()
+_UNREAD = "it does not look at updates"
+
+
+@register(exceptions={"errors": _UNREAD})
 def identity() -> GradientTransformationExtraArgs:
     """Return the updates as they are."""
 
@@ -166,7 +172,7 @@ def _halved(updates: Updates, params: Params | None) -> Updates:
     return tree.map(lambda g: g * 0.5, updates)
 
 
-@register(example(_halved), exceptions={"config": "its argument is a function of the caller's"})
+@register(example(_halved))
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
     """Make a transformation of `f(updates, params) -> updates`."""
 

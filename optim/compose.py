@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from . import checks, tree
-from .base import GradientTransformationExtraArgs, with_extra_args_support
+from .base import GradientTransformationExtraArgs, identity, with_extra_args_support
 from .registry import example, register
 from .types import Grain, MaskOrFn, Params, Tree
 
@@ -22,7 +22,17 @@ def coarsest(members: tuple[GradientTransformationExtraArgs, ...]) -> Grain | No
     return max((g for g in grains if g), key=_GRAINS.index, default="elementwise")
 
 
-@register()
+@register(
+    example(),
+    example(identity(), identity()),
+    exceptions={"errors": "only its members look at updates"},
+    errors=[
+        (
+            example(identity(), identity),
+            "got the function identity; did you mean identity(...)?",
+        )
+    ],
+)
 def chain(*args: Any) -> GradientTransformationExtraArgs:
     """Apply transformations one after the other, each to what the one before returned.
 
@@ -57,10 +67,18 @@ def _in_turn(members: Any, updates: Any, states: Any, params: Any, extra_args: A
 def _narrowed(wide: Tree, updates: Tree) -> Tree:
     """`wide` in the dtypes of `updates`, where `None` may have been spread over a branch."""
     likes = tree.match(updates, wide, "updates", "the result")
-    return tree.cast_like(wide, jax.tree.structure(wide, is_leaf=tree.is_none).unflatten(likes))
+    return tree.cast_like(wide, tree.structure(wide).unflatten(likes))
 
 
-@register(errors=[(example(("a", 1)), "must be a transformation")])
+@register(
+    example(("first", identity()), ("second", identity())),
+    exceptions={"errors": "only its members look at updates"},
+    errors=[
+        (example(("a", 1)), "member 'a' must be a transformation (init, update), got 1"),
+        (example(identity()), "argument 0 must be (name, transformation), got identity()"),
+        (example(("a", identity()), ("a", identity())), "the name 'a' comes 2 times"),
+    ],
+)
 def named_chain(*args: tuple[str, Any]) -> GradientTransformationExtraArgs:
     """Apply (name, transformation) pairs one after the other, as `chain` does.
 
@@ -85,7 +103,7 @@ def named_chain(*args: tuple[str, Any]) -> GradientTransformationExtraArgs:
             checks.fail(f"state must be a dict with the keys {names}, got {got}")
         states = [state[name] for name in names]
         updates, new = _in_turn(members, updates, states, params, extra_args)
-        return updates, type(state)(zip(names, new, strict=True))
+        return updates, dict(zip(names, new, strict=True))
 
     return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members)
 
@@ -107,11 +125,11 @@ def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
 
 
 def _as_bool(x: Any) -> bool:
-    if isinstance(x, bool | np.bool_) or (isinstance(x, np.ndarray | jax.Array) and x.shape == () and x.dtype == bool):
-        if checks.is_traced(x):
-            checks.fail("mask must be concrete bools, got one being traced", TypeError)
+    if checks.is_traced(x):
+        checks.fail("mask must be concrete bools, got one being traced", TypeError)
+    if isinstance(x, bool | np.bool_) or (checks.is_array(x) and x.shape == () and x.dtype == bool):
         return bool(x)
-    checks.fail(f"mask must be True or False at every leaf, got {checks.shown(x)}", TypeError)
+    return checks.fail(f"mask must be True or False at every leaf, got {checks.shown(x)}", TypeError)
 
 
 def _broadcast(prefix: Tree, full: Tree, name: str) -> list[Any]:
@@ -134,11 +152,17 @@ def keep_where(mask: list[bool], tree_: Tree) -> Tree:
     return structure.unflatten([x if m else None for x, m in zip(leaves, mask, strict=True)])
 
 
-def _first_leaf_only(params: Params) -> Any:
+def _every_other(params: Params) -> Any:
     leaves, structure = tree.flatten(params)
-    return structure.unflatten([i == 0 for i in range(len(leaves))])
+    return structure.unflatten([i % 2 == 0 for i in range(len(leaves))])
 
 
+@register(
+    example(identity(), True),
+    example(identity(), _every_other),
+    exceptions={"errors": "only its inner transformation looks at updates"},
+    errors=[(example(1, True), "inner must be a transformation (init, update), got 1")],
+)
 def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = False) -> GradientTransformationExtraArgs:
     """Apply `inner` where the mask is True; elsewhere updates pass as they are, and there are no slots.
 
@@ -156,7 +180,7 @@ def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = Fal
         over = updates if params is None else params
         keep = resolve_mask(mask, over)
         leaves = tree.match(updates, over, "updates", "params")
-        structure = jax.tree.structure(over, is_leaf=tree.is_none)
+        structure = tree.structure(over)
         if mask_compatible_extra_args:
             extra_args = {k: _masked_if_alike(v, keep, structure) for k, v in extra_args.items()}
         inside, inner_state = member.update(
@@ -173,7 +197,7 @@ def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = Fal
 
 
 def _masked_if_alike(value: Any, keep: list[bool], structure: Any) -> Any:
-    alike = jax.tree.structure(value, is_leaf=tree.is_none) == structure
+    alike = tree.structure(value) == structure
     return keep_where(keep, value) if alike else value
 
 
@@ -183,6 +207,12 @@ class PartitionState(NamedTuple):
     inner_states: Any
 
 
+@register(
+    example({"all": identity()}, "all"),
+    example({True: identity(), False: identity()}, _every_other),
+    exceptions={"errors": "only its members look at updates"},
+    errors=[(example({"a": 1}, "a"), "transforms['a'] must be a transformation (init, update), got 1")],
+)
 def partition(
     transforms: Mapping[Any, Any],
     param_labels: Any | Callable[[Params], Any],
@@ -204,7 +234,7 @@ def partition(
         for i, label in enumerate(flat):
             if label not in members:
                 checks.fail(f"params{tree.paths(over)[i]} has the label {label!r}, transforms has {list(members)}")
-        structure = jax.tree.structure(over, is_leaf=tree.is_none)
+        structure = tree.structure(over)
         return {
             k: masked(
                 m,

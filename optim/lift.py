@@ -18,10 +18,11 @@ shardings. The grain says what an element of the update may depend on, and so wh
 `elementwise`, `treewise`, `leafwise`.
 """
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ from .base import EmptyState, GradientTransformationExtraArgs
 from .types import Array, DType, Grain, Params, Tree
 
 Rule = Callable[..., Any]
+Scalars = Callable[..., Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Slot:
       per_leaf: one scalar for the whole parameter in place of an array of its shape.
     """
 
-    init: float | Callable[[Array], Array] = 0.0
+    init: float | Array | Callable[[Array], Array] = 0.0
     dtype: DType = None
     real: bool = False
     decay: Any = 0.0
@@ -58,14 +60,16 @@ class Slot:
         dtype = self.dtype_for(p)
         if self.per_leaf:
             return jnp.asarray(self.init, dtype)
-        if callable(self.init):
+        if callable(self.init) and not checks.is_array(self.init):
             value = self.init(numerics.convert(p, numerics.wide_dtype(p.dtype)))
             return numerics.full_like(p, 0, dtype) + numerics.convert(value, dtype)
-        return numerics.full_like(p, self.init, dtype)
+        return numerics.full_like(p, cast(float, self.init), dtype)
 
     def dtype_for(self, p: Array) -> DType:
         if self.dtype is not None:
-            return jnp.dtype(self.dtype)
+            dtype = jnp.dtype(self.dtype)
+            complex_too = _complex(p) and not self.real and jnp.issubdtype(dtype, jnp.floating)
+            return numerics.common_dtype(dtype, jnp.complex64) if complex_too else dtype
         fast = checks.is_number(self.decay) and self.decay <= 0.99
         dtype = p.dtype if fast and not self.real else numerics.wide_dtype(p.dtype)
         return numerics.real_dtype(dtype) if self.real else dtype
@@ -89,7 +93,7 @@ def elementwise(
     rule: Rule,
     state: Any = EmptyState,
     *,
-    scalars: Callable[..., Mapping[str, Any]] | None = None,
+    scalars: Scalars | None = None,
     **slots: Slot | Scalar,
 ) -> GradientTransformationExtraArgs:
     """Lift a rule whose every element depends on the same element of g, p and the slots, and on scalars.
@@ -100,7 +104,7 @@ def elementwise(
 
 
 def treewise(
-    rule: Rule, state: Any = EmptyState, *, scalars: Callable[..., Mapping[str, Any]], **slots: Slot | Scalar
+    rule: Rule, state: Any = EmptyState, *, scalars: Scalars, **slots: Slot | Scalar
 ) -> GradientTransformationExtraArgs:
     """Lift a rule that is elementwise but for `scalars`, which are sums over the whole tree.
 
@@ -113,7 +117,7 @@ def leafwise(
     rule: Rule,
     state: Any = EmptyState,
     *,
-    scalars: Callable[..., Mapping[str, Any]] | None = None,
+    scalars: Scalars | None = None,
     **slots: Slot | Scalar,
 ) -> GradientTransformationExtraArgs:
     """Lift a rule whose elements depend on their whole leaf. It is never packed across leaves."""
@@ -128,7 +132,7 @@ def _lift(
     grain: Grain,
     rule: Rule,
     state_class: Any,
-    scalars: Callable[..., Mapping[str, Any]] | None,
+    scalars: Scalars | None,
     declared: Mapping[str, Slot | Scalar],
 ) -> GradientTransformationExtraArgs:
     slots = {k: v for k, v in declared.items() if isinstance(v, Slot)}
@@ -150,8 +154,6 @@ def _lift(
         return state_class(**fields)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        if params is None and reads_params:
-            checks.fail("update needs the parameters: call update(updates, state, params)")
         if not isinstance(state, tuple) or getattr(state, "_fields", None) != state_class._fields:
             checks.fail(f"state must be a {state_class.__name__}, got {checks.shown(state)}", TypeError)
         # Slots know every parameter's place; without them the parameters do, and without these the updates.
@@ -160,6 +162,8 @@ def _lift(
         shaped = first is not None and not slots[first].per_leaf
         home_name = f"state.{first}" if first else "updates" if params is None else "params"
         gs = tree.match(updates, home, "updates", home_name)
+        if params is None and reads_params and not all(map(tree.absent, gs)):
+            checks.fail("update needs the parameters: call update(updates, state, params)")
         ps = tree.match(params, home, "params", home_name) if params is not None else [None] * len(gs)
         held = [tree.match(getattr(state, name), home, f"state.{name}", home_name) for name in slots]
         for i, (g, p, *ss) in enumerate(zip(gs, ps, *held, strict=True)):
@@ -185,7 +189,7 @@ def _lift(
             us.append(u)
             news.append(new)
 
-        structure = jax.tree.structure(home, is_leaf=tree.is_none)
+        structure = tree.structure(home)
         columns = zip(*news, strict=True) if news else [() for _ in slots]
         fields = {name: structure.unflatten(list(c)) for name, c in zip(slots, columns, strict=True)}
         fields |= {name: _stored(known[name], getattr(state, name)) for name in kept}
@@ -215,9 +219,12 @@ def _apply(
     if "p" in wants:
         inputs["p"] = tree.as_array(p)
     floats = [numerics.real_dtype(x.dtype) for x in inputs.values() if jnp.issubdtype(x.dtype, jnp.inexact)]
-    dtype = jnp.result_type(jnp.float32, *floats)
+    dtype = numerics.common_dtype(jnp.float32, *floats)
     wide = {name: _widened(x, dtype) for name, x in inputs.items()}
-    out = rule(**{n: wide[n] if n in wide else known[n] for n in wants})
+    # The lift has made the precisions one; real numbers that meet complex ones are all that is left to promote.
+    mixed = any(jnp.issubdtype(x.dtype, jnp.complexfloating) for x in wide.values())
+    with jax.numpy_dtype_promotion("standard") if mixed else contextlib.nullcontext():
+        out = rule(**{n: wide[n] if n in wide else known[n] for n in wants})
     if not slots:
         return numerics.convert(out, g.dtype, weak=g.weak_type), []
     u, new = out
@@ -228,7 +235,7 @@ def _apply(
 
 def _widened(x: Array, dtype: np.dtype[Any]) -> Array:
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        return numerics.convert(x, jnp.promote_types(dtype, jnp.complex64))
+        return numerics.convert(x, numerics.common_dtype(dtype, jnp.complex64))
     return numerics.convert(x, dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 

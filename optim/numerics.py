@@ -4,6 +4,7 @@ Rules see arrays of at least float32. A hyperparameter reaches these functions a
 tracer; `like` gives it the precision of the array it meets.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -17,15 +18,23 @@ from .types import Array, Count, DType, Scalar
 
 # Dtypes
 
+_finfo: Any = jnp.finfo  # untyped in jax
+
+
+def common_dtype(*dtypes: DType) -> np.dtype[Any]:
+    """The narrowest dtype that holds all of them, whatever promotion the user has asked of JAX."""
+    with jax.numpy_dtype_promotion("standard"):
+        return functools.reduce(jnp.promote_types, map(jnp.dtype, dtypes))
+
 
 def wide_dtype(dtype: DType) -> np.dtype[Any]:
     """The dtype a rule computes in: at least float32; float64 and complex stay."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return common_dtype(dtype, jnp.float32)
 
 
 def real_dtype(dtype: DType) -> np.dtype[Any]:
     """float32 for complex64, float64 for complex128, itself otherwise."""
-    return jnp.finfo(dtype).dtype if jnp.issubdtype(dtype, jnp.inexact) else np.dtype(dtype)
+    return _finfo(dtype).dtype if jnp.issubdtype(dtype, jnp.inexact) else np.dtype(dtype)
 
 
 def scalar_dtype() -> np.dtype[Any]:
@@ -43,21 +52,19 @@ def convert(x: Array, dtype: DType, *, weak: bool = False) -> Array:
     return out
 
 
-def like(x: Array, scalar: Any) -> Any:
-    """`scalar` ready to meet `x`: Python numbers as they are, arrays in the real dtype of `x`."""
-    if isinstance(scalar, np.generic):
-        return scalar.item()
-    if not isinstance(scalar, jax.Array | np.ndarray):
-        return scalar
-    return lax.convert_element_type(scalar, real_dtype(x.dtype))
+def like(x: Array, scalar: Scalar) -> Scalar:
+    """`scalar` ready to meet `x`: a number as a Python number, an array in the real dtype of `x`."""
+    if isinstance(scalar, jax.Array | np.ndarray):
+        return lax.convert_element_type(scalar, real_dtype(x.dtype))
+    return float(scalar)
 
 
 def hyperparameter(value: Scalar) -> Array:
     """A strongly typed array of shape (), float32 or wider."""
-    return jnp.asarray(value, jnp.promote_types(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
+    return jnp.asarray(value, common_dtype(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
 
 
-def full_like(x: Array, value: float, dtype: DType) -> Array:
+def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
     """A fresh array of one value that keeps the sharding of `x`, also under an Auto mesh and `jit`."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
         x = x.real
@@ -74,7 +81,7 @@ def safe_increment(count: Count) -> Count:
     if jnp.issubdtype(count.dtype, jnp.integer):
         top = jnp.asarray(np.iinfo(count.dtype).max, count.dtype)
     else:
-        top = jnp.asarray(jnp.finfo(count.dtype).max, count.dtype)
+        top = jnp.asarray(_finfo(count.dtype).max, count.dtype)
     return jnp.where(count < top, count + jnp.ones_like(count), top)
 
 
@@ -84,6 +91,11 @@ def safe_increment(count: Count) -> Count:
 def scaled(x: Array, scalar: Any) -> Array:
     """scalar * x."""
     return x * like(x, scalar)
+
+
+def decayed(x: Array, decay: Scalar) -> Array:
+    """decay x, as x - (1 - decay) x: a sum that decays a thousand times does not see the rounding of `decay`."""
+    return x - (1 - like(x, decay)) * x
 
 
 # Moments
@@ -96,21 +108,27 @@ def ema(x: Array, g: Array, decay: Scalar) -> Array:
 
 def abs_sq(g: Array) -> Array:
     """|g|^2, real, held at the largest finite value: a huge gradient must not leave an infinite moment behind."""
-    if jnp.issubdtype(g.dtype, jnp.complexfloating):
-        square = jnp.square(g.real) + jnp.square(g.imag)
-    else:
-        square = jnp.square(g)
-    return jnp.minimum(square, jnp.asarray(jnp.finfo(square.dtype).max, square.dtype))
+    parts = [g.real, g.imag] if jnp.issubdtype(g.dtype, jnp.complexfloating) else [g]
+    square = sum(map(jnp.square, parts[1:]), start=jnp.square(parts[0]))
+    return jnp.minimum(square, jnp.asarray(_finfo(square.dtype).max, square.dtype))
+
+
+def variance(nu: Array, mu: Array) -> Array:
+    """nu - |mu|^2, held at 0, below which only rounding takes it."""
+    return jnp.maximum(nu - abs_sq(mu), 0)
 
 
 def bias_factor(decay: Scalar, t: Count, dtype: DType) -> Array:
     """1 - decay^t as -expm1(t log decay): the naive form loses all digits where decay^t is near 1."""
     decay = like(jnp.zeros((), dtype), decay)
-    if isinstance(decay, int | float):
-        log = math.log(decay) if decay > 0 else -math.inf
-    else:
-        log = jnp.log(decay)
-    return -jnp.expm1(lax.convert_element_type(t, dtype) * log)
+    return -jnp.expm1(lax.convert_element_type(t, dtype) * _log(decay))
+
+
+def _log(x: Any) -> Any:
+    """The logarithm, in double for a Python number."""
+    if isinstance(x, int | float):
+        return math.log(x) if x > 0 else -math.inf
+    return jnp.log(x)
 
 
 def debias(x: Array, decay: Scalar, t: Count) -> Array:
@@ -147,7 +165,7 @@ def root(x: Array) -> Array:
 
 
 def _surely_positive(eps: Scalar, dtype: DType) -> bool:
-    return isinstance(eps, int | float | np.generic) and float(eps) >= jnp.finfo(dtype).tiny
+    return isinstance(eps, int | float | np.generic) and bool(eps >= _finfo(dtype).tiny)
 
 
 def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
@@ -162,7 +180,7 @@ def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
 
 
 def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -> Array:
-    """top / (sqrt(bottom + eps_root) + eps), and 0 where the denominator is 0."""
+    """top / (sqrt(bottom + eps_root) + eps) for bottom >= 0, and 0 where the denominator is 0."""
     below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)
     return ratio(top, below, positive=any(_surely_positive(e, below.dtype) for e in (eps, eps_root)))
 

@@ -236,9 +236,9 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Recorded) or isinstance(b, Recorded):
         return bool(a == b)
     if _is_dtype(a) and _is_dtype(b):
-        return np.dtype(a) == np.dtype(b)
+        return bool(np.dtype(a) == np.dtype(b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+        return set(a) == set(b) and all(same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple) and type(a) is type(b):
         return len(a) == len(b) and all(map(same, a, b))
     if checks.is_number(a) and checks.is_number(b):

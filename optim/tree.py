@@ -8,13 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, KeyEntry, KeyPath, SequenceKey, keystr
+from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey, keystr
 
 from . import checks, numerics
 from .types import Array, DType, Tree
 
 TreeDef = Any
-Filter = Callable[[KeyPath, Any], bool]
+Path = tuple[Any, ...]
+Filter = Callable[[Path, Any], bool]
 
 
 def is_none(x: Any) -> bool:
@@ -29,6 +30,11 @@ def absent(x: Any) -> bool:
 def flatten(tree: Tree) -> tuple[list[Any], TreeDef]:
     """Leaves, `None` among them, and the structure."""
     return jax.tree.flatten(tree, is_leaf=is_none)
+
+
+def structure(tree: Tree) -> TreeDef:
+    """The structure in which `None` is a leaf."""
+    return jax.tree.structure(tree, is_leaf=is_none)
 
 
 def paths(tree: Tree) -> list[str]:
@@ -55,9 +61,9 @@ def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
 
     Raises: ValueError naming the first path at which the two differ.
     """
-    found, structure = flatten(tree)
-    wanted = jax.tree.structure(other, is_leaf=is_none)
-    if structure == wanted:
+    found, mine = flatten(tree)
+    wanted = structure(other)
+    if mine == wanted:
         return found
     try:
         parts = wanted.flatten_up_to(_spread(tree, other))
@@ -80,7 +86,7 @@ def _spread(tree: Tree, other: Tree) -> Tree:
     return jax.tree.unflatten(jax.tree.structure(tree, is_leaf=lambda x: x is not tree), inner)
 
 
-def _children(tree: Tree) -> list[tuple[KeyEntry, Any]] | None:
+def _children(tree: Tree) -> list[tuple[Any, Any]] | None:
     """The entries one level down, or None for a leaf."""
     found, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     if len(found) == 1 and found[0][0] == ():
@@ -89,13 +95,12 @@ def _children(tree: Tree) -> list[tuple[KeyEntry, Any]] | None:
 
 
 def _differ(tree: Tree, other: Tree, name: str, other_name: str) -> None:
-    mine, others = set(paths(tree)), set(paths(other))
-    extra, missing = sorted(mine - others), sorted(others - mine)
-    told = [f"{name}{p} is not in {other_name}" for p in extra[:2]]
-    told += [f"{other_name}{p} is not in {name}" for p in missing[:2]]
+    mine, others = paths(tree), paths(other)
+    told = [f"{name}{p} is not in {other_name}" for p in mine if p not in others]
+    told += [f"{other_name}{p} is not in {name}" for p in others if p not in mine]
     if not told:
         told = [f"{name} is {jax.tree.structure(tree)}, {other_name} is {jax.tree.structure(other)}"]
-    checks.fail("; ".join(told))
+    checks.fail("; ".join(told[:4]))
 
 
 # Casts
@@ -150,7 +155,7 @@ def sum_sq(tree: Tree) -> Array:
     squares = [jnp.sum(numerics.abs_sq(as_array(x))) for x in leaves(widen(tree))]
     if not squares:
         return jnp.zeros((), jnp.float32)
-    dtype = jnp.result_type(*squares)
+    dtype = numerics.common_dtype(*(s.dtype for s in squares))
     return jnp.sum(jnp.stack([s.astype(dtype) for s in squares]))
 
 
@@ -162,7 +167,7 @@ def global_norm(updates: Tree) -> Array:
 # Reading and setting what a state holds
 
 
-def _name(entry: KeyEntry) -> Any:
+def _name(entry: Any) -> Any:
     match entry:
         case DictKey() | FlattenedIndexKey():
             return entry.key
@@ -174,7 +179,7 @@ def _name(entry: KeyEntry) -> Any:
             return str(entry)
 
 
-def _walk(tree: Tree, key: Any, keep: Filter | None, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def _walk(tree: Tree, key: Any, keep: Filter | None, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     if path and _name(path[-1]) == key and (keep is None or keep(path, tree)):
         yield path, tree
         return
@@ -182,7 +187,7 @@ def _walk(tree: Tree, key: Any, keep: Filter | None, path: KeyPath = ()) -> Iter
         yield from _walk(child, key, keep, (*path, entry))
 
 
-def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> list[tuple[KeyPath, Any]]:
+def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> list[tuple[Path, Any]]:
     """Every field, attribute or dict entry named `key`, outermost first, with its path."""
     return list(_walk(tree, key, filtering))
 
@@ -208,7 +213,7 @@ def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = No
 
 
 def _agree(a: Tree, b: Tree) -> bool:
-    if jax.tree.structure(a) != jax.tree.structure(b):
+    if structure(a) != structure(b):
         return False
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     return all(
@@ -236,7 +241,7 @@ def set(tree: Tree, filtering: Filter | None = None, /, **kwargs: Any) -> Tree:
     return tree
 
 
-def _replace(tree: Tree, places: frozenset[KeyPath], value: Any, path: KeyPath = ()) -> Tree:
+def _replace(tree: Tree, places: frozenset[Path], value: Any, path: Path = ()) -> Tree:
     if path in places:
         return _fitted(tree, value, path)
     children = _children(tree)
@@ -246,8 +251,8 @@ def _replace(tree: Tree, places: frozenset[KeyPath], value: Any, path: KeyPath =
     return jax.tree.unflatten(jax.tree.structure(tree, is_leaf=lambda x: x is not tree), new)
 
 
-def _fitted(old: Any, value: Any, path: KeyPath) -> Any:
-    if jax.tree.structure(old) != jax.tree.structure(value):
+def _fitted(old: Any, value: Any, path: Path) -> Any:
+    if structure(old) != structure(value):
         checks.fail(f"state{keystr(path)} is {jax.tree.structure(old)}, the new value is {jax.tree.structure(value)}")
 
     def fit(o: Any, v: Any) -> Any:
@@ -255,6 +260,6 @@ def _fitted(old: Any, value: Any, path: KeyPath) -> Any:
             return v
         if jnp.shape(v) != o.shape:
             checks.fail(f"state{keystr(path)} has shape {o.shape}, the new value has {jnp.shape(v)}")
-        return v if jax.dtypes.issubdtype(o.dtype, jax.dtypes.extended) else jnp.asarray(v, o.dtype)
+        return v if jnp.issubdtype(o.dtype, jax.dtypes.extended) else jnp.asarray(v, o.dtype)
 
     return jax.tree.map(fit, old, value)

@@ -5,7 +5,6 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import chex
 import jax
-import numpy as np
 
 Array: TypeAlias = jax.Array
 Tree: TypeAlias = Any
@@ -18,7 +17,7 @@ OptState: TypeAlias = Any
 Count: TypeAlias = chex.Array
 """The number of updates done, an int32 scalar."""
 
-Scalar: TypeAlias = float | np.generic | np.ndarray | jax.Array
+Scalar: TypeAlias = float | jax.Array
 """A real hyperparameter: a Python number, or an array or tracer of shape ()."""
 
 Schedule: TypeAlias = Callable[[Any], Any]

@@ -44,11 +44,12 @@ class KerasFactory(Generic[P]):
 
     def __init__(self, build: Callable[P, KerasOptimizer]) -> None:
         functools.update_wrapper(self, build)
+        self.__name__ = build.__name__
         self.__signature__ = inspect.signature(build)
         self._build = build
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> KerasOptimizer:
-        return self._build(*args, **self._translated(kwargs))  # type: ignore[arg-type]
+        return self._build(*args, **self._translated(kwargs))
 
     def __repr__(self) -> str:
         return f"keras.{self.__name__}"

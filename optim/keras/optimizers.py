@@ -4,6 +4,7 @@
 `clipnorm` bounds the global norm, then `clipvalue` every element; None is off.
 """
 
+from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
 from ..optimizers.adadelta import scale_by_adadelta
@@ -27,7 +28,7 @@ def _clipping(clipnorm: Scalar | None, clipvalue: Scalar | None) -> list[Gradien
 
 
 def _descent(lr: Scalar, decay: float) -> GradientTransformationExtraArgs:
-    return scale_by_learning_rate(inverse_time_decay(lr, 1, decay) if decay else lr)
+    return scale_by_learning_rate(inverse_time_decay(lr, 1, decay) if checks.is_array(decay) or decay else lr)
 
 
 @keras_optimizer(

@@ -7,15 +7,17 @@ import jax.numpy as jnp
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
 from ..lift import Slot, elementwise
-from ..numerics import debias, ema, like, ratio, scaled
+from ..numerics import debias, decayed, ema, like, ratio
 from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 
+_MAXIMUM = {"precision": "a maximum decays by a product that is rounded at every update"}
 
-@register(example(), example(b1=0.8, b2=0.9, eps=1e-3), example(eps=0.0))
+
+@register(example(), example(b1=0.8, b2=0.9, eps=1e-3), example(eps=0.0), exceptions=_MAXIMUM)
 def scale_by_adamax(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8) -> GradientTransformationExtraArgs:
     """Divide the running mean gradient by its decaying maximum.
 
@@ -30,13 +32,13 @@ def scale_by_adamax(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8) ->
 
     def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
         mu = ema(mu, g, b1)
-        nu = jnp.maximum(scaled(nu, b2), jnp.abs(g) + like(nu, eps))
+        nu = jnp.maximum(decayed(nu, b2), jnp.abs(g) + like(nu, eps))
         return ratio(debias(mu, b1, t), nu), (mu, nu)
 
     return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1), nu=Slot(real=True))
 
 
-@register(example(), example(b1=0.8, b2=0.9, eps=1e-3))
+@register(example(), example(b1=0.8, b2=0.9, eps=1e-3), exceptions=_MAXIMUM)
 def scale_by_adamax_eps_hat(
     b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-7
 ) -> GradientTransformationExtraArgs:
@@ -53,7 +55,7 @@ def scale_by_adamax_eps_hat(
 
     def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
         mu = ema(mu, g, b1)
-        nu = jnp.maximum(scaled(nu, b2), jnp.abs(g))
+        nu = jnp.maximum(decayed(nu, b2), jnp.abs(g))
         return ratio(debias(mu, b1, t), nu + like(nu, eps)), (mu, nu)
 
     return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1), nu=Slot(real=True))

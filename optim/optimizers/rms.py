@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ..base import GradientTransformationExtraArgs, identity
 from ..compose import chain
 from ..lift import Slot, elementwise
-from ..numerics import abs_sq, debias, ema, root_ratio
+from ..numerics import abs_sq, debias, ema, root_ratio, variance
 from ..registry import example, register
 from ..transforms.momentum import trace
 from ..transforms.scale import scale_by_learning_rate
@@ -96,26 +96,27 @@ def scale_by_stddev(
     Source:  Graves 2013, Eqs. 38-41.
     """
     # nu - |mu|^2 cancels: a mu of fewer bits than nu would make noise of it, so it is kept like a slow average.
-    slots = {"mu": Slot(decay=1.0), "nu": Slot(init=initial_scale, real=True)}
+    mu_slot, nu_slot = Slot(decay=1.0), Slot(init=initial_scale, real=True)
 
     def rule(g: Array, mu: Array, nu: Array) -> Any:
         mu, nu = ema(mu, g, decay), ema(nu, abs_sq(g), decay)
-        return _over_root(g, nu - abs_sq(mu), eps, eps_in_sqrt), (mu, nu)
+        return _over_root(g, variance(nu, mu), eps, eps_in_sqrt), (mu, nu)
 
     def corrected_rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
         mu, nu = ema(mu, g, decay), ema(nu, abs_sq(g), decay)
-        variance = debias(nu, decay, t) - abs_sq(debias(mu, decay, t))
-        return _over_root(g, variance, eps, eps_in_sqrt), (mu, nu)
+        spread = variance(debias(nu, decay, t), debias(mu, decay, t))
+        return _over_root(g, spread, eps, eps_in_sqrt), (mu, nu)
 
     if bias_correction:
-        return elementwise(corrected_rule, ScaleByRStdDevWithCountState, **slots)
-    return elementwise(rule, ScaleByRStdDevState, **slots)
+        return elementwise(corrected_rule, ScaleByRStdDevWithCountState, mu=mu_slot, nu=nu_slot)
+    return elementwise(rule, ScaleByRStdDevState, mu=mu_slot, nu=nu_slot)
 
 
 @register(
     example(0.1),
     example(0.1, centered=True, momentum=0.9),
     example(0.1, momentum=0.9, nesterov=True, eps_in_sqrt=False, bias_correction=True),
+    exceptions={"precision": "its momentum is `trace`, a sum"},
 )
 def rmsprop(
     learning_rate: ScalarOrSchedule,

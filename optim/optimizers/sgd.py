@@ -12,7 +12,12 @@ from ..transforms.scale import scale_by_learning_rate
 from ..types import DType, Scalar, ScalarOrSchedule
 
 
-@register(example(0.1), example(0.1, momentum=0.9), example(0.1, momentum=0.9, nesterov=True))
+@register(
+    example(0.1),
+    example(0.1, momentum=0.9),
+    example(0.1, momentum=0.9, nesterov=True),
+    exceptions={"precision": "its momentum is `trace`, a sum"},
+)
 def sgd(
     learning_rate: ScalarOrSchedule,
     momentum: Scalar | None = None,

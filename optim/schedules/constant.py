@@ -8,4 +8,4 @@ from .progress import RANGES, schedule
 @register(example(0.1), kind="schedule", ranges=RANGES)
 def constant_schedule(value: Scalar) -> ScheduleFn:
     """`value` at every count."""
-    return schedule(lambda count: value)
+    return schedule(lambda count, c: c, value)

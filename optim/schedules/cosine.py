@@ -10,6 +10,12 @@ from .polynomial import linear_schedule
 from .progress import RANGES, fraction, schedule
 
 
+def falling(count: Array, peak: Array, end: Array, steps: Array, power: Array) -> Array:
+    """(peak - end) ((1 + cos(pi x)) / 2)^power + end."""
+    bent = (1 + jnp.cos(jnp.pi * fraction(count, 0, steps))) / 2
+    return (peak - end) * bent**power + end
+
+
 @register(example(0.1, 10), example(0.1, 10, alpha=0.1, exponent=2.0), kind="schedule", ranges=RANGES)
 def cosine_decay_schedule(
     init_value: Scalar, decay_steps: Scalar, alpha: Scalar = 0.0, exponent: Scalar = 1.0
@@ -20,11 +26,10 @@ def cosine_decay_schedule(
     Source:  Loshchilov & Hutter 2017, SGDR, Eq. 5, for one period.
     """
 
-    def at(count: Array) -> Array:
-        bent = (1 + jnp.cos(jnp.pi * fraction(count, 0, decay_steps))) / 2
-        return init_value * ((1 - alpha) * bent**exponent + alpha)
+    def at(count: Array, init: Array, steps: Array, least: Array, power: Array) -> Array:
+        return falling(count, init, init * least, steps, power)
 
-    return schedule(at)
+    return schedule(at, init_value, decay_steps, alpha, exponent)
 
 
 @register(
@@ -49,8 +54,7 @@ def warmup_cosine_decay_schedule(
     """
     if not checks.is_traced(warmup_steps) and not checks.is_traced(decay_steps) and decay_steps <= warmup_steps:
         checks.fail(f"decay_steps must be > warmup_steps = {warmup_steps}, got {decay_steps}")
-    nonzero = jnp.where(jnp.equal(peak_value, 0), 1, peak_value) if checks.is_array(peak_value) else peak_value or 1
-    fall = cosine_decay_schedule(peak_value, decay_steps - warmup_steps, end_value / nonzero, exponent)
+    fall = schedule(falling, peak_value, end_value, decay_steps - warmup_steps, exponent)
     if not checks.is_traced(warmup_steps) and warmup_steps == 0:
         return fall
     return join_schedules([linear_schedule(init_value, peak_value, warmup_steps), fall], [warmup_steps])

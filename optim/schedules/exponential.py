@@ -28,12 +28,11 @@ def exponential_decay(
              exponent down; end_value bounds the value, from below where decay_rate < 1, from above elsewhere.
     """
 
-    def at(count: Array) -> Array:
-        along = since(count, transition_begin) / transition_steps
-        rate = jnp.asarray(decay_rate, along.dtype)
-        now = init_value * rate ** (jnp.floor(along) if staircase else along)
-        if end_value is None:
+    def at(count: Array, init: Array, steps: Array, rate: Array, end: Array | None) -> Array:
+        along = since(count, transition_begin) / steps
+        now = init * rate ** (jnp.floor(along) if staircase else along)
+        if end is None:
             return now
-        return jnp.where(rate < 1, jnp.maximum(now, end_value), jnp.minimum(now, end_value))
+        return jnp.where(rate < 1, jnp.maximum(now, end), jnp.minimum(now, end))
 
-    return schedule(at)
+    return schedule(at, init_value, transition_steps, decay_rate, end_value)

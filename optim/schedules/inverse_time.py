@@ -27,8 +27,8 @@ def inverse_time_decay(
     Source:  Keras' `decay`, with transition_steps 1.
     """
 
-    def at(count: Array) -> Array:
-        along = since(count, transition_begin) / transition_steps
-        return init_value / (1 + decay_rate * (jnp.floor(along) if staircase else along))
+    def at(count: Array, init: Array, steps: Array, rate: Array) -> Array:
+        along = since(count, transition_begin) / steps
+        return init / (1 + rate * (jnp.floor(along) if staircase else along))
 
-    return schedule(at)
+    return schedule(at, init_value, transition_steps, decay_rate)

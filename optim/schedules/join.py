@@ -1,5 +1,6 @@
 """One schedule after another."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
     if len(schedules) != len(boundaries) + 1:
         checks.fail(f"needs one boundary fewer than schedules, got {len(boundaries)} and {len(schedules)}")
     concrete = [b for b in boundaries if not checks.is_traced(b)]
-    if any(b > c for b, c in zip(concrete, concrete[1:], strict=False)):
+    if any(b > c for b, c in itertools.pairwise(concrete)):
         checks.fail(f"boundaries must increase, got {list(boundaries)}")
 
     def at(count: Array) -> Array:

@@ -14,11 +14,11 @@ def polynomial_schedule(
     Args:    power, transition_steps > 0.
     """
 
-    def at(count: Array) -> Array:
-        left = 1 - fraction(count, transition_begin, transition_steps)
-        return (init_value - end_value) * left**power + end_value
+    def at(count: Array, init: Array, end: Array, exponent: Array, steps: Array) -> Array:
+        left = 1 - fraction(count, transition_begin, steps)
+        return (init - end) * left**exponent + end
 
-    return schedule(at)
+    return schedule(at, init_value, end_value, power, transition_steps)
 
 
 @register(example(0.1, 0.01, 10), example(0.0, 0.1, 10, transition_begin=3), kind="schedule", ranges=RANGES)

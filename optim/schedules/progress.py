@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..checks import NON_NEGATIVE, POSITIVE, REAL, STEPS, Range
-from ..numerics import scalar_dtype
+from ..numerics import common_dtype, like, scalar_dtype
 from ..registry import ScheduleFn
-from ..types import Array
+from ..types import Array, Scalar
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(["value", "init_value", "end_value", "peak_value", "alpha"], REAL),
@@ -19,11 +19,12 @@ RANGES: dict[str, Range] = {
 NON_NEGATIVE_RATE = {**RANGES, "decay_rate": NON_NEGATIVE}
 
 
-def schedule(fn: Callable[[Array], Any]) -> ScheduleFn:
-    """A schedule from a function of the count as an array, whose value is an array of the dtype of hyperparameters."""
+def schedule(fn: Callable[..., Any], *numbers: Scalar | None) -> ScheduleFn:
+    """A schedule from `fn(count, *numbers)`; arrays arrive, and the value leaves, in the hyperparameters' dtype."""
 
     def at(count: Any) -> Array:
-        return value(fn(jnp.asarray(count)))
+        ready = (None if x is None else like(jnp.zeros((), scalar_dtype()), x) for x in numbers)
+        return value(fn(jnp.asarray(count), *ready))
 
     return ScheduleFn(at)
 
@@ -31,7 +32,7 @@ def schedule(fn: Callable[[Array], Any]) -> ScheduleFn:
 def value(x: Any) -> Array:
     """A number as a strongly typed array; what is wider already stays so."""
     x = jnp.asarray(x)
-    return lax.convert_element_type(x, jnp.promote_types(x.dtype, scalar_dtype()))
+    return lax.convert_element_type(x, common_dtype(x.dtype, scalar_dtype()))
 
 
 def since(count: Array, begin: Any) -> Array:

@@ -66,7 +66,7 @@ def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
 
 
 def unit_axes(g: Array) -> tuple[int, ...] | None:
-    """The axes of one output unit: all of a vector, the first of a matrix, all but the last of a convolution kernel."""
+    """The axes of one output unit: all of a vector, a matrix's first, all but the last of a kernel's."""
     dims = sum(n > 1 for n in g.shape)
     if dims <= 1:
         return None
@@ -74,7 +74,7 @@ def unit_axes(g: Array) -> tuple[int, ...] | None:
         return (0,)
     if g.ndim == 4:
         return (0, 1, 2)
-    checks.fail(f"the units of an array of shape {g.shape} are not known; give axis=...")
+    return checks.fail(f"the units of an array of shape {g.shape} are not known; give axis=...")
 
 
 @register(example(0.1), example(0.01, eps=0.1, axis=0), ranges={"eps": checks.POSITIVE})
@@ -91,7 +91,7 @@ def adaptive_grad_clip(
     """
 
     def rule(g: Array, p: Array) -> Any:
-        axes = axis if axis is not None else unit_axes(g)
+        axes = axis if axis is not None and g.ndim else unit_axes(g)
         keep = g.ndim > 0 and axes is not None
         g_norm = root(jnp.sum(abs_sq(g), axes, keepdims=keep))
         p_norm = root(jnp.sum(abs_sq(p), axes, keepdims=keep))

@@ -23,6 +23,7 @@ class EmaState(NamedTuple):
     example(0.9, nesterov=True),
     example(0.9, accumulator_dtype="float32"),
     ranges={"decay": checks.CLOSED_UNIT},
+    exceptions={"precision": "a sum of 1 / (1 - decay) gradients is rounded at its own size, not the update's"},
 )
 def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: DType = None) -> GradientTransformationExtraArgs:
     """Replace updates by a decaying sum of them.
@@ -36,7 +37,7 @@ def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: DType = None
     """
 
     def rule(g: Array, trace: Array) -> Any:
-        s = g + numerics.scaled(trace, decay)
+        s = g + numerics.decayed(trace, decay)
         return (g + numerics.scaled(s, decay) if nesterov else s), s
 
     return elementwise(rule, TraceState, trace=Slot(dtype=accumulator_dtype, decay=decay))

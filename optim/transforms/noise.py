@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from .. import checks
 from ..base import GradientTransformationExtraArgs
-from ..lift import Scalar as StateScalar, elementwise
+from ..lift import Scalar as StateScalar, leafwise
 from ..numerics import like, root
 from ..registry import example, register
 from ..types import Array, Count, Scalar
@@ -50,6 +50,7 @@ def add_noise(
     State:   count; rng_key.
     Source:  Neelakantan et al. 2015, Eq. 1, with t from 1.
     """
+    # Leafwise, since a leaf draws from a key of its own: packed leaves would draw other numbers.
     start = as_key(key, seed)
 
     def scalars(t: Count, rng_key: Array) -> dict[str, Array]:
@@ -57,7 +58,7 @@ def add_noise(
         time = t.astype(jnp.float32)
         return {"rng_key": kept, "key": used, "deviation": root(like(time, eta) / time ** like(time, gamma))}
 
-    def rule(g: Array, key: Array, deviation: Array) -> Array:
+    def rule(g: Array, key: Array, deviation: Array) -> Any:
         return g + like(g, deviation) * jax.random.normal(key, g.shape, g.dtype)
 
-    return elementwise(rule, AddNoiseState, scalars=scalars, rng_key=StateScalar(start))
+    return leafwise(rule, AddNoiseState, scalars=scalars, rng_key=StateScalar(start))

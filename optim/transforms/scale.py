@@ -1,13 +1,13 @@
 """Multiplying every update by one number."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax.numpy as jnp
 
 from .. import checks
 from ..base import GradientTransformationExtraArgs, identity
 from ..lift import elementwise
-from ..numerics import scaled
+from ..numerics import full_like, scaled
 from ..registry import ScheduleFn, example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Schedule
@@ -44,7 +44,7 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
     return elementwise(lambda g, factor: scaled(g, factor), ScaleByScheduleState, scalars=scalars)
 
 
-@register(example(0.1), example(inverse_time_decay(0.1, 1, 0.01)), example(0.1, flip_sign=False), example())
+@register(example(0.1), example(inverse_time_decay(0.1, 1, 0.01)), example(0.1, flip_sign=False))
 def scale_by_learning_rate(
     learning_rate: ScalarOrSchedule | None = None, *, flip_sign: bool = True
 ) -> GradientTransformationExtraArgs:
@@ -59,10 +59,11 @@ def scale_by_learning_rate(
     if callable(learning_rate) and not checks.is_array(learning_rate):
         rate = learning_rate
         return scale_by_schedule(ScheduleFn(lambda count: -rate(count)) if flip_sign else rate)
-    return scale(-learning_rate if flip_sign else learning_rate)
+    number = cast(Scalar, learning_rate)
+    return scale(-number if flip_sign else number)
 
 
 @register()
 def set_to_zero() -> GradientTransformationExtraArgs:
     """Replace every update by zero."""
-    return elementwise(lambda g: jnp.zeros_like(g))
+    return elementwise(lambda g: full_like(g, 0, g.dtype))

@@ -20,7 +20,7 @@ class WeightDecaySchedule(NamedTuple):
     count: Count
 
 
-@register(example(0.1), example(inverse_time_decay(0.1, 1, 0.5)), example(0.1, mask=True), example(0.1, mask=False))
+@register(example(0.1), example(inverse_time_decay(0.1, 1, 0.5)), example(0.1, mask=True))
 def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: MaskOrFn = None) -> GradientTransformationExtraArgs:
     """Add weight_decay p to the updates.
 

@@ -51,7 +51,7 @@ class InjectedFactory(Recorded):
         fixed, numbers, schedules = self._sorted(bound)
 
         def build(values: Mapping[str, Any]) -> GradientTransformationExtraArgs:
-            now = inspect.BoundArguments(self.__signature__, {**bound.arguments, **fixed, **values})  # type: ignore[arg-type]
+            now = inspect.BoundArguments(self.__signature__, {**bound.arguments, **fixed, **values})
             return chain(self.factory(*now.args, **now.kwargs))
 
         # Concrete values are checked where the user can see them: here, not in a trace.

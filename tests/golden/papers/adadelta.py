@@ -46,9 +46,7 @@ def scale_by_adadelta(grads, params, *, mutation=None, rho=0.9, eps=1e-6):
     mutations=(*ADADELTA, "late_count", "decoupled"),
     source="Zeiler 2012, Algorithm 1, with a learning rate",
 )
-def adadelta(
-    grads, params, *, mutation=None, learning_rate=None, rho=0.9, eps=1e-6, weight_decay=0.0
-):
+def adadelta(grads, params, *, mutation=None, learning_rate=None, rho=0.9, eps=1e-6, weight_decay=0.0):
     """theta <- theta - eta u(g + lambda theta). Zeiler 2012, Algorithm 1.
 
     The decay is added to the gradient, before the scaling: the field's adadelta is not decoupled.

@@ -21,9 +21,7 @@ NADAM = (*ADAM, "no_nesterov")
     mutations=(*NADAM, "root_moved"),
     source="Kingma & Ba 2015, Algorithm 1; nesterov: Dozat 2016, Algorithm 2, constant mu",
 )
-def scale_by_adam(
-    grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, nesterov=False
-):
+def scale_by_adam(grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, nesterov=False):
     """u = m^ / (sqrt(v^ + eps_root) + eps). Kingma & Ba 2015, Algorithm 1."""
     m = v = np.zeros_like(params)
     updates = []
@@ -97,9 +95,7 @@ def adamw(grads, params, *, mutation=None, learning_rate, weight_decay=1e-4, **m
 )
 def nadam(grads, params, *, mutation=None, learning_rate, nesterov=True, **moments):
     """m^ = b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t), the rest as Adam. Dozat 2016."""
-    return adam(
-        grads, params, mutation=mutation, learning_rate=learning_rate, nesterov=nesterov, **moments
-    )
+    return adam(grads, params, mutation=mutation, learning_rate=learning_rate, nesterov=nesterov, **moments)
 
 
 @paper(
@@ -114,9 +110,7 @@ def nadam(grads, params, *, mutation=None, learning_rate, nesterov=True, **momen
 )
 def nadamw(grads, params, *, mutation=None, learning_rate, nesterov=True, **others):
     """nadam with lambda theta added to its direction. Loshchilov & Hutter 2019."""
-    return adamw(
-        grads, params, mutation=mutation, learning_rate=learning_rate, nesterov=nesterov, **others
-    )
+    return adamw(grads, params, mutation=mutation, learning_rate=learning_rate, nesterov=nesterov, **others)
 
 
 @paper(
@@ -209,9 +203,7 @@ def amsgrad(grads, params, *, mutation=None, learning_rate, **moments):
     ),
     source="Kingma & Ba 2015, section 2, last paragraph; amsgrad: Reddi et al. 2018, Algorithm 2",
 )
-def scale_by_adam_eps_hat(
-    grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-7, amsgrad=False
-):
+def scale_by_adam_eps_hat(grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-7, amsgrad=False):
     """u = sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps). Kingma & Ba 2015, section 2.
 
     With amsgrad the running maximum of the uncorrected v takes the place of v.

@@ -21,9 +21,7 @@ from .parts import average, debiased, ratio, steps
     ),
     source="Dozat 2016, Algorithm 2, and the momentum schedule of its section 3 (Sutskever 2013)",
 )
-def scale_by_nadam(
-    grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-7, schedule_decay=0.004
-):
+def scale_by_nadam(grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-7, schedule_decay=0.004):
     """u = ((1 - mu_t) g^ + mu_(t+1) m^) / (sqrt(v^) + eps). Dozat 2016, Algorithm 2.
 
     mu_t = b1 (1 - 0.5 0.96^(t schedule_decay)), P_t = mu_1 ... mu_t, g^ = g / (1 - P_t),

@@ -124,9 +124,7 @@ def exponential_decay(
     mutations=("late_count", "no_begin", "no_end", "no_power"),
     source="eta_T + (eta_0 - eta_T) (1 - n / T)^p",
 )
-def polynomial_schedule(
-    n, *, mutation=None, init_value, end_value, power, transition_steps, transition_begin=0
-):
+def polynomial_schedule(n, *, mutation=None, init_value, end_value, power, transition_steps, transition_begin=0):
     """eta_T + (eta_0 - eta_T) (1 - x)^p, x = (n - begin) / T kept in [0, 1]."""
     x = min(max(_elapsed(n, transition_begin, mutation) / transition_steps, 0), 1)
     if mutation == "no_end":
@@ -145,9 +143,7 @@ def polynomial_schedule(
     mutations=("late_count", "no_begin", "no_end"),
     source="eta_T + (eta_0 - eta_T) (1 - n / T)",
 )
-def linear_schedule(
-    n, *, mutation=None, init_value, end_value, transition_steps, transition_begin=0
-):
+def linear_schedule(n, *, mutation=None, init_value, end_value, transition_steps, transition_begin=0):
     """The straight line from eta_0 at begin to eta_T at begin + T, level on both sides."""
     x = min(max(_elapsed(n, transition_begin, mutation) / transition_steps, 0), 1)
     return init_value + ((0 if mutation == "no_end" else end_value) - init_value) * x

@@ -1,0 +1,107 @@
+"""The rows of the sweep: every registered transformation with each of its examples, on one small tree."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optim
+from optim.registry import Entry, Example
+
+
+@dataclass(frozen=True)
+class Row:
+    entry: Entry
+    example: Example
+    id: str
+
+    def make(self, **changes: Any) -> Any:
+        return self.entry(*self.example.args, **{**self.example.kwargs, **changes})
+
+
+def all_rows() -> list[Row]:
+    found = []
+    for entry in optim.entries("transformation"):
+        for i, example in enumerate(entry.examples):
+            found.append(Row(entry, example, f"{entry.name}-{i}" if i else entry.name))
+    return found
+
+
+ROWS = all_rows()
+
+
+def column(name: str, rows: list[Row] = ROWS):
+    """Parametrise a test over the rows; a row that the registry excepts from the column is skipped with its reason."""
+
+    def param(row: Row):
+        reason = row.entry.exceptions.get(name)
+        return pytest.param(row, id=row.id, marks=[pytest.mark.skip(reason=reason)] if reason else [])
+
+    return pytest.mark.parametrize("row", [param(r) for r in rows])
+
+
+def tree(dtype: Any = jnp.float32) -> dict[str, Any]:
+    """Parameters: a matrix, a vector, and a scalar one level down."""
+    return {
+        "w": jnp.asarray(np.linspace(-1.0, 1.0, 6).reshape(3, 2), dtype),
+        "b": jnp.asarray([0.5, -0.25], dtype),
+        "deep": {"s": jnp.asarray(0.75, dtype)},
+    }
+
+
+def grads(params: Any, n: int = 0) -> Any:
+    """Gradients of the shapes and dtypes of `params`, other ones at every step."""
+
+    def one(p: Any) -> Any:
+        flat = np.cos(np.arange(p.size) * 1.7 + n + 0.3).reshape(p.shape)
+        value = flat + 0.5j * flat[::-1] if jnp.iscomplexobj(p) and p.ndim else flat
+        return jnp.asarray(value, p.dtype)
+
+    return jax.tree.map(one, params)
+
+
+def run(tx: Any, params: Any, steps: int, state: Any = None, start: int = 0) -> tuple[Any, Any, Any]:
+    """Eager steps: the parameters, the state, and the last update."""
+    state = tx.init(params) if state is None else state
+    update = None
+    for n in range(start, start + steps):
+        update, state = tx.update(grads(params, n), state, params)
+        params = optim.apply_updates(params, update)
+    return params, state, update
+
+
+def close(a: Any, b: Any, rtol: float = 2e-6, atol: float = 1e-7) -> None:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(plain(x), plain(y), rtol=rtol, atol=atol)
+
+
+def equal(a: Any, b: Any) -> None:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(plain(x), plain(y))
+
+
+def plain(x: Any) -> np.ndarray:
+    """A NumPy array that can be compared: key data for keys, float32 for what NumPy has no words for."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        x = jax.random.key_data(x)
+    array = np.asarray(x)
+    return array.astype(np.float32) if array.dtype.kind == "V" or array.dtype.itemsize < 4 else array
+
+
+def avals(tree: Any) -> list[tuple[Any, Any, bool]]:
+    """Shape, dtype and weak type of every leaf."""
+    return [(x.shape, x.dtype, getattr(x, "weak_type", False)) for x in jax.tree.leaves(tree)]
+
+
+def finite(tree: Any) -> bool:
+    return all(bool(np.all(np.isfinite(plain(x)))) for x in jax.tree.leaves(tree) if inexact(x))
+
+
+def inexact(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)

@@ -1,0 +1,214 @@
+"""What a transformation knows of itself, and what it refuses."""
+
+import inspect
+import json
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import optim
+from optim import keras
+from optim.checks import Range
+
+from .rows import ROWS, close, column, equal, finite, grads, run, tree
+
+ENTRIES = list(optim.entries())
+
+
+def rows_of_all_kinds():
+    return [(e, x, f"{e.name}-{i}") for e in ENTRIES if e.kind != "factory" for i, x in enumerate(e.examples)]
+
+
+KINDS = pytest.mark.parametrize(
+    ("entry", "example"), [(e, x) for e, x, _ in rows_of_all_kinds()], ids=[i for *_, i in rows_of_all_kinds()]
+)
+
+
+def holds_a_function(example):
+    leaves = [*example.args, *example.kwargs.values()]
+    return any(inspect.isfunction(x) and optim.registry.entry_of(x) is None for x in leaves)
+
+
+@KINDS
+def test_record(entry, example):
+    """Equal calls are equal; a config is plain JSON and gives the same back; repr reads as the call."""
+    made, again = (entry(*example.args, **example.kwargs) for _ in range(2))
+    assert made == again
+    assert hash(made) == hash(again)
+    assert made != optim.identity() or entry.name == "identity"
+    assert inspect.signature(entry.factory) == entry.signature
+    if holds_a_function(example):
+        with pytest.raises(TypeError, match="has no form in JSON"):
+            optim.to_config(made)
+        return
+    config = json.loads(json.dumps(optim.to_config(made), allow_nan=False))
+    assert optim.from_config(config) == made
+    assert repr(optim.from_config(config)).startswith(entry.name + "(")
+    names = {**{n: getattr(optim, n) for n in dir(optim)}, "keras": keras}
+    assert eval(repr(made), names) == made
+
+
+@KINDS
+def test_get(entry, example):
+    assert optim.get(entry.name, *example.args, **example.kwargs) == entry(*example.args, **example.kwargs)
+
+
+def refused():
+    for entry in ENTRIES:
+        for name, range_ in entry.ranges.items():
+            for value in range_.outside():
+                yield entry, name, value, range_
+
+
+REFUSED = list(refused())
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "value", "range_"), REFUSED, ids=[f"{e.name}-{n}-{v}" for e, n, v, _ in REFUSED]
+)
+def test_values_out_of_range(entry, name, value, range_: Range):
+    """Python numbers, NumPy scalars and concrete arrays alike; the sentence names the argument and the range."""
+    example = next((x for x in entry.examples), None)
+    bound = entry.signature.bind(*example.args, **example.kwargs)
+    bound.arguments[name] = value
+    sentence = re.escape(f"{entry.name}: {name} must be {range_}, got")
+    with pytest.raises(ValueError, match=sentence):
+        entry(*bound.args, **bound.kwargs)
+    bound.arguments[name] = jnp.asarray(value, jnp.float32)
+    with pytest.raises(ValueError, match=sentence):
+        entry(*bound.args, **bound.kwargs)
+    for wrong in ("0.1", [0.1], jnp.ones(2)):
+        bound.arguments[name] = wrong
+        with pytest.raises(TypeError, match=re.escape(f"{entry.name}: {name} must be")):
+            entry(*bound.args, **bound.kwargs)
+
+
+DECLARED = [(e, x, text) for e in ENTRIES for x, text in e.errors]
+
+
+@pytest.mark.parametrize(("entry", "example", "text"), DECLARED, ids=[f"{e.name}-{t[:30]}" for e, _, t in DECLARED])
+def test_declared_errors(entry, example, text):
+    with pytest.raises((ValueError, TypeError), match=re.escape(text)) as raised:
+        entry(*example.args, **example.kwargs)
+    assert str(raised.value).startswith(f"{entry.name}: ")
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
+def test_unknown_argument_names_the_word(entry):
+    if any(p.kind is p.VAR_POSITIONAL for p in entry.signature.parameters.values()):
+        return
+    example = entry.examples[0]
+    with pytest.raises(TypeError, match=re.escape(f"{entry.name}: no argument 'nonsense'")):
+        entry(*example.args, **example.kwargs, nonsense=1)
+
+
+@column("errors")
+def test_wrong_trees(row):
+    tx, params = row.make(), tree()
+    state = tx.init(params)
+    name = re.escape(row.entry.name)
+    wrong_shape = {**grads(params), "b": jnp.ones((2, 1))}
+    if tx.grain is not None:
+        with pytest.raises(ValueError, match=rf"^{name}: updates\['b'\] has shape \(2, 1\), .*\['b'\] has \(2,\)"):
+            tx.update(wrong_shape, state, params)
+        extra = {**grads(params), "more": jnp.ones(2)}
+        with pytest.raises(ValueError, match=rf"^{name}: .*updates\['more'\] is not in"):
+            tx.update(extra, state, params)
+        integers = {**grads(params), "b": jnp.arange(2)}
+        with pytest.raises(ValueError, match=rf"^{name}: updates\['b'\] has dtype int32"):
+            tx.update(integers, state, params)
+    with pytest.raises(
+        ValueError, match=r"^apply_updates: updates\['b'\] has shape \(2, 1\), params\['b'\] has \(2,\)"
+    ):
+        optim.apply_updates(params, wrong_shape)
+
+
+def numeric(row):
+    """The example's arguments, as arrays where they are hyperparameters that may be injected."""
+    bound = row.entry.signature.bind(*row.example.args, **row.example.kwargs)
+    bound.apply_defaults()
+    ranges = {n: r for n, r in row.entry.ranges.items() if not r.integer}
+    return [n for n, v in bound.arguments.items() if n in ranges and optim.checks.is_number(v)], bound
+
+
+INJECTABLE = [r for r in ROWS if numeric(r)[0] and not r.entry.name.startswith("keras.")]
+
+
+@column("inject", INJECTABLE)
+def test_inject(row):
+    """Hyperparameters in the state give the same numbers, can be set without a trace, and can be differentiated."""
+    names, bound = numeric(row)
+    params = tree()
+    tx = optim.inject_hyperparams(row.entry.factory)(*bound.args, **bound.kwargs)
+    assert repr(tx).startswith(f"inject_hyperparams({row.entry.name})(")
+    state = tx.init(params)
+    assert set(names) <= set(state.hyperparams)
+    assert all(h.dtype == jnp.float32 and not h.weak_type for h in state.hyperparams.values())
+    ours, ours_state, _ = run(tx, params, 3)
+    plain, plain_state, _ = run(row.make(), params, 3)
+    close(ours, plain, rtol=2e-4, atol=1e-5)
+    assert jax.tree.structure(ours_state.inner_state) == jax.tree.structure(plain_state)
+
+    traces = []
+
+    @jax.jit
+    def update(g, state):
+        traces.append(1)
+        return tx.update(g, state, params)
+
+    _, state = update(grads(params), state)
+    for value in (0.25, 0.5):
+        _, state = update(grads(params), optim.tree.set(state, **dict.fromkeys(names, value)))
+    assert len(traces) == 1
+
+    def total(values, g):
+        s = tx.init(params)._replace(hyperparams=values)
+        u, _ = tx.update(g, s, params)
+        return sum(jnp.sum(x) for x in jax.tree.leaves(u))
+
+    slope = jax.jit(jax.grad(total, argnums=(0, 1)))
+    start = {k: jnp.where(v == 0, 0.1, v) for k, v in tx.init(params).hyperparams.items()}
+    for g in (grads(params), jax.tree.map(jnp.zeros_like, params)):
+        assert finite(slope(start, g))
+
+
+@column("traced")
+def test_array_hyperparameters_are_traced_values(row):
+    """Three values of every hyperparameter, given as arrays: one trace, and the numbers of three plain calls."""
+    names, bound = numeric(row)
+    params, traces = tree(), []
+
+    @jax.jit
+    def update(values):
+        traces.append(1)
+        bound.arguments.update(values)
+        tx = row.entry(*bound.args, **bound.kwargs)
+        return tx.update(grads(params), tx.init(params), params)[0]
+
+    for value in (0.25, 0.5, 0.75):
+        values = dict.fromkeys(names, value)
+        ours = update({n: jnp.asarray(v, jnp.float32) for n, v in values.items()})
+        bound.arguments.update(values)
+        tx = row.entry(*bound.args, **bound.kwargs)
+        close(ours, tx.update(grads(params), tx.init(params), params)[0], rtol=1e-5)
+    assert len(traces) == 1
+
+
+def test_rows_are_there():
+    assert len(ROWS) > 60
+    assert len({r.id for r in ROWS}) == len(ROWS)
+    assert len(INJECTABLE) > 40
+
+
+def test_unknown_names():
+    with pytest.raises(KeyError, match="no factory named 'adamm' is registered; did you mean 'adam'"):
+        optim.get("adamm", 0.1)
+    with pytest.raises(TypeError, match="adam: no argument 'lr'; did you mean 'learning_rate'"):
+        optim.adam(lr=0.1)
+    with pytest.raises(TypeError, match="adam: no argument 'beta_1'; did you mean 'b1'"):
+        optim.adam(0.1, beta_1=0.1)
+    with pytest.raises(TypeError, match="adam: missing a required argument: 'learning_rate'"):
+        optim.adam()
+    equal(optim.get("adam", 0.1).init(tree()), optim.adam(0.1).init(tree()))

@@ -1,0 +1,163 @@
+"""Under JAX's transformations: the same numbers, one trace, a state that keeps its type."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import optim
+
+from .rows import avals, close, column, equal, grads, plain, run, tree
+
+
+@column("jit")
+def test_jit_is_eager_in_one_trace(row):
+    tx, params = row.make(), tree()
+    traces = []
+
+    @jax.jit
+    def step(params, state, g):
+        traces.append(1)
+        u, state = tx.update(g, state, params)
+        return optim.apply_updates(params, u), state, u
+
+    state = jax.jit(tx.init)(params)
+    equal(state, tx.init(params))
+    eager_params, eager_state, eager_u = run(tx, params, 4)
+    for n in range(4):
+        params, state, u = step(params, state, grads(params, n))
+    assert len(traces) == 1
+    close((params, state, u), (eager_params, eager_state, eager_u))
+
+
+@column("vmap")
+def test_vmap_is_a_loop(row):
+    tx = row.make()
+    trees = [tree(), jax.tree.map(lambda p: 0.5 - 2 * p, tree())]
+    states = [tx.init(p) for p in trees]
+    gs = [grads(p, n) for n, p in enumerate(trees)]
+
+    def stacked(items):
+        return jax.tree.map(lambda *xs: jnp.stack(xs), *items)
+
+    mapped = jax.jit(jax.vmap(tx.update))(stacked(gs), stacked(states), stacked(trees))
+    looped = [tx.update(g, s, p) for g, s, p in zip(gs, states, trees, strict=True)]
+    close(mapped, stacked(looped))
+
+
+@column("scan")
+def test_state_keeps_its_type_under_scan_and_cond(row):
+    """Gradients accumulate in a scan, and every second step is taken under cond: the sum of two halves is the whole."""
+    tx, params = row.make(), tree()
+
+    def step(carry, n):
+        params, state, acc = carry
+        acc = jax.tree.map(lambda a, p: a + 0.5 * jnp.full_like(p, 0.3), acc, params)
+
+        def take(params, state, acc):
+            u, state = tx.update(acc, state, params)
+            return optim.apply_updates(params, u), state, jax.tree.map(jnp.zeros_like, acc)
+
+        return jax.lax.cond(n % 2 == 1, take, lambda *same: same, params, state, acc), None
+
+    state = tx.init(params)
+    start = (params, state, jax.tree.map(jnp.zeros_like, params))
+    (scanned, scanned_state, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, jnp.arange(4)))(start)
+    assert avals(scanned_state) == avals(state)
+    assert not any(weak for _, _, weak in avals(state))
+    for _ in range(2):
+        u, state = tx.update(jax.tree.map(lambda p: jnp.full_like(p, 0.3), params), state, params)
+        params = optim.apply_updates(params, u)
+    close((scanned, scanned_state), (params, state))
+
+
+@column("donation")
+@pytest.mark.parametrize("init", ["eager", "jit"])
+def test_fresh_state_can_be_donated(row, init):
+    tx = row.make()
+
+    @jax.jit
+    def fresh():
+        return tree()
+
+    params = fresh()
+    make = jax.jit(tx.init) if init == "jit" else tx.init
+    state, kept = make(params), make(params)
+    arrays = [x for x in jax.tree.leaves((params, state)) if x.size]
+    buffers = [x.unsafe_buffer_pointer() for x in arrays if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    assert len(set(buffers)) == len(buffers)
+    before = jax.tree.map(plain, kept)
+
+    step = jax.jit(lambda p, s, g: tx.update(g, s, p), donate_argnums=(0, 1))
+    compiled = step.lower(params, state, grads(params)).compile()
+    u, new = compiled(params, state, grads(tree()))
+    for x in jax.tree.leaves((u, new)):
+        x.block_until_ready()
+    equal(jax.tree.map(jnp.asarray, before), jax.tree.map(lambda x: jnp.asarray(plain(x)), kept))
+
+
+@column("sharding")
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def test_slots_keep_their_parameters_sharding(row, axis_type):
+    tx = row.make()
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(axis_type,))
+    along = NamedSharding(mesh, PartitionSpec("d"))
+    params = {"w": jax.device_put(jnp.ones((16, 3)), along), "b": jax.device_put(jnp.ones((8,)), along)}
+    state = jax.jit(tx.init)(params)
+    eager = tx.init(params)
+    for made in (state, eager):
+        slots = [x for x in jax.tree.leaves(made) if x.ndim and x.shape[0] in (16, 8)]
+        for x in slots:
+            assert x.sharding.is_equivalent_to(along, x.ndim), x.sharding
+    with jax.set_mesh(mesh):
+        u, new = jax.jit(tx.update)(jax.tree.map(lambda p: 0.5 * p, params), state, params)
+    for x in jax.tree.leaves((u, new)):
+        if x.ndim and x.shape[0] in (16, 8):
+            assert x.sharding.is_equivalent_to(along, x.ndim), x.sharding
+    host = jax.tree.map(np.asarray, params)
+    expected, _ = tx.update(jax.tree.map(lambda p: 0.5 * jnp.asarray(p), host), tx.init(host), host)
+    if row.entry.name not in ("add_noise", "noisy_sgd"):  # whose noise is drawn per shard layout
+        close(jax.tree.map(np.asarray, u), jax.tree.map(np.asarray, expected))
+
+
+@column("checkpoint")
+def test_checkpoint_resumes_bit_for_bit(row):
+    tx = row.make()
+    params, state, _ = run(tx, tree(), 2)
+    leaves, structure = jax.tree.flatten((params, state))
+    keys = [jax.random.key_impl(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else None for x in leaves]
+    saved = [np.asarray(jax.random.key_data(x) if k else x) for x, k in zip(leaves, keys, strict=True)]
+    loaded = [jax.random.wrap_key_data(x, impl=k) if k else jnp.asarray(x) for x, k in zip(saved, keys, strict=True)]
+    params_again, state_again = jax.tree.unflatten(structure, loaded)
+    equal(run(tx, params_again, 2, state_again, start=2), run(tx, params, 2, state, start=2))
+
+
+@column("grain")
+def test_grain_is_true(row):
+    """What is elementwise or treewise gives the same numbers on all leaves laid end to end."""
+    tx = row.make()
+    assert tx.grain in ("elementwise", "treewise", "leafwise", None)
+    if tx.grain in ("leafwise", None):
+        return
+    params = tree()
+
+    def packed(t):
+        return jnp.concatenate([x.ravel() for x in jax.tree.leaves(t)])
+
+    flat_params, state, flat_state = packed(params), tx.init(params), tx.init(packed(params))
+    for n in range(3):
+        g = grads(params, n)
+        u, state = tx.update(g, state, params)
+        flat_u, flat_state = tx.update(packed(g), flat_state, flat_params)
+        close(packed(u), flat_u)
+
+
+@column("extra")
+def test_extra_arguments_are_ignored(row):
+    tx, params = row.make(), tree()
+    state = tx.init(params)
+    expected = tx.update(grads(params), state, params)
+    equal(tx.update(grads(params), state, params, value=jnp.ones(()), loss_fn=len, nonsense="x"), expected)
+    equal(tx.update(updates=grads(params), state=state, params=params), expected)
+    equal(optim.chain(tx).update(grads(params), (state,), params, value=1.0)[0], expected[0])

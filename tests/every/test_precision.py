@@ -1,0 +1,59 @@
+"""A float32 run of an elementwise rule stays with the same formula in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optim
+
+from .rows import ROWS, column
+
+ELEMENTWISE = [r for r in ROWS if r.make().grain == "elementwise" and r.entry.name not in ("add_noise", "noisy_sgd")]
+STEPS = 1000
+
+
+def gradients():
+    """As float32 holds them, so that both runs see the same numbers."""
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(STEPS, 64)) + 0.1).astype(np.float32)
+
+
+def updates(tx, dtype):
+    params = jnp.linspace(-1, 1, 64).astype(dtype)
+
+    def step(state, g):
+        u, state = tx.update(g, state, params)
+        return state, u
+
+    return np.asarray(jax.jit(lambda g: jax.lax.scan(step, tx.init(params), g)[1])(jnp.asarray(gradients(), dtype)))
+
+
+@pytest.mark.slow
+@column("precision", ELEMENTWISE)
+def test_float32_follows_float64(row, x64):
+    tx = row.make()
+    if any(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(jax.eval_shape(tx.init, jnp.zeros(2)))):
+        return  # narrow by the user's choice
+    narrow, wide = updates(tx, jnp.float32).astype(np.float64), updates(tx, jnp.float64)
+    size = np.maximum(1, np.abs(wide).max(axis=1, keepdims=True))  # 1 where updates are of unit size
+    error = np.abs(narrow - wide) / np.maximum(np.abs(wide), 0.1 * size)
+    assert error.max() < 1e-6
+    assert np.sqrt(np.mean(error**2)) < 3e-7
+
+
+def test_the_bound_tells_the_drifting_form():
+    """b x + (1 - b) g in float32 leaves the bound that x + (1 - b) (g - x) keeps."""
+    g = gradients()
+    b = np.float32(0.999)
+    naive = good = np.zeros(64, np.float32)
+    exact = np.zeros(64)
+    for row in g:
+        naive = b * naive + (np.float32(1) - b) * row**2
+        good = good + np.float32(1 - 0.999) * (row**2 - good)
+        exact = 0.999 * exact + (1 - 0.999) * np.float64(row**2)
+    errors = [np.max(np.abs(x / exact - 1)) for x in (good, naive)]
+    assert errors[0] < 2e-6
+    assert errors[1] > 3 * errors[0]
+    assert float(optim.numerics.bias_factor(0.999, jnp.asarray(1), jnp.float32)) == pytest.approx(1e-3, rel=2e-7)
+    assert np.float32(1) - np.float32(0.999) ** 1 != pytest.approx(1e-3, rel=1e-5)

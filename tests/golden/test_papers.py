@@ -1,0 +1,79 @@
+"""Every transformation against the float64 transcription of its paper, and the transcription against its bugs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optim
+
+from .papers import PAPERS, SCHEDULES
+
+TOLERANCE = 1e-9
+
+
+def updates_of(tx, grads, params):
+    """The update of every step, in one compiled scan; parameters move by it."""
+
+    def step(carry, g):
+        p, state = carry
+        u, state = tx.update(g, state, p)
+        return (optim.apply_updates(p, u), state), u
+
+    params = jnp.asarray(params)
+    return np.asarray(jax.jit(lambda g: jax.lax.scan(step, (params, tx.init(params)), g)[1])(jnp.asarray(grads)))
+
+
+def far(a, b):
+    """The largest difference relative to the size of what is compared."""
+    a, b = np.asarray(a), np.asarray(b)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    scale = np.maximum(np.abs(b), 1e-3 * np.max(np.abs(b), where=np.isfinite(b), initial=0))
+    with np.errstate(invalid="ignore"):
+        apart = np.where(same, 0, np.abs(a - b) / np.where(scale > 0, scale, 1))
+    return np.max(np.nan_to_num(apart, nan=np.inf), initial=0)
+
+
+CASES = [(name, i) for name, p in sorted(PAPERS.items()) for i in range(len(p.configs))]
+
+
+@pytest.mark.parametrize(("name", "i"), CASES, ids=[f"{n}-{i}" for n, i in CASES])
+def test_transformation_is_the_paper(name, i, x64):
+    paper = PAPERS[name]
+    grads, params = paper.stream()
+    ours = updates_of(optim.get(name, **paper.configs[i]), grads, params)
+    assert far(ours, paper.run(grads, params, **paper.configs[i])) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", sorted(PAPERS))
+def test_the_golden_can_fail(name):
+    paper = PAPERS[name]
+    grads, params = paper.stream()
+    assert paper.mutations
+    for mutation in paper.mutations:
+        runs = [
+            far(paper.run(grads, params, mutation=mutation, **c), paper.run(grads, params, **c)) for c in paper.configs
+        ]
+        assert max(runs) > 1e5 * TOLERANCE, mutation
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_schedule_is_the_paper(name, x64):
+    paper = SCHEDULES[name]
+    for config in paper.configs:
+        schedule = optim.get(name, **config)
+        counts = list(range(60))
+        ours = jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32))
+        assert far(ours, [paper.run(c, **config) for c in counts]) < TOLERANCE
+        assert float(schedule(7)) == pytest.approx(paper.run(7, **config), rel=TOLERANCE)
+    for mutation in paper.mutations:
+        runs = [
+            far(*([paper.run(n, mutation=m, **c) for n in range(60)] for m in (mutation, None))) for c in paper.configs
+        ]
+        assert max(runs) > 1e5 * TOLERANCE, mutation
+
+
+def test_every_optimizer_has_a_golden():
+    without = {"chain", "named_chain", "masked", "partition", "stateless", "add_noise"}  # no formula, or a random one
+    named = {e.name for kind in ("transformation", "schedule") for e in optim.entries(kind)}
+    assert named - without == (PAPERS.keys() | SCHEDULES.keys()) - without
