@@ -121,7 +121,8 @@ def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
     """One bool per leaf of `over`, from a bool, a tree of bools that is a prefix of it, or a function giving one."""
     if callable(mask):
         mask = mask(over)
-    return [_as_bool(x) for x in _broadcast(mask, over, "mask")]
+    places = zip(_broadcast(mask, over, "mask"), tree.flatten(over)[0], strict=True)
+    return [p is not None and _as_bool(x) for x, p in places]
 
 
 def _as_bool(x: Any) -> bool:

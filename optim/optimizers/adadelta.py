@@ -17,7 +17,10 @@ class ScaleByAdaDeltaState(NamedTuple):
     e_x: Updates
 
 
-@register(example(), example(0.95, 1e-3), example(eps=0.0))
+_FEEDBACK = {"precision": "the size of its steps feeds on itself, so its rounding adds up and never decays"}
+
+
+@register(example(), example(0.95, 1e-3), example(eps=0.0), exceptions=_FEEDBACK)
 def scale_by_adadelta(rho: Scalar = 0.9, eps: Scalar = 1e-6) -> GradientTransformationExtraArgs:
     """Scale updates by the running root mean square of past results over that of the updates.
 
@@ -38,7 +41,7 @@ def scale_by_adadelta(rho: Scalar = 0.9, eps: Scalar = 1e-6) -> GradientTransfor
     return elementwise(rule, ScaleByAdaDeltaState, e_g=Slot(real=True), e_x=Slot(real=True))
 
 
-@register(example(), example(0.1, weight_decay=0.1, weight_decay_mask=True))
+@register(example(), example(0.1, weight_decay=0.1, weight_decay_mask=True), exceptions=_FEEDBACK)
 def adadelta(
     learning_rate: ScalarOrSchedule | None = None,
     rho: Scalar = 0.9,

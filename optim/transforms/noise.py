@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..lift import Scalar as StateScalar, leafwise
-from ..numerics import like, root
+from ..numerics import like, root, scalar_dtype
 from ..registry import example, register
 from ..types import Array, Count, Scalar
 
@@ -55,7 +55,7 @@ def add_noise(
 
     def scalars(t: Count, rng_key: Array) -> dict[str, Array]:
         kept, used = jax.random.split(rng_key)
-        time = t.astype(jnp.float32)
+        time = t.astype(scalar_dtype())
         return {"rng_key": kept, "key": used, "deviation": root(like(time, eta) / time ** like(time, gamma))}
 
     def rule(g: Array, key: Array, deviation: Array) -> Any:

@@ -1,0 +1,154 @@
+"""Step by step against Optax, as an oracle: the same updates, and the same state by structure."""
+
+import inspect
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optim
+
+from ..every.rows import ROWS, Row, grads, inexact, tree
+
+optax = pytest.importorskip("optax", reason="Optax is a test dependency")
+
+# Where this library differs on purpose, and DESIGN or the docstring says so.
+DIFFERS = {
+    "adaptive_grad_clip-1": "Optax has no axis for scalar leaves",
+    "chain": "Optax refuses an empty chain",
+    "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
+    "stateless": "an argument of its own",
+}
+SHARED = [r for r in ROWS if hasattr(optax, r.entry.name) and r.id not in DIFFERS]
+
+
+def theirs(x):
+    """An argument as Optax takes it: our schedules are functions, our transformations pairs."""
+    if isinstance(x, optim.GradientTransformation):
+        return optax.GradientTransformation(*x)
+    if isinstance(x, tuple):
+        return tuple(map(theirs, x))
+    if isinstance(x, dict):
+        return {k: theirs(v) for k, v in x.items()}
+    return x
+
+
+def make(row: Row):
+    args, kwargs = map(theirs, (row.example.args, dict(row.example.kwargs)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if row.entry.name in ("add_noise", "noisy_sgd"):
+            bound = row.entry.signature.bind(*args, **kwargs)
+            bound.arguments["key"] = bound.arguments.pop("seed", bound.arguments.get("key"))
+            return getattr(optax, row.entry.name)(**bound.arguments)
+        return getattr(optax, row.entry.name)(*args, **kwargs)
+
+
+def stream(params):
+    """Zero first, tiny, ordinary, large."""
+    return [
+        jax.tree.map(lambda g, s=scale: s * g, grads(params, n)) for n, scale in enumerate((1e-3, 1.0, 0.0, 30.0, 1.0))
+    ]
+
+
+@pytest.mark.parametrize("row", SHARED, ids=lambda r: r.id)
+def test_same_steps(row, x64, standard_promotion):
+    ours, other = row.make(), make(row)
+    params = params_other = tree(jnp.float64)
+    state, state_other = ours.init(params), other.init(params)
+    rtol = tolerance(state)
+    step, step_other = jax.jit(ours.update), jax.jit(other.update)
+    for g in stream(params):
+        u, state = step(g, state, params)
+        v, state_other = step_other(g, state_other, params_other)
+        assert_close(u, v, rtol)
+        params, params_other = optim.apply_updates(params, u), optax.apply_updates(params_other, v)
+    # By structure: what Optax saved restores here, leaf for leaf.
+    mine, others = jax.tree.leaves(state), jax.tree.leaves(state_other)
+    assert [x.shape for x in mine] == [x.shape for x in others]
+    assert_close(mine, others, rtol)
+    restored = jax.tree.unflatten(jax.tree.structure(state), others)
+    assert_close(step(g, restored, params)[0], step_other(g, state_other, params_other)[0], rtol)
+
+
+def tolerance(state):
+    """float64 to 1e-9; where a slot is kept narrower by name, to that slot's precision."""
+    return max(
+        [1e-9]
+        + [10 * float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(state) if inexact(x) and x.dtype != jnp.float64]
+    )
+
+
+def assert_close(a, b, rtol):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if inexact(x):
+            np.testing.assert_allclose(np.asarray(x, np.float64), np.asarray(y, np.float64), rtol=rtol, atol=1e-9)
+
+
+def test_enough_is_compared():
+    assert len({r.entry.name for r in SHARED}) > 35
+
+
+FIELDS = [
+    n
+    for n in dir(optim)
+    if inspect.isclass(getattr(optim, n)) and hasattr(getattr(optim, n), "_fields") and hasattr(optax, n)
+]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_state_fields(name):
+    assert getattr(optim, name)._fields == getattr(optax, name)._fields
+
+
+@pytest.mark.parametrize("name", sorted({e.name for e in optim.entries() if hasattr(optax, e.name)}))
+def test_signature(name):
+    """Every parameter of theirs has its name, place and default here; what is ours alone comes after."""
+
+    def shape(f):
+        return [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
+
+    ours, other = shape(getattr(optim, name)), shape(getattr(optax, name))
+    assert ours[: len(other)] == other
+
+
+SCHEDULES = [(e, i) for e in optim.entries("schedule") if hasattr(optax, e.name) for i in range(len(e.examples))]
+
+
+@pytest.mark.parametrize(("entry", "i"), SCHEDULES, ids=[f"{e.name}-{i}" for e, i in SCHEDULES])
+def test_schedules(entry, i, standard_promotion):
+    example = entry.examples[i]
+    ours = entry(*example.args, **example.kwargs)
+    other = getattr(optax, entry.name)(*example.args, **example.kwargs)
+    for count in range(25):
+        np.testing.assert_allclose(ours(count), other(count), rtol=2e-6, atol=1e-9)
+
+
+def test_inject_hyperparams(standard_promotion):
+    def build(lib):
+        return lib.inject_hyperparams(lib.adam)(learning_rate=lib.linear_schedule(0.1, 0.0, 5), b1=0.8)
+
+    ours, other, params = build(optim), build(optax), tree()
+    state, state_other = ours.init(params), other.init(params)
+    assert type(state).__name__ == type(state_other).__name__
+    assert sorted(state.hyperparams) == sorted(state_other.hyperparams)
+    for g in stream(params)[1:]:
+        u, state = ours.update(g, state, params)
+        v, state_other = other.update(g, state_other, params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), u, v)
+    np.testing.assert_allclose(state.hyperparams["learning_rate"], state_other.hyperparams["learning_rate"], rtol=1e-6)
+    assert len(jax.tree.leaves(state)) == len(jax.tree.leaves(state_other))
+
+
+def test_each_in_the_others_chain(standard_promotion):
+    params = tree()
+    mixed = optim.chain(optax.clip_by_global_norm(1.0), optim.scale_by_adam(), optax.scale(-0.1))
+    outer = optax.chain(optim.clip_by_global_norm(1.0), optim.scale_by_adam(), optim.scale(-0.1))
+    ours = optim.chain(optim.clip_by_global_norm(1.0), optim.adam(0.1))
+    expected, _ = ours.update(grads(params), ours.init(params), params)
+    for tx in (mixed, outer):
+        u, _ = jax.jit(tx.update)(grads(params), tx.init(params), params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), u, expected)

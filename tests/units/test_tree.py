@@ -1,0 +1,119 @@
+"""Reading and setting what a state holds; applying updates; norms; the numbers under them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optim
+from optim import numerics
+
+
+@pytest.fixture
+def params():
+    return {"w": jnp.ones((2, 2)), "b": jnp.ones(2)}
+
+
+def test_get_and_set(params):
+    tx = optim.chain(optim.trace(0.9), optim.inject_hyperparams(optim.adam)(0.1))
+    state = tx.init(params)
+    assert optim.tree.get(state, "learning_rate") == jnp.float32(0.1)
+    assert optim.tree.get(state, "count") == 0  # two counters that agree
+    assert optim.tree.get(state, "nothing", "default") == "default"
+    assert len(optim.tree.get_all_with_path(state, "count")) == 2
+    only = optim.tree.get(state, "count", filtering=lambda path, value: "inner_state" in str(path))
+    assert only == 0
+    changed = optim.tree.set(state, learning_rate=0.5, b1=0.8)
+    assert changed[1].hyperparams["learning_rate"] == 0.5
+    assert state[1].hyperparams["learning_rate"] == jnp.float32(0.1)
+    assert jax.tree.structure(changed) == jax.tree.structure(state)
+    moved = optim.tree.set(state, mu=params)
+    np.testing.assert_array_equal(optim.tree.get(moved, "mu")["w"], params["w"])
+
+
+def test_get_and_set_errors(params):
+    tx = optim.chain(optim.adam(0.1), optim.adam(0.1))
+    state = tx.init(params)
+    ahead = (state[0], optim.adam(0.1).update(params, state[1], params)[1])
+    with pytest.raises(KeyError, match=r"state\[0\]\[0\].count and state\[1\]\[0\].count differ"):
+        optim.tree.get(ahead, "count")
+    with pytest.raises(KeyError, match="nothing named 'cuont' in the state; did you mean 'count'"):
+        optim.tree.set(state, cuont=1)
+    with pytest.raises(ValueError, match=r"state\[0\]\[0\].count has shape \(\), the new value has \(2,\)"):
+        optim.tree.set(state, count=jnp.ones(2))
+    with pytest.raises(ValueError, match=r"state\[0\]\[0\].mu is .* the new value is"):
+        optim.tree.set(state, mu={"w": 1.0})
+
+
+def test_apply_updates_casts_last():
+    """bfloat16 parameters take a float32 update whole: 1 + 2^-9 - 2^-9 rounds once."""
+    p = jnp.asarray([1.0, 256.0], jnp.bfloat16)
+    u = jnp.asarray([2.0**-7, 1.5], jnp.float32)
+    new = optim.apply_updates(p, u)
+    assert new.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(np.asarray(new, np.float32), [1.0 + 2**-7, 258.0])
+    assert optim.apply_updates({"a": None, "b": 1.0}, {"a": None, "b": None}) == {"a": None, "b": 1.0}
+
+
+def test_apply_updates_errors(params):
+    with pytest.raises(ValueError, match=r"apply_updates: updates\['c'\] is not in params"):
+        optim.apply_updates(params, {**params, "c": params["b"]})
+    with pytest.raises(ValueError, match=r"updates is complex64, which params of dtype float32 cannot hold"):
+        optim.apply_updates(jnp.ones(2), jnp.ones(2, jnp.complex64))
+    with pytest.raises(ValueError, match=r"updates\['n'\] is float32, which params\['n'\] of dtype int32 cannot hold"):
+        optim.apply_updates({"n": jnp.arange(2)}, {"n": jnp.ones(2)})
+    with pytest.raises(ValueError, match=r"updates\['n'\] is an array, params\['n'\] is None"):
+        optim.apply_updates({"n": None}, {"n": jnp.ones(2)})
+
+
+def test_global_norm():
+    tree = {"a": jnp.array([3.0 + 0j]), "b": None, "c": jnp.array([4.0], jnp.bfloat16), "d": jnp.zeros(0)}
+    assert optim.global_norm(tree) == 5.0
+    assert optim.global_norm({}) == 0.0
+    assert jax.grad(lambda x: optim.global_norm({"x": x}))(jnp.zeros(3)).tolist() == [0, 0, 0]
+    assert optim.global_norm(jnp.full(3, 6e4, jnp.float16)) == pytest.approx(6e4 * 3**0.5, rel=1e-3)
+
+
+def test_clip_by_global_norm_at_its_edges():
+    tx = optim.clip_by_global_norm(5.0)
+    tree = {"a": jnp.array([3.0, jnp.nan]), "b": jnp.array([100.0])}
+    u, _ = tx.update(tree, tx.init(tree))
+    np.testing.assert_array_equal(u["b"], tree["b"])  # a NaN norm clips nothing, as in Keras
+    assert u["a"][0] == 3
+    assert np.isnan(u["a"][1])
+    at = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    jax.tree.map(np.testing.assert_array_equal, tx.update(at, optim.EmptyState())[0], at)
+    two = {"a": jnp.array([6.0]), "b": jnp.array([8.0])}
+    assert optim.global_norm(tx.update(two, optim.EmptyState())[0]) == pytest.approx(5.0, rel=1e-6)
+
+
+def test_counters_saturate():
+    top = np.iinfo(np.int32).max
+    assert optim.safe_increment(jnp.asarray(top, jnp.int32)) == top
+    assert optim.safe_increment(jnp.asarray(3, jnp.int32)) == 4
+    assert optim.safe_increment(jnp.asarray(3.0)) == 4.0
+    tx = optim.scale_by_adam()
+    state = tx.init(jnp.ones(2))._replace(count=jnp.asarray(top, jnp.int32))
+    u, state = tx.update(jnp.ones(2), state)
+    assert np.isfinite(u).all()
+    assert state.count == top
+
+
+def test_roots_and_ratios():
+    assert numerics.root(jnp.float32(-1.0)) == 0
+    assert jax.grad(numerics.root)(0.0) == 0
+    assert jax.grad(jax.grad(numerics.root))(0.0) == 0
+    assert jax.grad(numerics.root)(4.0) == 0.25
+    assert numerics.ratio(jnp.float32(0.0), jnp.float32(0.0)) == 0
+    assert jax.grad(numerics.ratio, argnums=(0, 1))(0.0, 0.0) == (0, 0)
+    assert numerics.root_ratio(jnp.float32(1.0), jnp.float32(4.0), 0.0) == 0.5
+    assert numerics.abs_sq(jnp.asarray(3 + 4j, jnp.complex64)) == 25
+    assert np.isfinite(numerics.abs_sq(jnp.float32(1e30)))
+
+
+@pytest.mark.parametrize("t", [1, 2, 10, 1000, 10**6])
+@pytest.mark.parametrize("b", [0.0, 0.5, 0.9, 0.999, 0.9999])
+def test_bias_factor(b, t):
+    exact = float(-np.expm1(np.float64(t) * np.log(np.float64(b)))) if b else 1.0
+    assert float(numerics.bias_factor(b, jnp.asarray(t), jnp.float32)) == pytest.approx(exact, rel=3e-7)
+    assert float(numerics.bias_factor(jnp.float32(b), jnp.asarray(t), jnp.float32)) == pytest.approx(exact, rel=1e-3)
