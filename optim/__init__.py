@@ -24,6 +24,9 @@ from .compose import (
     partition as partition,
 )
 
+# The record of a call
+from .config import from_config as from_config, to_config as to_config
+
 # Making your own
 from .lift import Scalar as Scalar, Slot as Slot, elementwise as elementwise, leafwise as leafwise, treewise as treewise
 
@@ -72,18 +75,14 @@ from .optimizers.rms import (
 )
 from .optimizers.sgd import noisy_sgd as noisy_sgd, sgd as sgd
 from .optimizers.sign import scale_by_sign as scale_by_sign, sign_sgd as sign_sgd, signum as signum
-
-# The record of a call
+from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,
-    ScheduleFn as ScheduleFn,
     entries as entries,
     example as example,
-    from_config as from_config,
     get as get,
     lookup as lookup,
     register as register,
-    to_config as to_config,
 )
 
 # Schedules

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from . import checks, numerics, tree
-from .registry import Call, Recorded, example, register
+from .record import Call, Recorded
+from .registry import example, register
 from .types import Grain, Params, TransformInitFn, TransformUpdateFn, Updates
 
 

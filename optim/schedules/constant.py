@@ -1,6 +1,7 @@
 """One value for ever."""
 
-from ..registry import ScheduleFn, example, register
+from ..record import ScheduleFn
+from ..registry import example, register
 from ..types import Scalar
 from .progress import RANGES, schedule
 

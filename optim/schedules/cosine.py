@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from .. import checks
-from ..registry import ScheduleFn, example, register
+from ..record import ScheduleFn
+from ..registry import example, register
 from ..types import Array, Scalar
 from .join import join_schedules
 from .polynomial import linear_schedule

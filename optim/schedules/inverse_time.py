@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from ..registry import ScheduleFn, example, register
+from ..record import ScheduleFn
+from ..registry import example, register
 from ..types import Array, Scalar
 from .progress import NON_NEGATIVE_RATE, schedule, since
 

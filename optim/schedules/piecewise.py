@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from .. import checks
-from ..registry import ScheduleFn, example, register
+from ..record import ScheduleFn
+from ..registry import example, register
 from ..types import Array, Scalar
 from .progress import RANGES, schedule, value
 

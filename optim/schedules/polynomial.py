@@ -1,6 +1,7 @@
 """From one value to another along a power of the time left."""
 
-from ..registry import ScheduleFn, example, register
+from ..record import ScheduleFn
+from ..registry import example, register
 from ..types import Array, Scalar
 from .progress import RANGES, fraction, schedule
 

@@ -8,7 +8,7 @@ from jax import lax
 
 from ..checks import NON_NEGATIVE, POSITIVE, REAL, STEPS, Range
 from ..numerics import common_dtype, like, scalar_dtype
-from ..registry import ScheduleFn
+from ..record import ScheduleFn
 from ..types import Array, Scalar
 
 RANGES: dict[str, Range] = {

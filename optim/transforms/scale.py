@@ -8,7 +8,8 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs, identity
 from ..lift import elementwise
 from ..numerics import full_like, scaled
-from ..registry import ScheduleFn, example, register
+from ..record import ScheduleFn
+from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Schedule
 

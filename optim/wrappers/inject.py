@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from .. import checks, numerics
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
-from ..registry import Call, Recorded, entry_of, example, register
+from ..record import Call, Recorded
+from ..registry import entry_of, example, register
 from ..types import Array, Count, DType, Params
 
 

@@ -1,0 +1,152 @@
+"""What a result knows of itself: the call that made it, and so how it prints and what it equals."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import checks
+
+
+class Call:
+    """The name of a factory, or the call that made it, and the arguments it was called with."""
+
+    def __init__(
+        self, name: "str | Call", args: tuple[Any, ...], kwargs: Mapping[str, Any], bound: inspect.BoundArguments
+    ) -> None:
+        self.name, self.args, self.kwargs = name, args, dict(kwargs)
+        self.arguments: dict[str, Any] = dict(bound.arguments)
+        self.signature = bound.signature
+
+    def __repr__(self) -> str:
+        words = [_written(a) for a in self.args]
+        words += [f"{k}={_written(v)}" for k, v in self.kwargs.items()]
+        return f"{self.name}({', '.join(words)})"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Call) and self.name == other.name and same(self.arguments, other.arguments)
+
+    def __hash__(self) -> int:
+        return hash((self.name, _hashable(self.arguments)))
+
+
+class Recorded:
+    """A result that knows the call that made it; equal calls are equal results."""
+
+    call: Call | None = None
+
+    def _recorded(self, call: Call) -> Self:
+        raise NotImplementedError
+
+
+class ScheduleFn(Recorded):
+    """A registered schedule: a function of the count that prints as the call that made it."""
+
+    def __init__(self, fn: Callable[[Any], Any]) -> None:
+        self.fn = fn
+
+    def _recorded(self, call: Call) -> Self:
+        new = type(self)(self.fn)
+        new.call = call
+        return new
+
+    def __call__(self, count: Any) -> Any:
+        return self.fn(count)
+
+    def __repr__(self) -> str:
+        return repr(self.call) if self.call else f"ScheduleFn({self.fn!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ScheduleFn):
+            return NotImplemented
+        return self.call == other.call if self.call or other.call else self.fn == other.fn
+
+    def __hash__(self) -> int:
+        return hash(self.call or self.fn)
+
+
+# The values of a record: compared, hashed, written
+
+
+def is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def is_dtype(x: Any) -> bool:
+    return (
+        isinstance(x, np.dtype)
+        or (isinstance(x, type) and issubclass(x, np.generic))
+        or (type(x).__name__ == "_ScalarMeta")
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality of arguments: arrays by shape, dtype and value, tracers by identity, containers by their items."""
+    if a is b:
+        return True
+    if checks.is_traced(a) or checks.is_traced(b):
+        return False
+    if checks.is_array(a) or checks.is_array(b):
+        if not (checks.is_array(a) and checks.is_array(b)) or a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        if is_key(a):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        return bool(np.array_equal(np.asarray(a), np.asarray(b)))
+    if isinstance(a, Recorded) or isinstance(b, Recorded):
+        return bool(a == b)
+    if is_dtype(a) and is_dtype(b):
+        return bool(np.dtype(a) == np.dtype(b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return set(a) == set(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple) and type(a) is type(b):
+        return len(a) == len(b) and all(map(same, a, b))
+    if checks.is_number(a) and checks.is_number(b):
+        return bool(a == b)
+    return type(a) is type(b) and bool(a == b)
+
+
+def _hashable(x: Any) -> Any:
+    """Something hashable that is equal wherever `same` says so."""
+    if checks.is_array(x):
+        return (x.shape, str(x.dtype))
+    if isinstance(x, Recorded):
+        return hash(x)
+    if is_dtype(x):
+        return str(np.dtype(x))
+    if isinstance(x, Mapping):
+        return frozenset((k, _hashable(v)) for k, v in x.items())
+    if isinstance(x, list | tuple):
+        return tuple(map(_hashable, x))
+    try:
+        hash(x)
+    except TypeError:
+        return type(x)
+    return x
+
+
+def _written(x: Any) -> str:
+    """A value as it is written in a call."""
+    if checks.is_traced(x):
+        return f"<traced {x.dtype}{list(x.shape)}>"
+    if is_key(x):
+        return f"key({np.asarray(jax.random.key_data(x)).tolist()})"
+    if checks.is_array(x):
+        return f"array({np.array2string(np.asarray(x), separator=', ', threshold=8)}, {x.dtype})"
+    if is_dtype(x):
+        return str(np.dtype(x))
+    if isinstance(x, Recorded) or not callable(x):
+        if isinstance(x, np.generic):
+            return repr(x.item())
+        if type(x) is tuple:
+            return f"({', '.join(map(_written, x))}{',' if len(x) == 1 else ''})"
+        if type(x) is list:
+            return f"[{', '.join(map(_written, x))}]"
+        if type(x) is dict:
+            return "{" + ", ".join(f"{k!r}: {_written(v)}" for k, v in x.items()) + "}"
+        return repr(x)
+    return str(getattr(x, "__name__", repr(x)))
