@@ -84,11 +84,16 @@ class GradientTransformationExtraArgs(GradientTransformation):
 jax.tree_util.register_static(GradientTransformation)
 
 
-def with_extra_args_support(tx: Any, where: str = "with_extra_args_support") -> GradientTransformationExtraArgs:
+def with_extra_args_support(tx: Any) -> GradientTransformationExtraArgs:
     """`tx` as a pair whose update takes any extra argument; what its own update does not name is not passed on.
 
     Raises: TypeError for what is no (init, update) pair; for a factory that was not called, with the call to write.
     """
+    return taking_extra_args(tx, "with_extra_args_support's argument")
+
+
+def taking_extra_args(tx: Any, where: str) -> GradientTransformationExtraArgs:
+    """`with_extra_args_support` for the argument that `where` names."""
     if isinstance(tx, GradientTransformationExtraArgs):
         return tx
     init, update = _pair(tx, where)

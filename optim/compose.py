@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from . import checks, tree
-from .base import GradientTransformationExtraArgs, identity, with_extra_args_support
+from .base import GradientTransformationExtraArgs, identity, taking_extra_args
 from .registry import example, register
 from .types import Grain, MaskOrFn, Params, Tree
 
@@ -42,7 +42,7 @@ def chain(*args: Any) -> GradientTransformationExtraArgs:
     State:   a tuple, one entry per member.
     Raises:  TypeError for a member that is no (init, update) pair.
     """
-    members = tuple(with_extra_args_support(tx, f"argument {i}") for i, tx in enumerate(args))
+    members = tuple(taking_extra_args(tx, f"argument {i}") for i, tx in enumerate(args))
 
     def init(params: Params) -> Any:
         return tuple(m.init(params) for m in members)
@@ -92,7 +92,7 @@ def named_chain(*args: tuple[str, Any]) -> GradientTransformationExtraArgs:
     for name in names:
         if names.count(name) > 1:
             checks.fail(f"the name {name!r} comes {names.count(name)} times")
-    members = tuple(with_extra_args_support(tx, f"member {name!r}") for name, tx in args)
+    members = tuple(taking_extra_args(tx, f"member {name!r}") for name, tx in args)
 
     def init(params: Params) -> Any:
         return {name: m.init(params) for name, m in zip(names, members, strict=True)}
@@ -172,7 +172,7 @@ def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = Fal
     State:   MaskedState(inner_state).
     Raises:  TypeError for a mask that is not made of bools; ValueError for one of another structure.
     """
-    member = with_extra_args_support(inner, "inner")
+    member = taking_extra_args(inner, "inner")
 
     def init(params: Params) -> MaskedState:
         return MaskedState(member.init(keep_where(resolve_mask(mask, params), params)))
@@ -224,10 +224,11 @@ def partition(
 
     Args:    transforms: label -> transformation.
              param_labels: a tree of labels that is a prefix of the parameters, or a function params -> such a tree.
+             mask_compatible_extra_args: as in `masked`.
     State:   PartitionState(inner_states), a dict label -> MaskedState.
     Raises:  ValueError for a label that has no transformation, naming the leaf.
     """
-    members = {k: with_extra_args_support(tx, f"transforms[{k!r}]") for k, tx in transforms.items()}
+    members = {k: taking_extra_args(tx, f"transforms[{k!r}]") for k, tx in transforms.items()}
 
     def groups(over: Tree) -> dict[Any, GradientTransformationExtraArgs]:
         labels = param_labels(over) if callable(param_labels) else param_labels

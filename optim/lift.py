@@ -167,7 +167,9 @@ def _lift(
         ps = tree.match(params, home, "params", home_name) if params is not None else [None] * len(gs)
         held = [tree.match(getattr(state, name), home, f"state.{name}", home_name) for name in slots]
         for i, (g, p, *ss) in enumerate(zip(gs, ps, *held, strict=True)):
-            _check_leaf(g, p, ss[0] if ss else None, i, home, first, shaped)
+            if not tree.absent(g):
+                others = {"params": p} if params is not None else {}
+                _check_leaf(g, others | ({f"state.{first}": ss[0]} if shaped else {}), home, i)
 
         known: dict[str, Any] = {name: getattr(state, name) for name in kept}
         if counted:
@@ -258,25 +260,21 @@ def _trainable(p: Any) -> bool:
     return p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)
 
 
-def _check_leaf(g: Any, p: Any, slot: Any, i: int, home: Tree, slot_name: str | None, shaped: bool) -> None:
-    """One gradient against its parameter and its first slot: presence, shape, kind of number."""
-    if tree.absent(g):
-        return
-    if slot_name and slot is None:
-        path = tree.paths(home)[i]
-        checks.fail(f"updates{path} is an array, but the parameter there was None or integer when init was called")
+def _check_leaf(g: Any, others: Mapping[str, Any], home: Tree, i: int) -> None:
+    """A gradient against its parameter and its first slot: presence, shape, kind of number."""
     dtype, shape = jnp.result_type(g), jnp.shape(g)
     if not jnp.issubdtype(dtype, jnp.inexact):
         checks.fail(f"updates{tree.paths(home)[i]} has dtype {dtype}, expected a floating or complex one")
-    for other, name in ((p, "params"), (slot if shaped else None, f"state.{slot_name}")):
-        if other is None:
+    for name, other in others.items():
+        if other is not None and jnp.shape(other) == shape and (_complex(other) == _complex(g) or name != "params"):
             continue
+        path = tree.paths(home)[i]
+        if other is None:
+            why = "" if name == "params" else ": its parameter was None or integer when init was called"
+            checks.fail(f"updates{path} is an array, {name}{path} is None{why}")
         if jnp.shape(other) != shape:
-            path = tree.paths(home)[i]
             checks.fail(f"updates{path} has shape {shape}, {name}{path} has {jnp.shape(other)}")
-        if other is p and _complex(p) != _complex(g):
-            path = tree.paths(home)[i]
-            checks.fail(f"updates{path} is {dtype}, {name}{path} is {jnp.result_type(other)}")
+        checks.fail(f"updates{path} is {dtype}, {name}{path} is {jnp.result_type(other)}")
 
 
 def _complex(x: Any) -> bool:

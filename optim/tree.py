@@ -132,14 +132,14 @@ def cast(tree: Tree, dtype: DType | None) -> Tree:
     return map(lambda x: jnp.asarray(x, dtype), tree)
 
 
-def cast_like(tree: Tree, other: Tree) -> Tree:
-    """Every leaf in the dtype, weak type included, of the leaf of `other` in its place."""
+def cast_like(tree: Tree, other_tree: Tree) -> Tree:
+    """Every leaf in the dtype, weak type included, of the leaf of `other_tree` in its place."""
 
     def back(x: Any, y: Any) -> Any:
         x, y = as_array(x), as_array(y)
         return numerics.convert(x, y.dtype, weak=y.weak_type)
 
-    return map(lambda x, y: x if absent(y) else back(x, y), tree, other)
+    return map(lambda x, y: x if absent(y) else back(x, y), tree, other_tree)
 
 
 # Arithmetic

@@ -186,7 +186,7 @@ def Nadam(
     clipnorm: float | None = None,
     clipvalue: float | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Keras' Nadam: `scale_by_nadam`, then minus lr. It has no decay.
+    """Keras' Nadam, which has no decay: `scale_by_nadam`, then minus lr.
 
     Args:    lr, epsilon, schedule_decay >= 0; beta_1, beta_2 in [0, 1); clipnorm, clipvalue > 0.
     State:   momentum_product; mu, nu shaped like params: 8 bytes per float32 parameter.

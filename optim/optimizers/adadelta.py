@@ -51,7 +51,8 @@ def adadelta(
 ) -> GradientTransformationExtraArgs:
     """Adadelta: `add_decayed_weights`, `scale_by_adadelta`, then minus the learning rate.
 
-    Args:    learning_rate: None leaves the sign as it is, so that updates point uphill.
+    Args:    weight_decay, weight_decay_mask: as weight_decay and mask of `add_decayed_weights`, so decay is scaled too.
+             learning_rate: None leaves the sign as it is, so that updates point uphill.
     """
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask),

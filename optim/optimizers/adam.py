@@ -72,11 +72,12 @@ def scale_by_amsgrad(
 ) -> GradientTransformationExtraArgs:
     """Adam over the largest second moment so far.
 
-        mu, nu as in `scale_by_adam`;  mu^, nu^ corrected or not, as asked
+        mu, nu as in `scale_by_adam`;  mu^ = mu / (1 - b1^t) with bias_correction_mu, else mu;  nu^ likewise
         nu_max <- max(nu_max, nu^)
         u       = mu^ / (sqrt(nu_max + eps_root) + eps)
 
-    Args:    b1, b2 in [0, 1); eps, eps_root >= 0; mu_dtype: the dtype of mu.
+    Args:    b1, b2 in [0, 1); eps, eps_root >= 0; mu_dtype: the dtype of mu; bias_correction_mu,
+             bias_correction_nu: whether mu and nu are corrected.
     State:   count; mu, nu, nu_max shaped like params: 12 bytes per float32 parameter.
     Source:  Reddi et al. 2018, Alg. 2, which corrects neither.
     Differs: Keras and PyTorch take the maximum of the uncorrected nu: see `scale_by_adam_eps_hat`.
@@ -187,7 +188,7 @@ def nadam(
     *,
     nesterov: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Adam with Nesterov's momentum: `adam` with nesterov. Dozat's momentum schedule is in `scale_by_nadam`."""
+    """Adam with Nesterov's momentum: `adam` with nesterov; `scale_by_nadam` has Dozat's momentum schedule."""
     return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
 
 

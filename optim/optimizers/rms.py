@@ -129,7 +129,7 @@ def rmsprop(
     nesterov: bool = False,
     bias_correction: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """RMSprop: `scale_by_rms` (`scale_by_stddev` if centered), minus the learning rate, then `trace`."""
+    """RMSprop: `scale_by_rms` (`scale_by_stddev` if centered), minus the learning rate, then `trace` with momentum."""
     scale = scale_by_stddev if centered else scale_by_rms
     return chain(
         scale(decay, eps, initial_scale, eps_in_sqrt, bias_correction),

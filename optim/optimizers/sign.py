@@ -37,6 +37,7 @@ def signum(
 ) -> GradientTransformationExtraArgs:
     """Signum: the sign of a running mean (`ema`, `scale_by_sign`), then minus the learning rate.
 
+    Args:    beta in [0, 1): the decay of the mean.
     Source:  Bernstein et al. 2018, Alg. 2.
     """
     return chain(

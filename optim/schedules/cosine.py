@@ -51,7 +51,8 @@ def warmup_cosine_decay_schedule(
 ) -> ScheduleFn:
     """A straight line from init_value to peak_value, then half a cosine down to end_value at decay_steps.
 
-    Args:    warmup_steps >= 0 counts of warm-up (0: none); decay_steps > warmup_steps counts in all.
+    Args:    warmup_steps >= 0 counts of warm-up (0: none); decay_steps > warmup_steps counts in all; exponent > 0 bends
+             the cosine as in `cosine_decay_schedule`.
     """
     if not checks.is_traced(warmup_steps) and not checks.is_traced(decay_steps) and decay_steps <= warmup_steps:
         checks.fail(f"decay_steps must be > warmup_steps = {warmup_steps}, got {decay_steps}")

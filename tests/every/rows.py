@@ -34,11 +34,16 @@ ROWS = all_rows()
 
 
 def column(name: str, rows: list[Row] = ROWS):
-    """Parametrise a test over the rows; a row that the registry excepts from the column is skipped with its reason."""
+    """Parametrise a test over the rows; what the registry excepts is skipped with its reason.
+
+    The quick part of the suite runs the first example of each factory, the whole suite all of them.
+    """
 
     def param(row: Row):
         reason = row.entry.exceptions.get(name)
-        return pytest.param(row, id=row.id, marks=[pytest.mark.skip(reason=reason)] if reason else [])
+        marks = [pytest.mark.skip(reason=reason)] if reason else []
+        further = row.example is not row.entry.examples[0]
+        return pytest.param(row, id=row.id, marks=[*marks, pytest.mark.slow] if further else marks)
 
     return pytest.mark.parametrize("row", [param(r) for r in rows])
 

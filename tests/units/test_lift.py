@@ -89,8 +89,10 @@ def test_complex_and_real_do_not_mix():
 def test_a_gradient_where_nothing_was_is_an_error():
     tx = optim.adam(0.1)
     state = tx.init({"a": jnp.ones(2), "b": None})
-    with pytest.raises(ValueError, match=r"updates\['b'\] is an array, but the parameter there was None or integer"):
+    with pytest.raises(ValueError, match=r"updates\['b'\] is an array, state.mu\['b'\] is None: its parameter"):
         tx.update({"a": jnp.ones(2), "b": jnp.ones(2)}, state)
+    with pytest.raises(ValueError, match=r"scale: updates\['b'\] is an array, params\['b'\] is None"):
+        optim.scale(1.0).update({"b": jnp.ones(2)}, optim.EmptyState(), {"b": None})
 
 
 def test_a_failed_call_changes_nothing():
