@@ -142,7 +142,7 @@ def train(
         losses.append(float(np.mean(values)))
         accuracies.append(float(score(params, test)))
         report(losses[-1])
-    return Run(label, losses, accuracies, float(loss(params, training)), steps / seconds)
+    return Run(label, losses, accuracies, float(jax.jit(loss)(params, training)), steps / seconds)
 
 
 # The command line

@@ -10,6 +10,7 @@ value. Hyperparameters bear the library's names; `configs` reach every branch of
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pkgutil import iter_modules
 
 import numpy as np
 
@@ -85,18 +86,5 @@ def schedule(name, *, configs, mutations, source):
     return register
 
 
-for _family in (
-    "adadelta",
-    "adagrad",
-    "adam",
-    "adamax",
-    "clip",
-    "keras",
-    "nadam",
-    "rms",
-    "scale",
-    "schedules",
-    "sgd",
-    "sign",
-):
-    import_module(f"{__name__}.{_family}")
+for _family in iter_modules(__path__):  # a new file is found, not listed
+    import_module(f"{__name__}.{_family.name}")
