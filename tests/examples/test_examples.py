@@ -1,4 +1,4 @@
-"""Every example runs, short and in this process where it can; what it prints and what it refuses is what it promises."""
+"""Every example runs, short and in this process where it can, and prints, draws and refuses what it promises."""
 
 import argparse
 import importlib.util
@@ -76,17 +76,17 @@ def test_digits_learns(digits, capsys, tmp_path):
     assert [r.label for r in runs] == specs
     for r in runs:
         assert len(r.losses) == len(r.accuracies) == 3
-        assert r.losses[0] > r.losses[-1] > r.final_loss > 0
+        assert r.losses[0] > 2 * r.losses[-1] > r.final_loss > 0
         assert r.accuracies[-1] > 0.9
         assert r.steps_per_second > 0
 
     out, err = capsys.readouterr()
-    assert err == ""  # no progress bar where nobody watches
+    assert err.strip() == ""  # no progress bar where nobody watches
     for r in runs:
         (row,) = [line for line in out.splitlines() if r.label in line]
         cells = [cell.strip() for cell in row.strip("│").split("│")]
         assert cells == [r.label, f"{r.final_loss:.6f}", f"{r.accuracies[-1]:.1%}", f"{r.steps_per_second:,.0f}"]
-    assert str(png) in out.replace("\n", "")
+    assert out.endswith(f"learning curves: {png}\n")
 
     assert png.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     picture = matplotlib.image.imread(png)
@@ -102,7 +102,7 @@ def test_digits_same_seed_same_numbers(digits, capsys, tmp_path, monkeypatch):
         return r.final_loss, r.losses, r.accuracies
 
     first = numbers()
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.strip() == ""
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
     assert numbers() == first
     assert "100%" in capsys.readouterr().err
@@ -152,7 +152,7 @@ def test_digits_hides_no_other_error(digits, monkeypatch):
         raise ValueError("a bug")
 
     monkeypatch.setattr(digits, "train", broken)
-    with pytest.raises(ValueError, match="^a bug$"):
+    with pytest.raises(ValueError, match=r"^a bug$"):
         digits.main(["adam"])
 
 
@@ -165,8 +165,14 @@ def test_digits_list(digits, capsys):
         assert digits.optimizer(line).get_config() == optim.keras.get(name).get_config()
 
 
+@pytest.fixture
+def data(digits):
+    images = np.random.default_rng(0).random((16, 64), np.float32)
+    return digits.Batch(images, np.arange(16, dtype=np.int32) % 10)
+
+
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam"])
-def test_digits_step_is_traced_once_and_donates(name, digits):
+def test_digits_step_is_traced_once(name, digits, data):
     tx, traces = optim.keras.get(name), []
 
     def update(*args):
@@ -174,16 +180,17 @@ def test_digits_step_is_traced_once_and_donates(name, digits):
         return tx.update(*args)
 
     counted = optim.GradientTransformation(tx.init, update)
-    rng = np.random.default_rng(0)
-    data = digits.Batch(rng.random((16, 64), np.float32), np.arange(16, dtype=np.int32) % 10)
     args = argparse.Namespace(seed=0, hidden=8, batch_size=4, epochs=2)
     result = digits.train(name, counted, (data, data), args)
     assert len(traces) == 1
     assert len(result.losses) == 2
 
-    old = params, state = digits.init_network(jax.random.key(0), 8), tx.init(digits.init_network(jax.random.key(0), 8))
+
+def test_digits_step_donates(digits, data):
+    tx, params = optim.keras.Nadam(), digits.init_network(jax.random.key(0), 8)
+    state = tx.init(params)
     digits.make_step(tx)(params, state, data)
-    assert all(x.is_deleted() for x in jax.tree.leaves(old))
+    assert all(x.is_deleted() for x in jax.tree.leaves((params, state)))
 
 
 @pytest.mark.slow
@@ -191,7 +198,7 @@ def test_digits_with_all_defaults(tmp_path):
     """From any directory, all seven are above 90 %."""
     done = run("digits", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert done.stderr.strip() == ""
     rows = re.findall(r"^│ (\w+) +│ +(\d+\.\d+) │ +(\d+\.\d)% │ +([\d,]+) │$", done.stdout, re.M)
     assert [name for name, *_ in rows] == ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam"]
     assert all(float(accuracy) > 90 for _, _, accuracy, _ in rows), rows
@@ -257,25 +264,25 @@ def test_custom_groups(custom_transform):
 # data_parallel.py
 
 
-def differences(done, devices):
-    found = re.findall(rf"^(.*) on {devices} cpu devices: largest relative difference (\S+)$", done.stdout, re.M)
-    assert [name for name, _ in found] == ["pmap", "sharded jit"], done
+def differences(out, devices):
+    found = re.findall(rf"^(.*) on {devices} cpu devices: largest relative difference (\S+)$", out, re.M)
+    assert [name for name, _ in found] == ["pmap", "sharded jit"], out
     return [float(value) for _, value in found]
 
 
-def test_data_parallel_makes_eight_devices():
+def test_data_parallel():
+    """Without the devices that the tests make, it makes eight of its own."""
     done = run("data_parallel", "--steps", "20")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert max(differences(done, devices=8)) < 1e-5
+    assert done.stderr.strip() == ""
+    assert max(differences(done.stdout, devices=8)) < 1e-5
     before, after = map(float, re.search(r"loss (\S+) before, (\S+) after", done.stdout).groups())
     assert after < before
 
 
-def test_data_parallel_fails_beyond_tolerance():
-    """Nobody sums in another order to exactly the same. The devices that the environment makes are left as they are."""
-    flags = "--xla_force_host_platform_device_count=2"
-    done = run("data_parallel", "--steps", "20", "--tolerance", "0", XLA_FLAGS=flags)
-    assert done.returncode == 1, done
-    assert done.stderr == "beyond the tolerance of 0e+00\n"
-    assert 0 < max(differences(done, devices=2)) < 1e-5
+def test_data_parallel_fails_beyond_tolerance(capsys):
+    """Nobody sums in another order to exactly the same. The devices that the environment made are left as they are."""
+    with pytest.raises(SystemExit) as stop:
+        load("data_parallel").main(["--steps", "5", "--devices", "3", "--tolerance", "0"])
+    assert stop.value.code == "beyond the tolerance of 0e+00"  # Python prints it and exits with 1
+    assert 0 < max(differences(capsys.readouterr().out, devices=jax.device_count())) < 1e-5
