@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from . import checks, numerics, tree
 from .record import Call, Recorded
 from .registry import example, register
-from .types import Grain, Params, TransformInitFn, TransformUpdateFn, Updates
+from .types import Grain, Params, Updates
 
 
 class EmptyState(NamedTuple):
@@ -18,8 +18,9 @@ class EmptyState(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    init: TransformInitFn
-    update: TransformUpdateFn
+    # As `types.TransformInitFn` and `types.TransformUpdateFn` say, but update need not take extra arguments.
+    init: Callable[[Any], Any]
+    update: Callable[..., Any]
 
 
 class GradientTransformation(Recorded, _Pair):

@@ -150,7 +150,9 @@ def argument(name: str, value: Any, range_: Range) -> None:
         fail(f"{name} must be {what}, got {shown(value)}", TypeError)
     x = value.item() if isinstance(value, np.generic) or is_array(value) else value
     whole = not range_.integer or (not isinstance(x, complex) and x == int_or_nan(x))
-    if isinstance(x, complex) or not math.isfinite(x) or x not in range_ or not whole:
+    if not isinstance(x, complex) and not math.isfinite(x):
+        fail(f"{name} must be finite and {range_}, got {shown(value)}")
+    if isinstance(x, complex) or x not in range_ or not whole:
         fail(f"{name} must be {range_}, got {shown(value)}")
 
 
@@ -161,6 +163,8 @@ def int_or_nan(x: float) -> float:
 def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> None:
     """Check every argument whose name has a range. `None` is legal where it is the default."""
     for name, value in bound.arguments.items():
+        if bound.signature.parameters[name].annotation is bool and not isinstance(value, bool | np.bool_):
+            fail(f"{name} must be True or False, got {shown(value)}", TypeError)
         optional = bound.signature.parameters[name].default is None
         if name in ranges and not (value is None and optional):
             argument(name, value, ranges[name])

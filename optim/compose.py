@@ -143,7 +143,7 @@ def _broadcast(prefix: Tree, full: Tree, name: str) -> list[Any]:
     try:
         jax.tree.map(spread, prefix, full, is_leaf=tree.is_none)
     except ValueError as error:
-        checks.fail(f"{name} must be a prefix of the parameters' tree: {error}")
+        checks.fail(f"{name} must be a prefix of the parameters' tree: {str(error).splitlines()[0]}")
     return out
 
 

@@ -58,8 +58,8 @@ def _encode(x: Any, where: str) -> Any:
     if (entry := entry_of(x)) is not None:
         return {"$factory": entry.name}
     raise TypeError(
-        f"{where} is {checks.shown(x)}, which has no form in JSON; a function that was made with "
-        "@optim.register has one"
+        f"{where} is {checks.shown(x)}, which has no form in JSON; a function that is registered, "
+        "with @optim.register(kind='function'), has one"
     )
 
 

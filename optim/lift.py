@@ -140,6 +140,7 @@ def _lift(
     wants, scalars_want = _names(rule), _names(scalars)
     counted = "count" in state_class._fields
     reads_params = "p" in wants or "params" in scalars_want
+    _check_declared(state_class, declared, wants, scalars)
 
     def init(params: Params) -> Any:
         leaves, structure = tree.flatten(params)
@@ -178,6 +179,9 @@ def _lift(
             known |= scalars(**_wanted(scalars_want, updates, params, known, extra_args))
 
         shared = {n: known[n] for n in wants if n in known}
+        for name in wants:
+            if name not in shared and name not in slots and name not in ("g", "p"):
+                checks.fail(f"the rule asks for {name!r}, which scalars did not return", TypeError)
         keys = jax.random.split(shared["key"], len(gs)) if "key" in shared and gs else None
         us, news = [], []
         for i, (g, p, *ss) in enumerate(zip(gs, ps, *held, strict=True)):
@@ -227,12 +231,40 @@ def _apply(
     mixed = any(jnp.issubdtype(x.dtype, jnp.complexfloating) for x in wide.values())
     with jax.numpy_dtype_promotion("standard") if mixed else contextlib.nullcontext():
         out = rule(**{n: wide[n] if n in wide else known[n] for n in wants})
-    if not slots:
-        return numerics.convert(out, g.dtype, weak=g.weak_type), []
-    u, new = out
-    new = [new] if len(slots) == 1 else list(new)
+    u, new = _parts(out, g, tuple(slots), held)
     narrow = [numerics.convert(x, old.dtype) for x, old in zip(new, held, strict=True)]
     return numerics.convert(u, g.dtype, weak=g.weak_type), narrow
+
+
+def _parts(out: Any, g: Array, names: tuple[str, ...], held: list[Any]) -> tuple[Any, list[Any]]:
+    """The update and the new slots in what a rule returned, if it returned them, each in its shape."""
+    u: Any = out
+    new: Any = []
+    if names:
+        if not (isinstance(out, tuple) and len(out) == 2):
+            checks.fail(f"the rule must return the update and its slots {', '.join(names)}, got {checks.shown(out)}")
+        u, new = out[0], [out[1]] if len(names) == 1 else out[1]
+        if not isinstance(new, list | tuple) or len(new) != len(names):
+            checks.fail(f"the rule must return the slots ({', '.join(names)}), got {checks.shown(new)}")
+    for name, x, old in zip(("update", *names), (u, *new), (g, *held), strict=True):
+        if jnp.shape(x) != jnp.shape(old):
+            checks.fail(f"the rule's {name} has shape {jnp.shape(x)}, expected {jnp.shape(old)}")
+    return tree.as_array(u), [tree.as_array(x) for x in new]
+
+
+def _check_declared(
+    state_class: Any, declared: Mapping[str, Any], wants: tuple[str, ...], scalars: Scalars | None
+) -> None:
+    """A state class and a rule that speak of what is declared, found out when the rule is lifted and not in a trace."""
+    fields = [f for f in state_class._fields if f != "count"]
+    if sorted(fields) != sorted(declared):
+        checks.fail(f"{state_class.__name__} has the fields {fields}, declared are {list(declared)}", TypeError)
+    offered = {"g", "p", "t", *declared}
+    for name in wants:
+        if name not in offered and scalars is None:
+            checks.fail(f"the rule asks for {name!r}; there are {', '.join(sorted(offered))}", TypeError)
+    if "t" in wants and "count" not in state_class._fields:
+        checks.fail(f"the rule asks for 't', but {state_class.__name__} has no count", TypeError)
 
 
 def _widened(x: Array, dtype: np.dtype[Any]) -> Array:

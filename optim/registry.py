@@ -16,7 +16,7 @@ from .record import Call, Recorded
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Kind = Literal["transformation", "schedule", "factory"]
+Kind = Literal["transformation", "schedule", "factory", "function"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def register(
 
     Args:
       examples: calls for the sweeps of the tests, the plainest first; none means `factory()`.
+      kind: what the factory makes; "function" is for a function that is an argument, a mask say, so that it has a
+        name in configs.
       ranges: ranges of arguments whose names `checks.RANGES` does not know, or that mean something else here.
       exceptions: sweep column -> reason.
       errors: calls that must fail, with a part of their sentence.
@@ -108,8 +110,16 @@ def register(
                 bound = checks.bind(signature, args, kwargs)
                 checks.arguments(bound, limits)
                 result = factory(*args, **kwargs)
+                if kind == "function":
+                    return result
+                if not isinstance(result, Recorded):
+                    checks.fail(
+                        f"a registered factory must return a GradientTransformation or a schedule, got "
+                        f"{checks.shown(result)}; a plain function is registered with kind='function'",
+                        TypeError,
+                    )
             call = Call(known, args, kwargs, bound)
-            return cast(R, cast(Recorded, result)._recorded(call))
+            return cast(R, result._recorded(call))
 
         for word in ("name", "args"):
             if word in signature.parameters and signature.parameters[word].kind is not inspect.Parameter.VAR_POSITIONAL:

@@ -60,7 +60,9 @@ class KerasFactory(Generic[P]):
 
     def _translated(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         known, out = self.__signature__.parameters, dict(kwargs)
-        if "learning_rate" in out and "lr" not in out:
+        if "learning_rate" in out and "lr" in out:
+            raise TypeError("lr and learning_rate are one argument: give one of them")
+        if "learning_rate" in out:
             out["lr"] = out.pop("learning_rate")
         for word in out:
             if word not in known:

@@ -46,7 +46,7 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Callable
     Raises:  KeyError without 'class_name'; ValueError without 'config' or for an unknown name.
     """
     name = config["class_name"]
-    if "config" not in config:
+    if not isinstance(config.get("config"), Mapping):
         raise ValueError(f"Improper config format: {dict(config)}")
     factory = (custom_objects or {}).get(name) or FACTORIES.get(name.lower() if isinstance(name, str) else "")
     if factory is None:

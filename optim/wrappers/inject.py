@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import jax.numpy as jnp
 
 from .. import checks, numerics
-from ..base import GradientTransformationExtraArgs
+from ..base import GradientTransformationExtraArgs, identity
 from ..compose import chain
 from ..record import Call, Recorded
 from ..registry import entry_of, example, register
@@ -102,7 +102,7 @@ class InjectedFactory(Recorded):
         return fixed, numbers, schedules
 
 
-@register(kind="factory", errors=[(example("adam"), "inner_factory must be a function")])
+@register(example(identity), kind="factory", errors=[(example("adam"), "inner_factory must be a function")])
 def inject_hyperparams(
     inner_factory: Callable[..., Any], static_args: Any = (), hyperparam_dtype: DType = None
 ) -> InjectedFactory:

@@ -25,6 +25,7 @@ def test_a_chain_widens_once_and_casts_once():
     assert sum(e.primitive.name == "convert_element_type" for e in eqns) == 2
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 10, 2), reason="XLA of before jax 0.10.2 writes the clipped tree")
 def test_a_clip_costs_no_memory():
     """clip + AdamW writes no intermediate tree: temporaries are scalars' partial sums, under a byte a parameter."""
     params = {f"l{i}": jnp.ones((256, 256)) for i in range(8)}

@@ -125,7 +125,10 @@ def test_config_errors():
         optim.to_config(optim.GradientTransformation(len, len))
     with pytest.raises(TypeError, match="to_config takes a transformation or schedule, got 3"):
         optim.to_config(3)
-    with pytest.raises(TypeError, match="masked: mask is the function <lambda>, which has no form in JSON"):
+    with pytest.raises(
+        TypeError,
+        match="masked: mask is the function <lambda>, which has no form in JSON; a function that is registered",
+    ):
         optim.to_config(optim.masked(optim.identity(), lambda p: True))
     with pytest.raises(TypeError, match=r"chain: argument 1 is .* no form in JSON|was made by hand"):
         optim.to_config(optim.chain(optim.identity(), optim.GradientTransformation(len, lambda u, s, p: (u, s))))
@@ -152,6 +155,31 @@ def test_register_ones_own():
         halve(b1=2)
     assert halve.__doc__.startswith("A transformation of the reader's own")
     optim.registry._entries.pop("test_knowledge.halve")
+
+
+def test_a_registered_function_has_a_name_in_configs():
+    @optim.register(kind="function", name="test_knowledge.matrices")
+    def matrices(params):
+        return jax.tree.map(lambda p: p.ndim > 1, params)
+
+    tx = optim.adamw(0.1, mask=matrices)
+    config = json.loads(json.dumps(optim.to_config(tx)))
+    assert config["mask"] == {"$factory": "test_knowledge.matrices"}
+    assert optim.from_config(config) == tx
+    tx.init({"w": jnp.ones((2, 2)), "b": jnp.ones(2)})
+    optim.registry._entries.pop("test_knowledge.matrices")
+
+
+def test_register_refuses_what_is_not_one():
+    @optim.register(name="test_knowledge.bare")
+    def bare():
+        return (len, len)
+
+    with pytest.raises(TypeError, match=r"test_knowledge.bare: a registered factory must return a GradientTransf"):
+        bare()
+    optim.registry._entries.pop("test_knowledge.bare")
+    with pytest.raises(ValueError, match="has an argument 'name', a word that configs need"):
+        optim.register(name="test_knowledge.named")(lambda name: optim.identity())
 
 
 def test_register_refuses_what_is_taken():

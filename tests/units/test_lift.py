@@ -106,3 +106,43 @@ def test_a_failed_call_changes_nothing():
     assert optim.adam(0.1).update(params, state, params)[1][0].count == 1
     with pytest.raises(ValueError, match=r"^sgd: learning_rate"):  # the name of the failed call is forgotten
         optim.sgd(-1.0)
+
+
+class MeanState(NamedTuple):
+    mean: Any
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        (lambda g, mean: (g, jnp.sum(mean)), r"the rule's mean has shape \(\), expected \(2,\)"),
+        (lambda g, mean: (jnp.sum(g), mean), r"the rule's update has shape \(\), expected \(2,\)"),
+        (lambda g, mean: g, r"the rule must return the update and its slots mean, got an array of shape \(2,\)"),
+    ],
+)
+def test_what_a_rule_returns_is_checked(rule, sentence):
+    tx = optim.elementwise(rule, MeanState, mean=optim.Slot())
+    with pytest.raises(ValueError, match=sentence):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+def test_too_many_slots():
+    class Two(NamedTuple):
+        a: Any
+        b: Any
+
+    tx = optim.elementwise(lambda g, a, b: (g, (a, b, b)), Two, a=optim.Slot(), b=optim.Slot())
+    with pytest.raises(ValueError, match=r"the rule must return the slots \(a, b\)"):
+        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
+
+
+def test_what_a_rule_asks_for_is_checked_when_it_is_lifted():
+    with pytest.raises(TypeError, match="the rule asks for 'foo'; there are g, mean, p, t"):
+        optim.elementwise(lambda g, foo: g, MeanState, mean=optim.Slot())
+    with pytest.raises(TypeError, match=r"MeanState has the fields \['mean'\], declared are \['m'\]"):
+        optim.elementwise(lambda g, m: (g, m), MeanState, m=optim.Slot())
+    with pytest.raises(TypeError, match="the rule asks for 't', but MeanState has no count"):
+        optim.elementwise(lambda g, mean, t: (g, mean), MeanState, mean=optim.Slot())
+    tx = optim.elementwise(lambda g, factor: g * factor, scalars=lambda updates: {"other": 1.0})
+    with pytest.raises(TypeError, match="the rule asks for 'factor', which scalars did not return"):
+        tx.update(jnp.ones(2), optim.EmptyState())
