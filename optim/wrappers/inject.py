@@ -91,8 +91,9 @@ class InjectedFactory(Recorded):
             kind = bound.signature.parameters[name].kind
             real = kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
             real &= name not in self.static
-            if entry:
-                real &= name in entry.ranges and not entry.ranges[name].integer
+            known = entry.ranges if entry else checks.RANGES
+            if entry or isinstance(value, int):
+                real &= name in known and not known[name].integer
             if real and (checks.is_number(value) or checks.is_array(value)):
                 numbers[name] = value
             elif real and callable(value):
@@ -116,8 +117,8 @@ def inject_hyperparams(
              hyperparam_dtype: by default float32, float64 where JAX has it enabled.
     State:   InjectStatefulHyperparamsState(count, hyperparams, hyperparams_states, inner_state).
     Raises:  TypeError for what is no function, ValueError for a static name it does not have.
-    Differs: an integer whose argument counts something stays static, and every other number is floating, so that a
-             learning rate of 1 can later be set to 0.5.
+    Differs: a hyperparameter given as an integer is floating, so that a learning rate of 1 can later be set to 0.5;
+             other integers, which count something, stay Python values.
     """
     if not callable(inner_factory):
         checks.fail(f"inner_factory must be a function, got {checks.shown(inner_factory)}", TypeError)

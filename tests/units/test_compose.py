@@ -161,8 +161,9 @@ def test_weight_decay_mask(params):
 
 
 def test_inject_takes_schedules_statics_and_foreign_factories(params):
-    def factory(learning_rate, power, name):
+    def factory(learning_rate, power, name, repeat=3):
         assert name == "n"
+        assert isinstance(repeat, int)  # what counts something is no hyperparameter
         return optim.stateless(lambda u, p: jax.tree.map(lambda g: -learning_rate * g**power, u))
 
     tx = optim.inject_hyperparams(factory, static_args=("power",))(optim.linear_schedule(0.1, 0.0, 10), 2, name="n")
