@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import checks
-from ..base import GradientTransformation
 from . import optimizers
 from .front import KerasFactory, KerasOptimizer
 
@@ -22,8 +21,8 @@ def get(identifier: Any) -> Any:
         return deserialize({"class_name": identifier, "config": {}})
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
-    if isinstance(identifier, GradientTransformation):
-        return identifier
+    if isinstance(identifier, tuple) and all(callable(getattr(identifier, f, None)) for f in ("init", "update")):
+        return identifier  # a pair, of whichever library
     raise ValueError(f"Could not interpret optimizer identifier: {identifier}")
 
 

@@ -77,8 +77,8 @@ def test_get_takes_dicts_and_optimizers():
     assert json.dumps(config) == before
     tx = keras.Adam()
     assert keras.get(tx) is tx
-    plain = optim.adam(0.1)
-    assert keras.get(plain) is plain
+    for pair in (optim.adam(0.1), optim.GradientTransformation(len, len)):
+        assert keras.get(pair) is pair
     assert keras.serialize(None) is None
 
 
@@ -105,6 +105,8 @@ def test_get_custom_objects():
         (lambda: keras.get("xyzzy"), ValueError, "Unknown optimizer: xyzzy"),
         (lambda: keras.get(None), ValueError, "Could not interpret optimizer identifier: None"),
         (lambda: keras.get(3), ValueError, "Could not interpret optimizer identifier: 3"),
+        (lambda: keras.get(keras.SGD), ValueError, "Could not interpret optimizer identifier: keras.SGD"),
+        (lambda: keras.get(optim.GradientTransformation), ValueError, "Could not interpret optimizer identifier"),
         (lambda: keras.get(b"sgd"), ValueError, "Could not interpret optimizer identifier: b'sgd'"),
         (lambda: keras.get({"config": {}}), KeyError, "class_name"),
         (lambda: keras.get({"class_name": "SGD"}), ValueError, "Improper config format: {'class_name': 'SGD'}"),
