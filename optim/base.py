@@ -179,7 +179,7 @@ def _halved(updates: Updates, params: Params | None) -> Updates:
     return tree.map(lambda g: g * 0.5, updates)
 
 
-@register(example(_halved))
+@register(example(_halved), exceptions={"errors": "its function takes what updates there are"})
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
     """Make a transformation of `f(updates, params) -> updates`."""
 

@@ -33,6 +33,10 @@ def all_rows() -> list[Row]:
 ROWS = all_rows()
 
 
+def of_grain(*grains: str | None) -> list[Row]:
+    return [r for r in ROWS if r.make().grain in grains]
+
+
 def column(name: str, rows: list[Row] = ROWS):
     """Parametrise a test over the rows; what the registry excepts is skipped with its reason.
 

@@ -97,8 +97,6 @@ def test_declared_errors(entry, example, text):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 def test_unknown_argument_names_the_word(entry):
-    if any(p.kind is p.VAR_POSITIONAL for p in entry.signature.parameters.values()):
-        return
     example = entry.examples[0]
     with pytest.raises(TypeError, match=re.escape(f"{entry.name}: no argument 'nonsense'")):
         entry(*example.args, **example.kwargs, nonsense=1)
@@ -110,19 +108,14 @@ def test_wrong_trees(row):
     state = tx.init(params)
     name = re.escape(row.entry.name)
     wrong_shape = {**grads(params), "b": jnp.ones((2, 1))}
-    if tx.grain is not None:
-        with pytest.raises(ValueError, match=rf"^{name}: updates\['b'\] has shape \(2, 1\), .*\['b'\] has \(2,\)"):
-            tx.update(wrong_shape, state, params)
-        extra = {**grads(params), "more": jnp.ones(2)}
-        with pytest.raises(ValueError, match=rf"^{name}: .*updates\['more'\] is not in"):
-            tx.update(extra, state, params)
-        integers = {**grads(params), "b": jnp.arange(2)}
-        with pytest.raises(ValueError, match=rf"^{name}: updates\['b'\] has dtype int32"):
-            tx.update(integers, state, params)
-    with pytest.raises(
-        ValueError, match=r"^apply_updates: updates\['b'\] has shape \(2, 1\), params\['b'\] has \(2,\)"
-    ):
-        optim.apply_updates(params, wrong_shape)
+    with pytest.raises(ValueError, match=rf"^{name}: updates\['b'\] has shape \(2, 1\), .*\['b'\] has \(2,\)"):
+        tx.update(wrong_shape, state, params)
+    extra = {**grads(params), "more": jnp.ones(2)}
+    with pytest.raises(ValueError, match=rf"^{name}: .*updates\['more'\] is not in"):
+        tx.update(extra, state, params)
+    integers = {**grads(params), "b": jnp.arange(2)}
+    with pytest.raises(ValueError, match=rf"^{name}: updates\['b'\] has dtype int32"):
+        tx.update(integers, state, params)
 
 
 def numeric(row):

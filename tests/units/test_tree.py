@@ -56,6 +56,10 @@ def test_apply_updates_casts_last():
 
 
 def test_apply_updates_errors(params):
+    with pytest.raises(
+        ValueError, match=r"^apply_updates: updates\['b'\] has shape \(2, 1\), params\['b'\] has \(2,\)"
+    ):
+        optim.apply_updates(params, {**params, "b": jnp.ones((2, 1))})
     with pytest.raises(ValueError, match=r"apply_updates: updates\['c'\] is not in params"):
         optim.apply_updates(params, {**params, "c": params["b"]})
     with pytest.raises(ValueError, match=r"updates is complex64, which params of dtype float32 cannot hold"):
