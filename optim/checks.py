@@ -117,7 +117,6 @@ NON_NEGATIVE = Range(0)
 POSITIVE = Range(0, open_low=True)
 REAL = Range()
 STEPS = Range(0, integer=True)
-POSITIVE_STEPS = Range(1, integer=True)
 RATE = Range(0, schedule=True)
 
 RANGES: dict[str, Range] = {

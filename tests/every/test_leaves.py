@@ -176,8 +176,7 @@ def test_weak_scalar_stays_weak_in_one_trace(row):
     @jax.jit
     def step(params, state):
         traces.append(1)
-        loss = lambda p: (p - 0.3) ** 2  # noqa: E731
-        u, state = tx.update(jax.grad(loss)(params), state, params)
+        u, state = tx.update(jax.grad(lambda p: (p - 0.3) ** 2)(params), state, params)
         return optim.apply_updates(params, u), state
 
     params, state = 2.0, tx.init(2.0)
