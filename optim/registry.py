@@ -25,6 +25,12 @@ class Example:
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Extra arguments that its update needs."""
+
+    def given(self, **extra: Any) -> "Example":
+        """The same call, whose result is updated with these extra arguments: `example(1.0).given(value=0.5)`."""
+        return Example(self.args, self.kwargs, extra)
 
 
 def example(*args: Any, **kwargs: Any) -> Example:

@@ -129,7 +129,7 @@ def scale_by_adam_eps_hat(
         nu_max = jnp.maximum(nu_max, nu)
         return corrected(mu, nu_max, t), (mu, nu, nu_max)
 
-    mu, nu = Slot(decay=b1), Slot(real=True)
+    mu, nu = Slot(decay=b1, kept=True), Slot(real=True)
     if amsgrad:
         return elementwise(amsgrad_rule, ScaleByAmsgradState, mu=mu, nu=nu, nu_max=Slot(real=True))
     return elementwise(rule, ScaleByAdamState, mu=mu, nu=nu)

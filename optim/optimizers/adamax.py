@@ -58,7 +58,7 @@ def scale_by_adamax_eps_hat(
         nu = jnp.maximum(decayed(nu, b2), jnp.abs(g))
         return ratio(debias(mu, b1, t), nu + like(nu, eps)), (mu, nu)
 
-    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1), nu=Slot(real=True))
+    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1, kept=True), nu=Slot(real=True))
 
 
 @register(example(0.1))

@@ -61,6 +61,6 @@ def scale_by_nadam(
         ScaleByNadamState,
         scalars=scalars,
         momentum_product=StateScalar(1.0),
-        mu=Slot(decay=b1),
+        mu=Slot(decay=b1, kept=True),
         nu=Slot(real=True),
     )

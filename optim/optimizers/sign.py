@@ -1,6 +1,5 @@
 """Steps of one size: the sign of the gradient, or of its running mean."""
 
-import jax
 import jax.numpy as jnp
 
 from ..base import GradientTransformationExtraArgs
@@ -9,20 +8,16 @@ from ..lift import elementwise
 from ..registry import example, register
 from ..transforms.momentum import ema
 from ..transforms.scale import scale_by_learning_rate
-from ..types import Array, DType, Scalar, ScalarOrSchedule
+from ..types import DType, Scalar, ScalarOrSchedule
 
 
 @register()
 def scale_by_sign() -> GradientTransformationExtraArgs:
-    """Replace every element by its sign; of a complex one, both parts by theirs.
+    """Replace every element by its sign.
 
     Source:  Bernstein et al. 2018, Alg. 1.
     """
-
-    def rule(g: Array) -> Array:
-        return jax.lax.complex(jnp.sign(g.real), jnp.sign(g.imag)) if jnp.iscomplexobj(g) else jnp.sign(g)
-
-    return elementwise(rule)
+    return elementwise(lambda g: jnp.sign(g))
 
 
 @register(example(0.1))

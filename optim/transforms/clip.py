@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
@@ -15,17 +14,14 @@ from ..types import Array, Scalar, Updates
 
 @register(example(0.5))
 def clip(max_delta: Scalar) -> GradientTransformationExtraArgs:
-    """Clamp every element to [-max_delta, max_delta]; of a complex one, both parts.
+    """Clamp every element to [-max_delta, max_delta].
 
     Args:    max_delta > 0, in units of g.
     """
 
-    def clamp(x: Array) -> Array:
-        bound = like(x, max_delta)
-        return jnp.clip(x, -bound, bound)
-
     def rule(g: Array) -> Array:
-        return jax.lax.complex(clamp(g.real), clamp(g.imag)) if jnp.iscomplexobj(g) else clamp(g)
+        bound = like(g, max_delta)
+        return jnp.clip(g, -bound, bound)
 
     return elementwise(rule)
 

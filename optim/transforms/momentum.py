@@ -40,7 +40,7 @@ def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: DType = None
         s = g + numerics.decayed(trace, decay)
         return (g + numerics.scaled(s, decay) if nesterov else s), s
 
-    return elementwise(rule, TraceState, trace=Slot(dtype=accumulator_dtype, decay=decay))
+    return elementwise(rule, TraceState, trace=Slot(dtype=accumulator_dtype, decay=decay, kept=True))
 
 
 @register(example(0.9), example(0.9, debias=False), example(0.999, accumulator_dtype="float32"))

@@ -19,7 +19,18 @@ class Row:
     id: str
 
     def make(self, **changes: Any) -> Any:
-        return self.entry(*self.example.args, **{**self.example.kwargs, **changes})
+        return self.given(self.entry(*self.example.args, **{**self.example.kwargs, **changes}))
+
+    def given(self, tx: Any) -> Any:
+        """`tx` whose update has the extra arguments of the example."""
+        if not self.example.extra:
+            return tx
+
+        def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+            return tx.update(updates, state, params, **{**self.example.extra, **extra})
+
+        facts = getattr(tx, "__dict__", {})
+        return optim.GradientTransformationExtraArgs(tx.init, update).knowing(**facts)
 
 
 def all_rows() -> list[Row]:

@@ -20,6 +20,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "tree",
     "base",
     "schedules",
+    "slots",
     "lift",
     "compose",
     "transforms",

@@ -21,13 +21,20 @@ DIFFERS = {
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
     "stateless": "an argument of its own",
 }
-SHARED = [r for r in ROWS if hasattr(optax, r.entry.name) and r.id not in DIFFERS]
+
+
+def theirs_of(name):
+    """What Optax has under this name, in its contrib package or outside."""
+    return getattr(optax, name, None) or getattr(optax.contrib, name, None)
+
+
+SHARED = [r for r in ROWS if theirs_of(r.entry.name) and r.id not in DIFFERS]
 
 
 def theirs(x):
     """An argument as Optax takes it: our schedules are functions, our transformations pairs."""
     if isinstance(x, optim.GradientTransformation):
-        return optax.GradientTransformation(*x)
+        return optax.GradientTransformationExtraArgs(*x)
     if isinstance(x, tuple):
         return tuple(map(theirs, x))
     if isinstance(x, dict):
@@ -42,8 +49,8 @@ def make(row: Row):
         if row.entry.name in ("add_noise", "noisy_sgd"):
             bound = row.entry.signature.bind(*args, **kwargs)
             bound.arguments["key"] = bound.arguments.pop("seed", bound.arguments.get("key"))
-            return getattr(optax, row.entry.name)(**bound.arguments)
-        return getattr(optax, row.entry.name)(*args, **kwargs)
+            return theirs_of(row.entry.name)(**bound.arguments)
+        return row.given(theirs_of(row.entry.name)(*args, **kwargs))
 
 
 def stream(params):
@@ -95,23 +102,23 @@ def test_enough_is_compared():
 FIELDS = [
     n
     for n in dir(optim)
-    if inspect.isclass(getattr(optim, n)) and hasattr(getattr(optim, n), "_fields") and hasattr(optax, n)
+    if inspect.isclass(getattr(optim, n)) and hasattr(getattr(optim, n), "_fields") and theirs_of(n)
 ]
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_state_fields(name):
-    assert getattr(optim, name)._fields == getattr(optax, name)._fields
+    assert getattr(optim, name)._fields == theirs_of(name)._fields
 
 
-@pytest.mark.parametrize("name", sorted({e.name for e in optim.entries() if hasattr(optax, e.name)}))
+@pytest.mark.parametrize("name", sorted({e.name for e in optim.entries() if theirs_of(e.name)}))
 def test_signature(name):
     """Every parameter of theirs has its name, place and default here; what is ours alone comes after."""
 
     def shape(f):
         return [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
 
-    ours, other = shape(getattr(optim, name)), shape(getattr(optax, name))
+    ours, other = shape(getattr(optim, name)), shape(theirs_of(name))
     assert ours[: len(other)] == other
 
 

@@ -1,0 +1,96 @@
+"""What a transformation remembers: one array per parameter, or one scalar for the whole tree."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from . import checks, numerics
+from .types import Array, DType
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One state array per parameter, of the parameter's shape and sharding.
+
+    Args:
+      init: the value it starts with, or a function of the parameter (widened) that gives it.
+      dtype: its dtype by the user's choice; None means the policy: the parameter's, but at least float32 for
+        what is real, and for what moves slower than `decay` 0.99.
+      real: whether it is real for complex parameters (second moments, norms); two real numbers for each complex one
+        where the rule sees two.
+      decay: how much of itself it keeps. Only a Python number can be known to be fast; where that is 0 nothing is
+        kept, so nothing is stored: the field is None and the rule sees zeros.
+      kept: stored all the same, for others who read it.
+      per_leaf: one scalar for the whole parameter in place of an array of its shape.
+      free: an array of any shape, or a tuple or list of them, as the function `init` makes it of the parameter.
+    """
+
+    init: float | Array | Callable[[Array], Any] = 0.0
+    dtype: DType = None
+    real: bool = False
+    decay: Any = None
+    kept: bool = False
+    per_leaf: bool = False
+    free: bool = False
+
+    @property
+    def stored(self) -> bool:
+        return self.kept or not (checks.is_number(self.decay) and self.decay == 0)
+
+    def make(self, p: Array, *, paired: bool = False) -> Any:
+        """The slot of one parameter, in a buffer of its own.
+
+        `paired` says that the rule sees a complex parameter as two real ones.
+        """
+        dtype = self.dtype_for(p)
+        if self.per_leaf:
+            return jnp.asarray(self.init, dtype)
+        if paired and is_complex(p):
+            made = self.make(as_pairs(p))
+            return made if self.real else numerics.convert(as_complex(made), dtype)
+        if callable(self.init) and not checks.is_array(self.init):
+            value = self.init(numerics.convert(p, numerics.wide_dtype(p.dtype)))
+            if self.free:
+                return jax.tree.map(lambda x: jnp.array(x, dtype, copy=True), value)
+            return numerics.full_like(p, 0, dtype) + numerics.convert(value, dtype)
+        return numerics.full_like(p, cast(float, self.init), dtype)
+
+    def dtype_for(self, p: Array) -> DType:
+        if self.dtype is not None:
+            dtype = jnp.dtype(self.dtype)
+            complex_too = is_complex(p) and not self.real and jnp.issubdtype(dtype, jnp.floating)
+            return numerics.common_dtype(dtype, jnp.complex64) if complex_too else dtype
+        fast = self.decay is None or (checks.is_number(self.decay) and self.decay <= 0.99)
+        dtype = p.dtype if fast and not self.real else numerics.wide_dtype(p.dtype)
+        return numerics.real_dtype(dtype) if self.real else dtype
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One state scalar for the whole tree: a number, or a PRNG key."""
+
+    init: float | Array = 0.0
+    dtype: DType = None
+
+    def make(self) -> Array:
+        """The scalar in a buffer of its own."""
+        if isinstance(self.init, jax.Array):
+            return jnp.copy(self.init)
+        return jnp.asarray(self.init, self.dtype or numerics.scalar_dtype())
+
+
+def is_complex(x: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.complexfloating)
+
+
+def as_pairs(x: Array) -> Array:
+    """A complex array as a real one, with real and imaginary parts along a last axis of two."""
+    return jnp.stack([x.real, x.imag], axis=-1)
+
+
+def as_complex(x: Array) -> Array:
+    """What `as_pairs` was given."""
+    return jax.lax.complex(x[..., 0], x[..., 1])
