@@ -13,7 +13,7 @@ import pytest
 import optim
 
 from .parts import PACKAGE, ROOT, fenced, prose
-from .test_names import written
+from .test_names import parameters, written
 from .test_rooms import ROOMS
 
 META = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -88,7 +88,7 @@ def test_keras_table():
     assert len(rows) == len(registered)
     for name, arguments, members in rows:
         signature = written(optim.lookup(f"keras.{name}").signature)
-        assert signature == arguments[:-1] + ", *, clipnorm=None, clipvalue=None)"
+        assert signature == parameters(name + arguments[:-1] + ", *, clipnorm=None, clipvalue=None)")
         (made_of,) = getattr(optim.keras, name)().members
         assert made_of.call.name == "chain"
         assert [m.call.name for m in made_of.members] == re.findall(r"`(\w+)`", members)
