@@ -27,6 +27,13 @@ from .compose import (
 # The record of a call
 from .config import from_config as from_config, to_config as to_config
 
+# Editing, looking inside
+from .edit import replace as replace
+
+# Groups of parameters
+from .groups import label_by_path as label_by_path
+from .inspection import eval_params as eval_params, inspect as inspect, summary as summary
+
 # Making your own
 from .lift import Scalar as Scalar, Slot as Slot, elementwise as elementwise, leafwise as leafwise, treewise as treewise
 
@@ -98,6 +105,7 @@ from .schedules.piecewise import piecewise_constant_schedule as piecewise_consta
 from .schedules.polynomial import linear_schedule as linear_schedule, polynomial_schedule as polynomial_schedule
 
 # Transformations
+from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
 from .transforms.centralize import centralize as centralize
 from .transforms.clip import (
     adaptive_grad_clip as adaptive_grad_clip,

@@ -1,7 +1,7 @@
 """The pair of functions that everything is, applying what it returns, and the pairs that remember nothing."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -34,6 +34,16 @@ class GradientTransformation(Recorded, _Pair):
     grain: Grain | None = None
     """What an element of the update depends on; None where a part was made by hand and nobody knows."""
     members: tuple["GradientTransformation", ...] = ()
+    slots: tuple[str, ...] = ()
+    """The fields of its state that are trees like the parameters."""
+    parts: "Callable[[Any, Params | None], list[Part]] | None" = None
+    """(state, params) -> its members with what each has of these, where there are members."""
+    exposes: Callable[[Any], Mapping[str, Any]] | None = None
+    """state -> what it would tell by name (the learning rate, say) that is no field of its state."""
+    evaluates: Callable[[Any, Params], Params] | None = None
+    """(state, params) -> the parameters to evaluate with, where these are others."""
+    body: "GradientTransformation | None" = None
+    """What an alias stands for: the same pair as the call inside the factory made it."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -54,7 +64,7 @@ class GradientTransformation(Recorded, _Pair):
             with checks.naming(str(call.name)):
                 return update(updates, state, params, **extra_args)
 
-        return self._rebuilt(named_init, named_update, call=call)
+        return self._rebuilt(named_init, named_update, call=call, body=self if self.call else None)
 
     def _rebuilt(self, init: Any, update: Any, **facts: Any) -> Self:
         new = tuple.__new__(type(self), (init, update))
@@ -76,6 +86,15 @@ class GradientTransformation(Recorded, _Pair):
 
     def __hash__(self) -> int:
         return hash(self.call) if self.call else hash(tuple(self))
+
+
+class Part(NamedTuple):
+    """A member of a combination, with its state and the parameters that it sees."""
+
+    name: str
+    tx: GradientTransformation
+    state: Any
+    params: Params | None
 
 
 class GradientTransformationExtraArgs(GradientTransformation):

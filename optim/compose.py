@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from . import checks, tree
-from .base import GradientTransformationExtraArgs, identity, taking_extra_args
+from .base import GradientTransformationExtraArgs, Part, identity, taking_extra_args
 from .registry import example, register
 from .types import Grain, MaskOrFn, Params, Tree
 
@@ -53,7 +53,14 @@ def chain(*args: Any) -> GradientTransformationExtraArgs:
             checks.fail(f"state must be a tuple of {len(members)} entries, one per member, got {got}")
         return _in_turn(members, updates, state, params, extra_args)
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members)
+    def parts(state: Any, params: Any) -> list[Part]:
+        return [Part(_title(m, str(i)), m, s, params) for i, (m, s) in enumerate(zip(members, state, strict=True))]
+
+    return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members, parts=parts)
+
+
+def _title(tx: GradientTransformationExtraArgs, otherwise: str) -> str:
+    return str(tx.call.name) if tx.call else otherwise
 
 
 def _in_turn(members: Any, updates: Any, states: Any, params: Any, extra_args: Any) -> Any:
@@ -105,7 +112,10 @@ def named_chain(*args: tuple[str, Any]) -> GradientTransformationExtraArgs:
         updates, new = _in_turn(members, updates, states, params, extra_args)
         return updates, dict(zip(names, new, strict=True))
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members)
+    def parts(state: Any, params: Any) -> list[Part]:
+        return [Part(name, m, state[name], params) for name, m in zip(names, members, strict=True)]
+
+    return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members, parts=parts)
 
 
 # Parts of the tree
@@ -119,7 +129,7 @@ class MaskedState(NamedTuple):
 
 def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
     """One bool per leaf of `over`, from a bool, a tree of bools that is a prefix of it, or a function giving one."""
-    if callable(mask):
+    if tree.is_function(mask):
         mask = mask(over)
     places = zip(_broadcast(mask, over, "mask"), tree.flatten(over)[0], strict=True)
     return [p is not None and _as_bool(x) for x, p in places]
@@ -194,7 +204,28 @@ def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = Fal
         merged = [n if m else x for x, n, m in zip(leaves, new, keep, strict=True)]
         return structure.unflatten(merged), MaskedState(inner_state)
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain=member.grain, members=(member,))
+    def seen(params: Any) -> Any:
+        return keep_where(resolve_mask(mask, params), params)
+
+    return around(member, init, update, inner=lambda state: state.inner_state, seen=seen)
+
+
+def around(
+    member: GradientTransformationExtraArgs,
+    init: Any,
+    update: Any,
+    *,
+    inner: Callable[[Any], Any],
+    seen: Callable[[Any], Any] = lambda params: params,
+    **facts: Any,
+) -> GradientTransformationExtraArgs:
+    """The pair of a wrapper around `member`: where in its state that one's is, what it sees."""
+
+    def parts(state: Any, params: Any) -> list[Part]:
+        return [Part(_title(member, "inner"), member, inner(state), None if params is None else seen(params))]
+
+    known = {"grain": member.grain, "members": (member,), "parts": parts, **facts}
+    return GradientTransformationExtraArgs(init, update).knowing(**known)
 
 
 def _masked_if_alike(value: Any, keep: list[bool], structure: Any) -> Any:
@@ -230,31 +261,38 @@ def partition(
     """
     members = {k: taking_extra_args(tx, f"transforms[{k!r}]") for k, tx in transforms.items()}
 
-    def groups(over: Tree) -> dict[Any, GradientTransformationExtraArgs]:
-        labels = param_labels(over) if callable(param_labels) else param_labels
+    def groups(over: Tree) -> dict[Any, list[bool]]:
+        """label -> one bool per leaf."""
+        labels = param_labels(over) if tree.is_function(param_labels) else param_labels
         flat = _broadcast(labels, over, "param_labels")
         for i, label in enumerate(flat):
             if label not in members:
                 checks.fail(f"params{tree.paths(over)[i]} has the label {label!r}, transforms has {list(members)}")
-        structure = tree.structure(over)
+        return {k: [label == k for label in flat] for k in members}
+
+    def each(over: Tree) -> dict[Any, GradientTransformationExtraArgs]:
+        places = tree.structure(over)
         return {
-            k: masked(
-                m,
-                structure.unflatten([label == k for label in flat]),
-                mask_compatible_extra_args=mask_compatible_extra_args,
-            )
-            for k, m in members.items()
+            k: masked(members[k], places.unflatten(mask), mask_compatible_extra_args=mask_compatible_extra_args)
+            for k, mask in groups(over).items()
         }
 
     def init(params: Params) -> PartitionState:
-        return PartitionState({k: g.init(params) for k, g in groups(params).items()})
+        return PartitionState({k: tx.init(params) for k, tx in each(params).items()})
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         new = {}
-        for k, group in groups(updates if params is None else params).items():
-            updates, new[k] = group.update(updates, state.inner_states[k], params, **extra_args)
+        for k, tx in each(updates if params is None else params).items():
+            updates, new[k] = tx.update(updates, state.inner_states[k], params, **extra_args)
         return updates, PartitionState(new)
 
+    def parts(state: Any, params: Any) -> list[Part]:
+        found = [(str(k), m, state.inner_states[k].inner_state) for k, m in members.items()]
+        masks = {} if params is None else groups(params)
+        return [
+            Part(*part, keep_where(masks[k], params) if masks else None) for k, part in zip(members, found, strict=True)
+        ]
+
     return GradientTransformationExtraArgs(init, update).knowing(
-        grain=coarsest(tuple(members.values())), members=tuple(members.values())
+        grain=coarsest(tuple(members.values())), members=tuple(members.values()), parts=parts
     )

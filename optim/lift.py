@@ -164,7 +164,7 @@ def _lift(
             fields[counter] = known["t"]
         return structure.unflatten(us), state_class(**fields)
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain=grain)
+    return GradientTransformationExtraArgs(init, update).knowing(grain=grain, slots=tuple(slots))
 
 
 def _held(slot: Slot, held: Tree, home: Tree, name: str, home_name: str) -> list[Any]:

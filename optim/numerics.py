@@ -85,6 +85,11 @@ def safe_increment(count: Count) -> Count:
     return jnp.where(count < top, count + jnp.ones_like(count), top)
 
 
+def last(count: Count) -> Count:
+    """The count that the last update saw: count - 1, or 0 before the first."""
+    return jnp.maximum(count, 1) - jnp.ones_like(count)
+
+
 # Scaling by tree-wide scalars
 
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,11 @@ def absent(x: Any) -> bool:
     return x is None or getattr(x, "dtype", None) == jax.dtypes.float0
 
 
+def is_function(x: Any) -> TypeGuard[Callable[..., Any]]:
+    """A function of a tree, and not a tree that can also be called, as a module can."""
+    return callable(x) and jax.tree_util.all_leaves([x])
+
+
 def flatten(tree: Tree) -> tuple[list[Any], TreeDef]:
     """Leaves, `None` among them, and the structure."""
     return jax.tree.flatten(tree, is_leaf=is_none)
@@ -40,6 +45,14 @@ def structure(tree: Tree) -> TreeDef:
 def paths(tree: Tree) -> list[str]:
     """The path of each leaf as a reader would index it: `['layer']['w']`."""
     return [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)[0]]
+
+
+def names(tree: Tree) -> list[str]:
+    """The path of each leaf in words: `layer/w`."""
+    return [
+        "/".join(str(_name(k)) for k in path)
+        for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)[0]
+    ]
 
 
 def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:

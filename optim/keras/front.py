@@ -90,9 +90,8 @@ def keras_optimizer(
             if settings.get("epsilon", 0) is None:
                 settings["epsilon"] = EPSILON
             tx = injected(*bound.args, **bound.kwargs)
-            return KerasOptimizer(*tx).knowing(
-                grain=tx.grain, members=tx.members, class_name=name, settings=dict(settings), weights=weights
-            )
+            facts = {**tx.__dict__, "class_name": name, "settings": dict(settings), "weights": weights}
+            return KerasOptimizer(*tx).knowing(**facts)
 
         return KerasFactory(build)
 

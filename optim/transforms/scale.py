@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from .. import checks
 from ..base import GradientTransformationExtraArgs, identity
 from ..lift import elementwise
-from ..numerics import full_like, scaled
+from ..numerics import full_like, last, scaled
 from ..record import ScheduleFn
 from ..registry import example, register
 from ..schedules import inverse_time_decay
@@ -59,9 +59,10 @@ def scale_by_learning_rate(
         return identity()
     if callable(learning_rate) and not checks.is_array(learning_rate):
         rate = learning_rate
-        return scale_by_schedule(ScheduleFn(lambda count: -rate(count)) if flip_sign else rate)
+        tx = scale_by_schedule(ScheduleFn(lambda count: -rate(count)) if flip_sign else rate)
+        return tx.knowing(exposes=lambda state: {"learning_rate": rate(last(state.count))})
     number = cast(Scalar, learning_rate)
-    return scale(-number if flip_sign else number)
+    return scale(-number if flip_sign else number).knowing(exposes=lambda state: {"learning_rate": number})
 
 
 @register()

@@ -4,10 +4,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
+import jax
 import jax.numpy as jnp
 
 from .. import checks, numerics
-from ..base import GradientTransformationExtraArgs, identity
+from ..base import GradientTransformationExtraArgs, Part, identity
 from ..compose import chain
 from ..record import Call, Recorded
 from ..registry import entry_of, example, register
@@ -76,7 +77,15 @@ class InjectedFactory(Recorded):
             count = numerics.safe_increment(state.count)
             return updates, InjectStatefulHyperparamsState(count, values, states, inner_state)
 
-        return GradientTransformationExtraArgs(init, update).knowing(grain=member.grain, members=member.members)
+        def parts(state: Any, params: Any) -> list[Part]:
+            values = state.hyperparams
+            now = build(values) if all(isinstance(v, jax.Array) for v in values.values()) else member
+            assert now.parts is not None
+            return now.parts((state.inner_state,), params)
+
+        return GradientTransformationExtraArgs(init, update).knowing(
+            grain=member.grain, members=member.members, parts=parts, exposes=lambda state: state.hyperparams
+        )
 
     def _array(self, value: Any) -> Array:
         """A copy: the state must not share a buffer with an array of the caller's."""

@@ -1,0 +1,144 @@
+"""Editing what is already composed."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from . import checks
+from .base import GradientTransformation, taking_extra_args
+from .record import Call, Recorded
+from .registry import lookup
+
+T = TypeVar("T")
+_Path = tuple[str, ...]
+_Change = Callable[[_Path, Recorded], Any]
+
+
+def replace(tx: T, where: str, by: Any = None, /, **arguments: Any) -> T:
+    """`tx` with one of its members made anew: `replace(tx, "scale_by_adam", b2=0.95)`.
+
+    A member, or a schedule, is found by its registered name at any depth, or by a path that ends there and leaves out
+    what it likes: `decay/scale_by_adam` is the one in the group or link named `decay`; `trace[1]` is the second of two
+    beside one another; `*/trace` are all. An alias is opened where that is needed: with its `scale_by_adam` replaced,
+    `adam(0.1)` is the chain it stands for. A state of the old one fits as long as the new member's has the same fields.
+
+    Args:    where: a name or path; by: another transformation or schedule to stand there, in place of arguments.
+    Raises:  KeyError for a name that is nowhere, listing what there is; ValueError for one that is in several places,
+             listing their paths; whatever the factory raises for its arguments.
+    """
+    with checks.naming("replace"):
+        if (by is None) != bool(arguments):
+            checks.fail("give the arguments to change, or what is to stand there")
+        every, wanted = where.startswith("*/"), where.removeprefix("*/").split("/")
+        found = [path for path in _paths(tx, opened=False) if _fits(path, wanted)]
+        found = found or [path for path in _paths(tx, opened=True) if _fits(path, wanted)]
+        if not found:
+            names = sorted({part.partition("[")[0] for path in _paths(tx, opened=True) for part in path})
+            checks.fail(f"there is no {where!r} in {tx}; there are {', '.join(names)}", KeyError)
+        if len(found) > 1 and not every:
+            checks.fail(
+                f"there are several {where!r}: {', '.join(map('/'.join, found))}; name one, or all by '*/{where}'"
+            )
+        if isinstance(by, tuple):
+            by = taking_extra_args(by, "by")
+
+    def change(path: _Path, old: Recorded) -> Any:
+        if path not in found:
+            return None
+        assert old.call is not None
+        return _called(old.call, arguments) if by is None else by
+
+    new: T = _walk(tx, (_name(tx),), change)
+    return new
+
+
+def _fits(path: _Path, wanted: list[str]) -> bool:
+    """Whether `wanted` ends where the path does and comes in it in this order."""
+    if not (path and _is(path[-1], wanted[-1])):
+        return False
+    rest = iter(path[:-1])
+    return all(any(_is(part, name) for part in rest) for name in wanted[:-1])
+
+
+def _is(part: str, name: str) -> bool:
+    return name in (part, part.partition("[")[0])
+
+
+def _paths(tx: Any, *, opened: bool) -> list[_Path]:
+    """The paths of all there is; in what aliases stand for, too, where they are opened."""
+    paths: list[_Path] = []
+    _walk(tx, (_name(tx),), lambda path, _: paths.append(path), opened)
+    return paths
+
+
+def _walk(x: Any, path: _Path, change: _Change, opened: bool = True) -> Any:
+    """`x` with what `change(path, it)` returns, where that is not None, for whatever in it was made by a call."""
+    if isinstance(x, Recorded) and x.call is not None:
+        new = change(path, x)
+        return _inside(x, path, change, opened) if new is None else new
+    if isinstance(x, Mapping):
+        items = {k: _walk(v, _named(path, str(k), v), change, opened) for k, v in x.items()}
+        return items if any(items[k] is not x[k] for k in x) else x
+    if type(x) is tuple and len(x) == 2 and isinstance(x[0], str):
+        return _several(x, [_named(path, x[0], v) for v in x], change, opened)
+    if type(x) in (list, tuple):
+        return _several(x, _siblings(path, x), change, opened)
+    return x
+
+
+def _several(xs: Any, paths: list[_Path], change: _Change, opened: bool) -> Any:
+    new = [_walk(x, path, change, opened) for x, path in zip(xs, paths, strict=True)]
+    return type(xs)(new) if any(a is not b for a, b in zip(new, xs, strict=True)) else xs
+
+
+def _siblings(path: _Path, xs: Any) -> list[_Path]:
+    names = [_name(x) for x in xs]
+    seen: Counter[str] = Counter()
+    paths = []
+    for name in names:
+        ordinal = f"[{seen[name]}]" if names.count(name) > 1 else ""
+        seen[name] += 1
+        paths.append((*path, name + ordinal) if name else path)
+    return paths
+
+
+def _named(path: _Path, key: str, x: Any) -> _Path:
+    return (*path, key, _name(x)) if _name(x) else path
+
+
+def _name(x: Any) -> str:
+    """The registered name of what made `x`; of an injected factory, the factory's."""
+    call = x.call if isinstance(x, Recorded) else None
+    while call is not None and isinstance(call.name, Call):
+        factory = next(iter(call.name.arguments.values()))
+        return str(getattr(factory, "__name__", call.name.name))
+    return str(call.name) if call is not None else ""
+
+
+def _inside(x: Any, path: _Path, change: _Change, opened: bool) -> Any:
+    """`x` with its arguments changed, or what it stands for, changed."""
+    args = _several(x.call.args, _siblings(path, x.call.args), change, opened)
+    kwargs = {k: _walk(v, (*path, _name(v)) if _name(v) else path, change, opened) for k, v in x.call.kwargs.items()}
+    if args is not x.call.args or any(kwargs[k] is not v for k, v in x.call.kwargs.items()):
+        return _factory(x.call)(*args, **kwargs)
+    body = x.body if isinstance(x, GradientTransformation) else None
+    if body is not None and opened:
+        new = _inside(body, path, change, opened)
+        return x if new is body else new
+    return x
+
+
+def _factory(call: Call) -> Any:
+    if isinstance(call.name, Call):
+        return _factory(call.name)(*call.name.args, **call.name.kwargs)
+    return lookup(call.name)
+
+
+def _called(call: Call, changes: Mapping[str, Any]) -> Any:
+    """The same call with some arguments changed, written as it was."""
+    positional = [p.name for p in call.signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    fixed = call.args if len(positional) < len(call.signature.parameters) else ()
+    names = positional[: 0 if fixed else len(call.args)]
+    args = fixed or tuple(changes.get(name, old) for name, old in zip(names, call.args, strict=True))
+    rest = {name: value for name, value in changes.items() if name not in names}
+    return _factory(call)(*args, **{**call.kwargs, **rest})

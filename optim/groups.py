@@ -1,0 +1,87 @@
+"""Groups of parameters by the paths of their leaves."""
+
+import fnmatch
+from collections.abc import Sequence
+from typing import Any, Self
+
+from . import checks, tree
+from .record import Call, Recorded
+from .registry import example, register
+from .types import Params
+
+
+class LabelByPath(Recorded):
+    """params -> a tree of labels; it prints as the call that made it."""
+
+    def __init__(self, rules: tuple[tuple[str, Any], ...], allow_unmatched: bool, allow_unused: bool) -> None:
+        self.rules, self.allow_unmatched, self.allow_unused = rules, allow_unmatched, allow_unused
+
+    def _recorded(self, call: Call) -> Self:
+        new = type(self)(self.rules, self.allow_unmatched, self.allow_unused)
+        new.call = call
+        return new
+
+    def __repr__(self) -> str:
+        return repr(self.call)
+
+    def __eq__(self, other: object) -> bool:
+        return self.call == other.call if isinstance(other, LabelByPath) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.call)
+
+    def __call__(self, params: Params) -> Any:
+        leaves, structure = tree.flatten(params)
+        names = tree.names(params)
+        with checks.naming("label_by_path"):
+            found = [self._match(name) for name in names]
+            for name, leaf, i in zip(names, leaves, found, strict=True):
+                if i is None and leaf is not None and not self.allow_unmatched:
+                    checks.fail(f"no pattern matches {name!r}; a last rule ('*', label) takes what is left")
+            used = {i for i, leaf in zip(found, leaves, strict=True) if leaf is not None}
+            for i, (pattern, _) in enumerate(self.rules):
+                if i not in used and not self.allow_unused:
+                    here = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
+                    why = "an earlier one took them all" if any(_fits(n, pattern) for n in here) else "no path fits it"
+                    checks.fail(f"pattern {pattern!r} labels no parameter: {why}{checks.near(pattern, here)}")
+        return structure.unflatten([None if i is None else self.rules[i][1] for i in found])
+
+    def _match(self, name: str) -> int | None:
+        return next((i for i, (pattern, _) in enumerate(self.rules) if _fits(name, pattern)), None)
+
+
+def _fits(name: str, pattern: str) -> bool:
+    # With a slash before it, so that '*/bias' finds a bias at the top as well.
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(f"/{name}", pattern)
+
+
+@register(
+    example([("*/bias", "no_decay"), ("*", "decay")]),
+    kind="factory",
+    errors=[
+        (example([]), "rules must be pairs (pattern, label), at least one, got []"),
+        (example(["*"]), "rules must be pairs (pattern, label), at least one, got ['*']"),
+        (example([("*", 1), ("*", 2)]), "the pattern '*' comes 2 times"),
+    ],
+)
+def label_by_path(
+    rules: Sequence[tuple[str, Any]], *, allow_unmatched: bool = False, allow_unused: bool = False
+) -> LabelByPath:
+    """Make a function params -> tree of labels, for `partition` or `masked`, from patterns of paths.
+
+    A path joins the keys, attributes and indices that lead to a leaf with slashes: `encoder/layers/0/bias`. The first
+    pattern that fits gives the label: `*` stands for anything, slashes included, `?` for one character, `[ab]` for
+    one of these; `*/bias` fits a bias at any depth.
+
+    Args:    rules: pairs (pattern, label), the most particular first; labels are what `partition` takes, or bools for
+             a mask. allow_unmatched: whether a leaf may have no label; allow_unused: whether a pattern may fit no leaf.
+    Raises:  ValueError naming a path that no pattern fits, or a pattern that labels nothing.
+    """
+    whole = all(isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules)
+    if not (rules and whole):
+        checks.fail(f"rules must be pairs (pattern, label), at least one, got {checks.shown(rules)}")
+    patterns = [pattern for pattern, _ in rules]
+    for pattern in patterns:
+        if patterns.count(pattern) > 1:
+            checks.fail(f"the pattern {pattern!r} comes {patterns.count(pattern)} times")
+    return LabelByPath(tuple((pattern, label) for pattern, label in rules), allow_unmatched, allow_unused)

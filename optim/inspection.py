@@ -1,0 +1,187 @@
+"""Looking at a transformation and its state: what it tells by name, what it takes, what to evaluate with."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from . import tree
+from .base import GradientTransformation, Part, taking_extra_args
+from .record import is_key
+from .types import OptState, Params
+
+_Found = tuple[tuple[str, ...], str, Any]
+
+
+def inspect(tx: Any, state: OptState) -> dict[str, Any]:
+    """What a state tells by name: `step`, `learning_rate`, and whatever scalar the members keep.
+
+    `step` is the number of updates done. `learning_rate` is the one that the last update used, or the first will. Every
+    other scalar of a member's state has its field's name: counters of skipped steps, a plateau's scale, an injected
+    hyperparameter, a measured norm. A name that several members use is preceded by the member's: a partition with two
+    learning rates has `decay/learning_rate` and `rest/learning_rate`.
+
+    The values are the state's own arrays, so nothing is copied or waited for; it works inside `jit`.
+
+    Raises:  TypeError for what is no (init, update) pair.
+    """
+    tx = taking_extra_args(tx, "inspect's first argument")
+    named: dict[str, dict[tuple[str, ...], Any]] = {}
+    for path, name, value in _told(tx, state, ()):
+        uses = named.setdefault(name, {})
+        if not any(value is other for other in uses.values()):
+            uses[path] = value
+    told: dict[str, Any] = {}
+    for name, uses in named.items():
+        if name == "step":
+            told[name] = next(iter(uses.values()))
+            continue
+        for path, short in zip(uses, _shortened(list(uses)), strict=True):
+            told["/".join((*short, name))] = uses[path]
+    return told
+
+
+def _shortened(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """What tells the paths apart: without the beginning and the end that all of them have."""
+    start = _shared(paths)
+    rests = [path[start:] for path in paths]
+    end = _shared([rest[::-1] for rest in rests])
+    return [rest[: len(rest) - end] for rest in rests]
+
+
+def _shared(paths: list[tuple[str, ...]]) -> int:
+    """How many of their first parts all paths share."""
+    return next((i for i, parts in enumerate(zip(*paths, strict=False)) if len({*parts}) > 1), min(map(len, paths)))
+
+
+def _told(tx: GradientTransformation, state: Any, path: tuple[str, ...]) -> Iterator[_Found]:
+    said = dict(tx.exposes(state)) if tx.exposes else {}
+    yield from ((path, name, value) for name, value in said.items())
+    if tx.parts is None:
+        yield from _scalars(state, path, {*tx.slots, *said})
+        return
+    yield from _scalars(state, path, {*tx.slots, *said}, deep=False)
+    for part in _distinct(tx.parts(state, None)):
+        yield from _told(part.tx, part.state, (*path, part.name))
+
+
+def _scalars(state: Any, path: tuple[str, ...], known: set[str], deep: bool = True) -> Iterator[_Found]:
+    """The scalar fields of a state; of the states inside, too, where nobody says whose they are."""
+    if not isinstance(state, tuple):
+        return
+    for i, value in enumerate(state):
+        field = state._fields[i] if hasattr(state, "_fields") else None
+        if field in known:
+            continue
+        if field and isinstance(value, jax.Array) and value.shape == () and not is_key(value):
+            yield path, "step" if field == "count" else field, value
+        elif deep:
+            yield from _scalars(value, path, known)
+
+
+def _distinct(parts: list[Part]) -> list[Part]:
+    """Members with the same name, numbered."""
+    names = [part.name for part in parts]
+    return [
+        part._replace(name=f"{part.name}[{names[:i].count(part.name)}]") if names.count(part.name) > 1 else part
+        for i, part in enumerate(parts)
+    ]
+
+
+def eval_params(tx: Any, state: OptState, params: Params) -> Params:
+    """The parameters to evaluate with: an average's, lookahead's slow ones, schedule-free's; else `params` themselves.
+
+    Members are asked in their order, inside groups for the group's parameters.
+
+    Raises:  TypeError for what is no (init, update) pair.
+    """
+    tx = taking_extra_args(tx, "eval_params' first argument")
+    if tx.evaluates is not None:
+        return tx.evaluates(state, params)
+    for part in tx.parts(state, params) if tx.parts is not None else ():
+        other = eval_params(part.tx, part.state, part.params)
+        if other is not part.params:
+            leaves, structure = tree.flatten(params)
+            new = tree.match(other, params, "the evaluated parameters", "params")
+            params = structure.unflatten([p if n is None else n for p, n in zip(leaves, new, strict=True)])
+    return params
+
+
+@dataclass(frozen=True)
+class Member:
+    """One line of a summary.
+
+    Args:
+      name: the path of the member: groups and links by their names.
+      grain: elementwise, treewise, leafwise, or None where nobody knows.
+      parameters: how many numbers it updates.
+      fields: of its own state, the members' aside: name, dtypes, bytes.
+    """
+
+    name: str
+    grain: str | None
+    parameters: int
+    fields: tuple[tuple[str, str, int], ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, _, size in self.fields)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The members of a transformation and what their states take; it prints as a table."""
+
+    members: tuple[Member, ...]
+
+    @property
+    def bytes(self) -> int:
+        """All the bytes of the state."""
+        return sum(m.bytes for m in self.members)
+
+    def __str__(self) -> str:
+        rows = [("member", "grain", "parameters", "state", "bytes")]
+        for m in self.members:
+            fields = ", ".join(f"{name}: {dtypes}" for name, dtypes, _ in m.fields) or "-"
+            rows.append((m.name, m.grain or "?", f"{m.parameters:,}", fields, f"{m.bytes:,}"))
+        rows.append(("total", "", "", "", f"{self.bytes:,}"))
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [
+            "  ".join(
+                cell.rjust(w) if i in (2, 4) else cell.ljust(w)
+                for i, (cell, w) in enumerate(zip(r, widths, strict=True))
+            )
+            for r in rows
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+
+def summary(tx: Any, params: Params) -> Summary:
+    """A table of the members: grain, parameters, slots with their dtypes, bytes of state; nothing is allocated.
+
+    Args:    params: arrays, or `jax.ShapeDtypeStruct`s as `jax.eval_shape` gives them.
+    Raises:  TypeError for what is no (init, update) pair.
+    """
+    tx = taking_extra_args(tx, "summary's first argument")
+    shapes = jax.eval_shape(lambda p: p, params)
+    return Summary(tuple(_members(tx, jax.eval_shape(tx.init, params), shapes, str(tx.call.name) if tx.call else "tx")))
+
+
+def _members(tx: GradientTransformation, state: Any, params: Any, name: str) -> Iterator[Member]:
+    parts = _distinct(tx.parts(state, params)) if tx.parts is not None else []
+    inner = {id(x) for part in parts for x in jax.tree.leaves(part.state)}
+    fields = []
+    named = state._asdict() if hasattr(state, "_asdict") else {"state": state}
+    for field, value in named.items():
+        own = [x for x in jax.tree.leaves(value) if id(x) not in inner]
+        if own:
+            dtypes = "/".join(dict.fromkeys(str(x.dtype) for x in own))
+            fields.append((field, dtypes, sum(math.prod(x.shape) * x.dtype.itemsize for x in own)))
+    if fields or not parts:
+        size = sum(math.prod(jnp.shape(p)) for p in tree.leaves(params))
+        yield Member(name, tx.grain, size, tuple(fields))
+    for part in parts:
+        yield from _members(part.tx, part.state, part.params, f"{name}/{part.name}")

