@@ -30,7 +30,6 @@ LISTED = {re.match(r"[\w.]+", line)[0] for line in CATALOGUE}
 ROOMS = {"keras", "schedules", "tree"}
 LIFT = words("Scalar Slot elementwise leafwise treewise")
 RECORD = words("Example ScheduleFn entries example from_config get lookup register to_config")
-INSPECTION = words("eval_params inspect replace summary")
 TYPES = words("TransformInitFn TransformUpdateFn WeightDecaySchedule")
 SECOND_NAMES = {"multi_transform": "partition", "MultiTransformState": "PartitionState"}
 KERAS = words("KerasFactory KerasOptimizer deserialize get get_weights serialize set_weights")
@@ -110,7 +109,7 @@ def test_every_public_name_has_a_kind():
     assert len(names) == len(set(names))
     states = {n for n in names if n.endswith("State")}
     assert all(issubclass(getattr(optim, n), tuple) for n in states - LISTED)
-    own = ROOMS | INSPECTION | TYPES | LIFT | RECORD | SECOND_NAMES.keys()
+    own = ROOMS | TYPES | LIFT | RECORD | SECOND_NAMES.keys()
     assert set(names) - REGISTERED - states - LISTED == own - states - LISTED
     for second, first in SECOND_NAMES.items():
         assert getattr(optim, second) is getattr(optim, first)
