@@ -34,6 +34,10 @@ class GradientTransformation(Recorded, _Pair):
     grain: Grain | None = None
     """What an element of the update depends on; None where a part was made by hand and nobody knows."""
     members: tuple["GradientTransformation", ...] = ()
+    lifted: Any = None
+    """Its `rules.LeafRule`, where it is one rule on every leaf."""
+    links: tuple["GradientTransformationExtraArgs", ...] | None = None
+    """Its members, where they are applied one after the other to a tuple of states."""
     slots: tuple[str, ...] = ()
     """The fields of its state that are trees like the parameters."""
     parts: "Callable[[Any, Params | None], list[Part]] | None" = None

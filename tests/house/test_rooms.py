@@ -22,6 +22,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "base",
     "schedules",
     "slots",
+    "rules",
     "lift",
     "compose",
     "edit",
