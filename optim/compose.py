@@ -167,7 +167,7 @@ def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
 
 def _as_bool(x: Any) -> bool:
     if checks.is_traced(x):
-        checks.fail("mask must be concrete bools, got one being traced", TypeError)
+        checks.fail("mask must be concrete bools, got one being traced", checks.TracedError)
     if isinstance(x, bool | np.bool_) or (checks.is_array(x) and x.shape == () and x.dtype == bool):
         return bool(x)
     return checks.fail(f"mask must be True or False at every leaf, got {checks.shown(x)}", TypeError)

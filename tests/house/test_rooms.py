@@ -16,6 +16,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "numerics",
     "record",
     "registry",
+    "eager",
     "config",
     "tree",
     "groups",
