@@ -238,7 +238,9 @@ def test_a_complex_parameter_is_two_real_ones(row):
 
     state, state_apart = tx.init(params), tx.init(apart(params))
     sizes = [sum(x.nbytes for x in jax.tree.leaves(s)) for s in (state, state_apart)]
-    assert sizes[0] == sizes[1] or "dtype" in repr(tx)  # there is no complex bfloat16
+    if sizes[0] > sizes[1] and "dtype" in repr(tx):
+        pytest.skip("there is no complex bfloat16, so the slot is wider")
+    assert sizes[0] == sizes[1]
     for n in range(3):
         g = {"z": jnp.asarray([1 - 2j, 0.1j, n + 1j], jnp.complex64), "x": jnp.asarray([0.5, n - 1.0])}
         u, state = step(g, state, params)
