@@ -64,6 +64,12 @@ def hyperparameter(value: Scalar) -> Array:
     return jnp.asarray(value, common_dtype(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
 
 
+def at(value: Any, t: Count) -> Array:
+    """A hyperparameter, or what the schedule that stands for it gives, at update t: t is 1 where its count is 0."""
+    scheduled = callable(value) and not isinstance(value, jax.Array)
+    return hyperparameter(value(t - jnp.ones_like(t)) if scheduled else value)
+
+
 def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
     """A fresh array of one value that keeps the sharding of `x`, also under an Auto mesh and `jit`."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
