@@ -184,7 +184,8 @@ def root(x: Array) -> Array:
     return out
 
 
-def _surely_positive(eps: Scalar, dtype: DType) -> bool:
+def surely_positive(eps: Scalar, dtype: DType) -> bool:
+    """Whether `eps` is a number, so known to be positive, and not 0 in `dtype`."""
     return isinstance(eps, int | float | np.generic) and bool(eps >= _finfo(dtype).tiny)
 
 
@@ -202,7 +203,7 @@ def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
 def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -> Array:
     """top / (sqrt(bottom + eps_root) + eps) for bottom >= 0, and 0 where the denominator is 0."""
     below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)
-    return ratio(top, below, positive=any(_surely_positive(e, below.dtype) for e in (eps, eps_root)))
+    return ratio(top, below, positive=any(surely_positive(e, below.dtype) for e in (eps, eps_root)))
 
 
 def mean_sq(x: Array) -> Array:

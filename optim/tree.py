@@ -178,7 +178,7 @@ def sum_sq(tree: Tree) -> Array:
 
 
 def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:
-    """The sum over all elements of f(x, *others), leaf by leaf over `home`, in a hyperparameter's dtype.
+    """The sum over all elements of f(x, *others), leaf by leaf over `home`, in a hyperparameter's dtype, kept finite.
 
     The arrays of one place come to `f` real and in one dtype of at least float32: a complex one as two real ones, along
     a last axis of two. Where another tree has nothing `f` gets `None`, and what it returns `None` for is not summed.
@@ -188,7 +188,7 @@ def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:
     for x, *others in zip(*columns, strict=True):
         value = None if absent(x) else f(*_real([x, *others]))
         if value is not None:
-            sums.append(numerics.convert(jnp.sum(value), numerics.scalar_dtype()))
+            sums.append(numerics.convert(numerics.saturated(jnp.sum(value)), numerics.scalar_dtype()))
     return jnp.sum(jnp.stack(sums)) if sums else jnp.zeros((), numerics.scalar_dtype())
 
 

@@ -8,13 +8,14 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
 from ..lift import Slot, elementwise
-from ..numerics import ratio, scaled
+from ..numerics import ratio, scaled, surely_positive
 from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
 
 _ALPHA = {"alpha": checks.NON_NEGATIVE}
+_SUMS = {"precision": "two of its slots are sums over all gradients, which round at every update: 2e-6 after 1,000"}
 
 
 class COCOBState(NamedTuple):
@@ -25,7 +26,7 @@ class COCOBState(NamedTuple):
     reward: Updates
 
 
-@register(example(), example(3.0, 0.1), example(eps=0.0), ranges=_ALPHA)
+@register(example(), example(3.0, 0.1), example(eps=0.0), ranges=_ALPHA, exceptions=_SUMS)
 def scale_by_cocob(alpha: Scalar = 100.0, eps: Scalar = 1e-8) -> GradientTransformationExtraArgs:
     """Bet a part of what was won on the sign of the next gradient.
 
@@ -58,8 +59,10 @@ def scale_by_cocob(alpha: Scalar = 100.0, eps: Scalar = 1e-8) -> GradientTransfo
         reward = jnp.maximum(reward + (init_particles - p) * g, 0)
         total = cumulative_gradients - g
         # Two ratios: the product of the paper's denominator leaves the range of float32 long before they do.
-        wealth = ratio(scale + reward, jnp.maximum(subgradients + scale, scaled(scale, alpha)))
-        step = (init_particles - p) + ratio(total, scale) * wealth
+        held_back = jnp.maximum(subgradients + scale, scaled(scale, alpha))
+        positive = surely_positive(eps, g.dtype)
+        bet = ratio(total, scale, positive=positive) * ratio(scale + reward, held_back, positive=positive)
+        step = (init_particles - p) + bet
         return step, (init_particles, total, scale, subgradients, reward)
 
     return elementwise(
@@ -73,7 +76,7 @@ def scale_by_cocob(alpha: Scalar = 100.0, eps: Scalar = 1e-8) -> GradientTransfo
     )
 
 
-@register(example(), example(0.5, 3.0, 0.1, weight_decay=0.1, mask=True), ranges=_ALPHA)
+@register(example(), example(0.5, 3.0, 0.1, weight_decay=0.1, mask=True), ranges=_ALPHA, exceptions=_SUMS)
 def cocob(
     learning_rate: ScalarOrSchedule = 1.0,
     alpha: Scalar = 100.0,

@@ -8,7 +8,7 @@ from .. import checks, tree
 from ..base import GradientTransformationExtraArgs, identity
 from ..compose import chain
 from ..lift import Scalar as StateScalar, Slot, treewise
-from ..numerics import abs_sq, hyperparameter, root, root_ratio, scaled
+from ..numerics import hyperparameter, root, root_ratio, scaled, square
 from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -32,11 +32,11 @@ _WAYS = ("heuristic", "distance", "learning_rate")
 
 
 def _sq_dist(init_params: Params, params: Params) -> Array:
-    return tree.total(lambda x0, x: abs_sq(x - x0), init_params, params)
+    return tree.total(lambda x0, x: square(x - x0), init_params, params)
 
 
 def _sq_norm(updates: Tree) -> Array:
-    return tree.total(abs_sq, updates)
+    return tree.total(square, updates)
 
 
 def _rule(g: Array, init_params: Array, size: Array) -> Any:
@@ -86,7 +86,7 @@ def dog(
     def first_dist(params: Params) -> Array:
         x = hyperparameter(start)
         if way == "heuristic":
-            return x * (1 + root(tree.total(abs_sq, params)))
+            return x * (1 + root(tree.total(square, params)))
         return x if way == "distance" else jnp.zeros_like(x)
 
     def scalars(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from .. import checks, tree
 from ..base import GradientTransformationExtraArgs
 from ..lift import Scalar as StateScalar, Slot, treewise
-from ..numerics import abs_sq, at, bias_factor, debias, ema, hyperparameter, ratio, root_ratio, scaled
+from ..numerics import abs_sq, at, bias_factor, debias, ema, hyperparameter, ratio, root_ratio, scaled, square
 from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, Params, Scalar, ScalarOrSchedule, Tree, Updates
@@ -119,7 +119,7 @@ def momo(
             ema(hyperparameter(barf), _loss(value), b),
             ema(hyperparameter(gamma), _correlation(updates, params), b),
             tree.total(lambda m, x, g: x * (m if g is None else ema(m, g, b)), exp_avg, params, updates),
-            tree.total(lambda m, g: abs_sq(m if g is None else ema(m, g, b)), exp_avg, updates),
+            tree.total(lambda m, g: square(m if g is None else ema(m, g, b)), exp_avg, updates),
             1.0,
         )
         rate, decay = at(learning_rate, t), at(weight_decay, t)
@@ -181,7 +181,7 @@ def momo_adam(
         t: Count,
         value: Any,
     ) -> dict[str, Array]:
-        def square(m: Array, v: Array, g: Array | None) -> Array:
+        def weighed(m: Array, v: Array, g: Array | None) -> Array:
             m, v = (m, v) if g is None else (ema(m, g, b1), ema(v, abs_sq(g), b2))
             return m * root_ratio(m, debias(v, b2, t), eps)
 
@@ -190,7 +190,7 @@ def momo_adam(
             ema(hyperparameter(barf), loss, b1),
             ema(hyperparameter(gamma), _correlation(updates, params), b1),
             tree.total(lambda m, x, g: x * (m if g is None else ema(m, g, b1)), exp_avg, params, updates),
-            tree.total(square, exp_avg, exp_avg_sq, updates),
+            tree.total(weighed, exp_avg, exp_avg_sq, updates),
             bias_factor(b1, t, loss.dtype),
         )
         return model.told(at(learning_rate, t), at(weight_decay, t), lb, lower_bound, adapt_lower_bound)

@@ -10,7 +10,7 @@ from ..base import GradientTransformationExtraArgs, taking_extra_args
 from ..checks import Range
 from ..compose import around, chain
 from ..lift import Scalar as StateScalar, Slot, elementwise
-from ..numerics import at, common_dtype, convert, hyperparameter, ratio, safe_increment, scaled, wide_dtype
+from ..numerics import at, common_dtype, convert, hyperparameter, like, ratio, safe_increment, scaled, wide_dtype
 from ..registry import example, register
 from ..schedules import inverse_time_decay, linear_schedule
 from ..transforms.scale import scale_by_learning_rate
@@ -83,18 +83,20 @@ def schedule_free(
         largest = jnp.maximum(hyperparameter(max_lr), at(learning_rate, step_count))
         weight = largest ** hyperparameter(weight_lr_power)
         total = hyperparameter(weight_sum) + weight
+        share = ratio(weight, total)
         return {
             "b1": hyperparameter(b1),
             "weight_sum": total,
             "step_count": safe_increment(step_count),
             "max_lr": largest,
-            "share": ratio(weight, total),
+            "share": share,
+            "beyond": (1 - share) * (1 - like(share, b1)),
         }
 
-    def rule(g: Array, p: Array, z: Array, b1: Array, share: Array) -> Any:
-        # b1 x is p - (1 - b1) z: written out, u needs neither x nor a division by b1, and cancels nothing.
-        kept = scaled(g, b1)
-        return scaled(z - p + kept, share) + (g - kept), z + g
+    def rule(g: Array, p: Array, z: Array, share: Array, beyond: Array) -> Any:
+        # x is (p - (1 - b1) z) / b1. Put into the formula, no division is left, and nothing that cancels.
+        z = z + g
+        return scaled(z - p, share) + scaled(g, beyond), z
 
     averaging = elementwise(
         rule,
@@ -151,7 +153,7 @@ def schedule_free_eval_params(state: OptState, params: Params) -> Params:
         p = tree.as_array(p)
         dtype = common_dtype(wide_dtype(p.dtype), z.dtype)
         y = convert(p, dtype)
-        return convert(y + scaled(y - convert(z, dtype), ahead), p.dtype, weak=p.weak_type)
+        return convert(y + convert(ahead, dtype) * (y - convert(z, dtype)), p.dtype, weak=p.weak_type)
 
     leaves, structure = tree.flatten(params)
     zs = tree.match(own.z, params, "state.z", "params")
@@ -202,7 +204,7 @@ def schedule_free_adamw(
     return schedule_free(base, rate, b1, weight_lr_power, state_dtype)
 
 
-@register(example(), example(0.1, 3, 0.5, 0.1, 1.0), ranges=_RANGES)
+@register(example(0.1), example(0.1, 3, 0.5, 0.1, 1.0), ranges=_RANGES)
 def schedule_free_sgd(
     learning_rate: ScalarOrSchedule = 1.0,
     warmup_steps: int | None = None,
