@@ -64,6 +64,12 @@ def hyperparameter(value: Scalar) -> Array:
     return jnp.asarray(value, common_dtype(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
 
 
+def at(value: Any, t: Count) -> Array:
+    """A hyperparameter, or what the schedule that stands for it gives, at update t: t is 1 where its count is 0."""
+    scheduled = callable(value) and not isinstance(value, jax.Array)
+    return hyperparameter(value(t - jnp.ones_like(t)) if scheduled else value)
+
+
 def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
     """A fresh array of one value that keeps the sharding of `x`, also under an Auto mesh and `jit`."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
@@ -178,7 +184,8 @@ def root(x: Array) -> Array:
     return out
 
 
-def _surely_positive(eps: Scalar, dtype: DType) -> bool:
+def surely_positive(eps: Scalar, dtype: DType) -> bool:
+    """Whether `eps` is a number, so known to be positive, and not 0 in `dtype`."""
     return isinstance(eps, int | float | np.generic) and bool(eps >= _finfo(dtype).tiny)
 
 
@@ -196,7 +203,7 @@ def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
 def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -> Array:
     """top / (sqrt(bottom + eps_root) + eps) for bottom >= 0, and 0 where the denominator is 0."""
     below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)
-    return ratio(top, below, positive=any(_surely_positive(e, below.dtype) for e in (eps, eps_root)))
+    return ratio(top, below, positive=any(surely_positive(e, below.dtype) for e in (eps, eps_root)))
 
 
 def mean_sq(x: Array) -> Array:

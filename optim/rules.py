@@ -84,7 +84,7 @@ class LeafRule:
             if slot.stored:
                 made = [None if p is None else slot.make(p, paired=self.as_reals) for p in arrays]
                 fields[name] = structure.unflatten(made)
-        fields |= {name: scalar.make() for name, scalar in self.kept.items()}
+        fields |= {name: scalar.make(structure.unflatten(arrays)) for name, scalar in self.kept.items()}
         if self.counter:
             fields[self.counter] = jnp.zeros((), jnp.int32)
         return self.state_class(**fields)

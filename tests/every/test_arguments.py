@@ -134,7 +134,7 @@ def test_inject(row):
     """Hyperparameters in the state give the same numbers, can be set without a trace, and can be differentiated."""
     names, bound = numeric(row)
     params = tree()
-    tx = optim.inject_hyperparams(row.entry.factory)(*bound.args, **bound.kwargs)
+    tx = row.given(optim.inject_hyperparams(row.entry.factory)(*bound.args, **bound.kwargs))
     assert repr(tx).startswith(f"inject_hyperparams({row.entry.name})(")
     state = tx.init(params)
     assert set(names) <= set(state.hyperparams)
@@ -177,14 +177,14 @@ def test_array_hyperparameters_are_traced_values(row):
     def update(values):
         traces.append(1)
         bound.arguments.update(values)
-        tx = row.entry(*bound.args, **bound.kwargs)
+        tx = row.given(row.entry(*bound.args, **bound.kwargs))
         return tx.update(grads(params), tx.init(params), params)[0]
 
     for value in (0.25, 0.5, 0.75):
         values = dict.fromkeys(names, value)
         ours = update({n: jnp.asarray(v, jnp.float32) for n, v in values.items()})
         bound.arguments.update(values)
-        tx = row.entry(*bound.args, **bound.kwargs)
+        tx = row.given(row.entry(*bound.args, **bound.kwargs))
         with jax.disable_jit():  # a program for each value would be compiled
             close(ours, tx.update(grads(params), tx.init(params), params)[0], rtol=1e-5)
     assert len(traces) == 1

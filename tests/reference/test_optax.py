@@ -19,6 +19,9 @@ DIFFERS = {
     "adaptive_grad_clip-1": "Optax has no axis for scalar leaves",
     "chain": "Optax refuses an empty chain",
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
+    "schedule_free-1": "Optax weighs an update with the next learning rate",
+    "schedule_free_adamw-1": "as schedule_free",
+    "schedule_free_sgd-1": "as schedule_free",
     "stateless": "an argument of its own",
     "warmup_constant_schedule-1": "without warm-up steps Optax stays at the first value",
 }
