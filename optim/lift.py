@@ -7,6 +7,7 @@ the update, or the update and its new slots in the order they were declared.
     p        the parameter, in the same precision
     t        the number of this update, 1 on the first: an int32 scalar
     NAME     the slot, the state scalar or the derived scalar of that name
+    last_g   the slot, where its name is g
     key      a PRNG key of this leaf's own, where `scalars` returns one for the tree
 
 `Slot` declares one state array per parameter, `Scalar` one state scalar. Tree-wide scalars (a clip factor, a momentum
@@ -79,6 +80,11 @@ def _names(f: Callable[..., Any] | None) -> tuple[str, ...]:
     return tuple(inspect.signature(f).parameters) if f else ()
 
 
+def _seen(slot: str) -> str:
+    """What a rule calls a slot: a last gradient kept as `g` is not the gradient."""
+    return f"last_{slot}" if slot == "g" else slot
+
+
 def _lift(
     grain: Grain,
     rule: Rule,
@@ -87,6 +93,7 @@ def _lift(
     declared: Mapping[str, Slot | Scalar],
 ) -> GradientTransformationExtraArgs:
     slots = {k: v for k, v in declared.items() if isinstance(v, Slot)}
+    seen = {_seen(k): v for k, v in slots.items()}
     kept = {k: v for k, v in declared.items() if isinstance(v, Scalar)}
     wants, scalars_want = _names(rule), _names(scalars)
     counter = next((f for f in ("count", "t") if f in state_class._fields and f not in declared), None)
@@ -138,7 +145,7 @@ def _lift(
 
         shared = {n: known[n] for n in wants if n in known}
         for name in wants:
-            if name not in shared and name not in slots and name not in ("g", "p"):
+            if name not in shared and name not in seen and name not in ("g", "p"):
                 checks.fail(f"the rule asks for {name!r}, which scalars did not return", TypeError)
         keys = jax.random.split(shared["key"], len(gs)) if "key" in shared and gs else None
         us, news = [], []
@@ -149,7 +156,7 @@ def _lift(
                 continue
             if keys is not None:
                 shared["key"] = keys[i]
-            u, new = _apply(rule, wants, slots, paired, g, p, ss, shared)
+            u, new = _apply(rule, wants, seen, paired, g, p, ss, shared)
             us.append(u)
             news.append(new)
 
@@ -251,7 +258,7 @@ def _check_declared(
     fields = [f for f in state_class._fields if f != counter]
     if sorted(fields) != sorted(declared):
         checks.fail(f"{state_class.__name__} has the fields {fields}, declared are {list(declared)}", TypeError)
-    offered = {"g", "p", "t", *declared}
+    offered = {"g", "p", "t", *map(_seen, declared)}
     for name in wants:
         if name not in offered and scalars is None:
             checks.fail(f"the rule asks for {name!r}; there are {', '.join(sorted(offered))}", TypeError)

@@ -17,6 +17,8 @@ optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 # Where this library differs on purpose, and DESIGN or the docstring says so.
 DIFFERS = {
     "adaptive_grad_clip-1": "Optax has no axis for scalar leaves",
+    **dict.fromkeys(["acprop", "acprop-1", *THREE("scale_by_acprop")], "Optax takes the distance from the old mean"),
+    **dict.fromkeys(["adan", "adan-1", *TWO], "Optax has 1 - b2 where the paper has b2"),
     "chain": "Optax refuses an empty chain",
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
     "stateless": "an argument of its own",
