@@ -13,6 +13,7 @@ from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
 
+_SUM = {"precision": "a sum of 1 / (1 - b1) gradients is rounded at its own size, not the update's"}
 _ALPHA = checks.Range(0, schedule=True)
 _MIXED = {"b3": checks.Range(0, 1, open_high=True, schedule=True), "alpha": _ALPHA}
 
@@ -41,6 +42,7 @@ def _at(value: Any, before: Count) -> Any:
     example(0.8, 0.99, 0.999, 2.0, 1e-3, 1e-6),
     example(b3=linear_schedule(0.9, 0.999, 10), alpha=linear_schedule(0.0, 5.0, 10)),
     ranges=_MIXED,
+    exceptions={"precision": "m2 keeps the rounding of its last 1 / (1 - b3) steps, and alpha multiplies it"},
 )
 def scale_by_ademamix(
     b1: Scalar = 0.9,
@@ -113,6 +115,7 @@ def ademamix(
     example(0.9, 0.99, 2.0, 1e-3, 1e-6),
     example(alpha=linear_schedule(0.0, 5.0, 10)),
     ranges={"alpha": _ALPHA},
+    exceptions=_SUM,
 )
 def scale_by_simplified_ademamix(
     b1: Scalar = 0.99,
@@ -142,7 +145,7 @@ def scale_by_simplified_ademamix(
     return elementwise(rule, ScaleBySimplifiedAdEMAMixState, scalars=scalars, m=Slot(decay=b1), n=Slot(real=True))
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), ranges={"alpha": _ALPHA})
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), ranges={"alpha": _ALPHA}, exceptions=_SUM)
 def simplified_ademamix(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.99,

@@ -30,6 +30,7 @@ def fourth_root(count: Array) -> Array:
     example(eps=0.0, use_clipping=False),
     example(clip_value_fn=fourth_root),
     errors=_NO_FUNCTION,
+    exceptions={"precision": "it averages quotients of many times the update's size, and is rounded at theirs"},
 )
 def scale_by_adopt(
     b1: Scalar = 0.9,

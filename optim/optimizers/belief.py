@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
 from ..lift import Slot, elementwise
-from ..numerics import abs_sq, debias, ema, like, nesterov_mean, root_ratio
+from ..numerics import abs_sq, complement, debias, ema, like, nesterov_mean, root_ratio
 from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Updates
@@ -15,6 +15,11 @@ class ScaleByBeliefState(NamedTuple):
     count: Count
     mu: Updates
     nu: Updates
+
+
+def distance(nu: Array, apart: Array, b2: Scalar, eps_root: Scalar) -> Array:
+    """b2 nu + (1 - b2) |apart|^2 + eps_root, with eps_root in the mean: alone it is lost in the rounding of nu."""
+    return ema(nu, abs_sq(apart) + like(nu, eps_root) / complement(nu, b2), b2)
 
 
 @register(example(), example(b1=0.8, b2=0.99, eps=1e-3, eps_root=1e-6, nesterov=True), example(eps=0.0, eps_root=0.0))
@@ -41,7 +46,7 @@ def scale_by_belief(
 
     def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
         mu = ema(mu, g, b1)
-        nu = ema(nu, abs_sq(g - mu), b2) + like(nu, eps_root)
+        nu = distance(nu, g - mu, b2, eps_root)
         top = nesterov_mean(mu, g, b1, t) if nesterov else debias(mu, b1, t)
         return root_ratio(top, debias(nu, b2, t), eps), (mu, nu)
 

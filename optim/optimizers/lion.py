@@ -24,7 +24,7 @@ class ScaleByLionState(NamedTuple):
 
 @register(
     example(),
-    example(0.8, 0.9, mode="smooth", smooth_beta=3.0),
+    example(0.8, 0.9, mode="smooth", smooth_beta=0.5),
     example(mu_dtype="bfloat16", mode="refined"),
     ranges={"smooth_beta": checks.POSITIVE},
     errors=[(example(mode="soft"), "mode must be 'hard', 'smooth' or 'refined', got 'soft'")],

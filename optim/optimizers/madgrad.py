@@ -22,7 +22,15 @@ class MadgradState(NamedTuple):
     x0: Updates
 
 
-@register(example(0.1), example(inverse_time_decay(0.1, 1, 0.5), 0.5, 1e-3), example(0.1, 0.0, 0.0))
+_SUMS = {"precision": "s and v are sums over all steps: they never forget their rounding, and s may cancel"}
+
+
+@register(
+    example(0.1),
+    example(inverse_time_decay(0.1, 1, 0.5), 0.5, 1e-3),
+    example(0.1, 0.0, 0.0),
+    exceptions=_SUMS,
+)
 def scale_by_madgrad(
     learning_rate: ScalarOrSchedule, momentum: Scalar = 0.9, eps: Scalar = 1e-6
 ) -> GradientTransformationExtraArgs:
@@ -63,7 +71,7 @@ def scale_by_madgrad(
     )
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1))
+@register(example(0.1), example(0.1, weight_decay=0.1), exceptions=_SUMS)
 def madgrad(
     learning_rate: ScalarOrSchedule, momentum: Scalar = 0.9, weight_decay: ScalarOrSchedule = 0.0, eps: Scalar = 1e-6
 ) -> GradientTransformationExtraArgs:

@@ -18,7 +18,12 @@ ENTRIES = list(optim.entries())
 
 
 def rows_of_all_kinds():
-    return [(e, x, f"{e.name}-{i}") for e in ENTRIES if e.kind not in ("factory", "function") for i, x in enumerate(e.examples)]
+    return [
+        (e, x, f"{e.name}-{i}")
+        for e in ENTRIES
+        if e.kind not in ("factory", "function")
+        for i, x in enumerate(e.examples)
+    ]
 
 
 KINDS = pytest.mark.parametrize(

@@ -35,9 +35,7 @@ def at(value, t, mutation):
     mutations=(*MIX, "root_moved", "schedule_late"),
     source="Pagliardini et al. 2024, Algorithm 1",
 )
-def scale_by_ademamix(
-    grads, params, *, mutation=None, b1=0.9, b2=0.999, b3=0.9999, alpha=6.0, eps=1e-8, eps_root=0.0
-):
+def scale_by_ademamix(grads, params, *, mutation=None, b1=0.9, b2=0.999, b3=0.9999, alpha=6.0, eps=1e-8, eps_root=0.0):
     """u = (m1^ + alpha m2) / (sqrt(v^ + eps_root) + eps), m2 uncorrected. Pagliardini et al. 2024, Algorithm 1."""
     m1 = m2 = v = np.zeros_like(params)
     updates = []
