@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 
-from . import checks, numerics, tree
+from . import checks, eager, numerics, tree
 from .record import Call, Recorded
 from .registry import example, register
 from .types import Grain, Params, Updates
@@ -34,6 +34,10 @@ class GradientTransformation(Recorded, _Pair):
     grain: Grain | None = None
     """What an element of the update depends on; None where a part was made by hand and nobody knows."""
     members: tuple["GradientTransformation", ...] = ()
+    lifted: Any = None
+    """Its `rules.LeafRule`, where it is one rule on every leaf."""
+    links: tuple["GradientTransformationExtraArgs", ...] | None = None
+    """Its members, where they are applied one after the other to a tuple of states."""
     slots: tuple[str, ...] = ()
     """The fields of its state that are trees like the parameters."""
     parts: "Callable[[Any, Params | None], list[Part]] | None" = None
@@ -64,7 +68,13 @@ class GradientTransformation(Recorded, _Pair):
             with checks.naming(str(call.name)):
                 return update(updates, state, params, **extra_args)
 
+        if self._known_throughout():
+            named_update = eager.compiled(call, named_update)
         return self._rebuilt(named_init, named_update, call=call, body=self if self.call else None)
+
+    def _known_throughout(self) -> bool:
+        """Whether it is this library's down to its last member, so that its update may be compiled at will."""
+        return self.grain is not None and all(m._known_throughout() for m in self.members)
 
     def _rebuilt(self, init: Any, update: Any, **facts: Any) -> Self:
         new = tuple.__new__(type(self), (init, update))

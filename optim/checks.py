@@ -38,6 +38,10 @@ def sentence(text: str) -> str:
     return f"{_caller.get() or 'optim'}: {text}"
 
 
+class TracedError(TypeError):
+    """A value is needed where one is being traced."""
+
+
 def fail(text: str, kind: type[Exception] = ValueError) -> NoReturn:
     raise kind(sentence(text))
 

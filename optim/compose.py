@@ -1,6 +1,6 @@
 """Combining transformations: one after the other, on a part of the tree, by group."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +8,7 @@ import numpy as np
 
 from . import checks, tree
 from .base import GradientTransformationExtraArgs, Part, identity, taking_extra_args
+from .lift import run
 from .registry import example, register
 from .types import Grain, MaskOrFn, Params, Tree
 
@@ -64,11 +65,40 @@ def _title(tx: GradientTransformationExtraArgs, otherwise: str) -> str:
 
 
 def _in_turn(members: Any, updates: Any, states: Any, params: Any, extra_args: Any) -> Any:
-    wide, new = tree.widen(updates), []
-    for member, state in zip(members, states, strict=True):
-        wide, state = member.update(wide, state, params, **extra_args)
-        new.append(state)
-    return _narrowed(wide, updates), tuple(new)
+    links = [link for member, state in zip(members, states, strict=True) for link in _links(member, state)]
+    wide, new, i = tree.widen(updates), [], 0
+    while i < len(links):
+        tx, state = links[i]
+        j = next((k for k in range(i, len(links)) if links[k][0].lifted is None), len(links))
+        if i < j:
+            rules, old = [link.lifted for link, _ in links[i:j]], [s for _, s in links[i:j]]
+            wide, states_now = run(rules, wide, old, params, extra_args)
+            new += states_now
+            i = j
+        else:
+            wide, state = tx.update(wide, state, params, **extra_args)
+            new.append(state)
+            i += 1
+    rest = iter(new)
+    return _narrowed(wide, updates), tuple(_regrouped(m, s, rest) for m, s in zip(members, states, strict=True))
+
+
+def _links(tx: GradientTransformationExtraArgs, state: Any) -> list[tuple[GradientTransformationExtraArgs, Any]]:
+    """A member, or those of the chain that it is, each with its state."""
+    if not _linked(tx, state):
+        return [(tx, state)]
+    return [link for member, s in zip(tx.links or (), state, strict=True) for link in _links(member, s)]
+
+
+def _linked(tx: GradientTransformationExtraArgs, state: Any) -> bool:
+    # A state that does not fit is for the chain's own update to tell.
+    return tx.links is not None and type(state) is tuple and len(state) == len(tx.links)
+
+
+def _regrouped(tx: GradientTransformationExtraArgs, state: Any, new: Iterator[Any]) -> Any:
+    if not _linked(tx, state):
+        return next(new)
+    return tuple(_regrouped(member, s, new) for member, s in zip(tx.links or (), state, strict=True))
 
 
 def _narrowed(wide: Tree, updates: Tree) -> Tree:
@@ -137,7 +167,7 @@ def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
 
 def _as_bool(x: Any) -> bool:
     if checks.is_traced(x):
-        checks.fail("mask must be concrete bools, got one being traced", TypeError)
+        checks.fail("mask must be concrete bools, got one being traced", checks.TracedError)
     if isinstance(x, bool | np.bool_) or (checks.is_array(x) and x.shape == () and x.dtype == bool):
         return bool(x)
     return checks.fail(f"mask must be True or False at every leaf, got {checks.shown(x)}", TypeError)

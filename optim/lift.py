@@ -23,22 +23,18 @@ shardings. The grain says what an element of the update may depend on, and so wh
 `elementwise`, `treewise`, `leafwise`.
 """
 
-import contextlib
-import inspect
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from . import checks, numerics, tree
+from . import checks, tree
 from .base import EmptyState, GradientTransformationExtraArgs
-from .slots import Scalar as Scalar, Slot as Slot, as_complex, as_pairs, is_complex
-from .types import Array, Grain, Params, Tree
-
-Rule = Callable[..., Any]
-Scalars = Callable[..., Mapping[str, Any]]
+from .rules import LeafRule, Rule, Scalars, check_leaf
+from .slots import Scalar as Scalar, Slot as Slot
+from .types import Array, Grain, Tree
 
 
 def elementwise(
@@ -76,230 +72,120 @@ def leafwise(
     return _lift("leafwise", rule, state, scalars, slots)
 
 
-def _names(f: Callable[..., Any] | None) -> tuple[str, ...]:
-    return tuple(inspect.signature(f).parameters) if f else ()
-
-
-def _seen(slot: str) -> str:
-    """What a rule calls a slot: a last gradient kept as `g` is not the gradient."""
-    return f"last_{slot}" if slot == "g" else slot
-
-
 def _lift(
-    grain: Grain,
-    rule: Rule,
-    state_class: Any,
-    scalars: Scalars | None,
-    declared: Mapping[str, Slot | Scalar],
+    grain: Grain, rule: Rule, state: Any, scalars: Scalars | None, declared: Mapping[str, Slot | Scalar]
 ) -> GradientTransformationExtraArgs:
-    slots = {k: v for k, v in declared.items() if isinstance(v, Slot)}
-    seen = {_seen(k): v for k, v in slots.items()}
-    kept = {k: v for k, v in declared.items() if isinstance(v, Scalar)}
-    wants, scalars_want = _names(rule), _names(scalars)
-    counter = next((f for f in ("count", "t") if f in state_class._fields and f not in declared), None)
-    reads_params = "p" in wants or "params" in scalars_want
-    paired = grain != "leafwise"
-    _check_declared(state_class, declared, counter, wants, scalars)
-    # Slots know every parameter's place; without them the parameters do, and without these the updates.
-    first = next((name for name, slot in slots.items() if slot.stored and not slot.free), None)
-    shaped = first is not None and not slots[first].per_leaf
-
-    def init(params: Params) -> Any:
-        leaves, structure = tree.flatten(params)
-        arrays = [tree.as_array(p) if _trainable(p) else None for p in leaves]
-        fields: dict[str, Any] = {
-            name: structure.unflatten([None if p is None else slot.make(p, paired=paired) for p in arrays])
-            if slot.stored
-            else None
-            for name, slot in slots.items()
-        }
-        fields |= {name: scalar.make() for name, scalar in kept.items()}
-        if counter:
-            fields[counter] = jnp.zeros((), jnp.int32)
-        return state_class(**fields)
+    lifted = LeafRule(grain, rule, state, scalars, declared)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        if not isinstance(state, tuple) or getattr(state, "_fields", None) != state_class._fields:
-            checks.fail(f"state must be a {state_class.__name__}, got {checks.shown(state)}", TypeError)
-        home = getattr(state, first) if first else updates if params is None else params
-        home_name = f"state.{first}" if first else "updates" if params is None else "params"
-        gs = tree.match(updates, home, "updates", home_name)
-        if params is None and reads_params and not all(map(tree.absent, gs)):
-            checks.fail("update needs the parameters: call update(updates, state, params)")
-        ps = tree.match(params, home, "params", home_name) if params is not None else [None] * len(gs)
-        held = [_held(slot, getattr(state, name), home, f"state.{name}", home_name) for name, slot in slots.items()]
-        for i, (g, p, *ss) in enumerate(zip(gs, ps, *held, strict=True)):
-            if not tree.absent(g):
-                others = {"params": p} if params is not None else {}
-                if first and shaped:
-                    kept_here = ss[list(slots).index(first)]
-                    others[f"state.{first}"] = _home_of(kept_here, paired and slots[first].real and is_complex(g))
-                _check_leaf(g, others, home, i)
+        updates, (state,) = run([lifted], updates, [state], params, extra_args)
+        return updates, state
 
-        known: dict[str, Any] = {name: getattr(state, name) for name in kept}
-        if counter:
-            known["t"] = numerics.safe_increment(getattr(state, counter))
-        if scalars:
-            trees = {name: getattr(state, name) for name in slots} | {"updates": updates, "params": params}
-            known |= scalars(**_wanted(scalars_want, trees, known, extra_args))
-
-        shared = {n: known[n] for n in wants if n in known}
-        for name in wants:
-            if name not in shared and name not in seen and name not in ("g", "p"):
-                checks.fail(f"the rule asks for {name!r}, which scalars did not return", TypeError)
-        keys = jax.random.split(shared["key"], len(gs)) if "key" in shared and gs else None
-        us, news = [], []
-        for i, (g, p, *ss) in enumerate(zip(gs, ps, *held, strict=True)):
-            if tree.absent(g):
-                us.append(g)
-                news.append(ss)
-                continue
-            if keys is not None:
-                shared["key"] = keys[i]
-            u, new = _apply(rule, wants, seen, paired, g, p, ss, shared)
-            us.append(u)
-            news.append(new)
-
-        structure = tree.structure(home)
-        columns = zip(*news, strict=True) if news else [() for _ in slots]
-        fields = {
-            name: structure.unflatten(list(c)) if slot.stored else None
-            for (name, slot), c in zip(slots.items(), columns, strict=True)
-        }
-        fields |= {name: _stored(known[name], getattr(state, name)) for name in kept}
-        if counter:
-            fields[counter] = known["t"]
-        return structure.unflatten(us), state_class(**fields)
-
-    return GradientTransformationExtraArgs(init, update).knowing(grain=grain, slots=tuple(slots))
+    tx = GradientTransformationExtraArgs(lifted.init, update)
+    return tx.knowing(grain=grain, slots=tuple(lifted.slots), lifted=lifted)
 
 
-def _held(slot: Slot, held: Tree, home: Tree, name: str, home_name: str) -> list[Any]:
-    """What a slot holds for each place of `home`."""
-    places = tree.structure(home)
-    if not slot.stored:
-        return [None] * places.num_leaves
-    return list(places.flatten_up_to(held)) if slot.free else tree.match(held, home, name, home_name)
+# What one leaf brings to a pass: its gradient and its parameter, what each rule holds for it, and its keys.
+_Leaf = tuple[Any, Any, list[list[Any]], list[Any]]
 
 
-def _home_of(held: Array | None, pairs: bool) -> Any:
-    """A slot in the shape of the parameter it belongs to."""
-    return held if held is None or not pairs else held[..., 0]
+def run(
+    rules: Sequence[LeafRule], updates: Tree, states: Sequence[Any], params: Any, extra_args: Mapping[str, Any]
+) -> tuple[Tree, list[Any]]:
+    """Apply rules one after the other, as few passes over the leaves as their tree-wide scalars allow.
+
+    A rule whose scalars look at the updates needs those of the rules before it; all others join the pass.
+    """
+    for rule, state in zip(rules, states, strict=True):
+        if not isinstance(state, tuple) or getattr(state, "_fields", None) != rule.state_class._fields:
+            checks.fail(f"state must be a {rule.state_class.__name__}, got {checks.shown(state)}", TypeError)
+    home, home_name = _home(rules, states, updates, params)
+    gs = tree.match(updates, home, "updates", home_name)
+    if params is None and any(r.reads_params for r in rules) and not all(map(tree.absent, gs)):
+        checks.fail("update needs the parameters: call update(updates, state, params)")
+    ps = tree.match(params, home, "params", home_name) if params is not None else [None] * len(gs)
+    held = [_rows(r.held(s, home, home_name), len(gs)) for r, s in zip(rules, states, strict=True)]
+    for i, (g, p) in enumerate(zip(gs, ps, strict=True)):
+        if not tree.absent(g):
+            if not jnp.issubdtype(jnp.result_type(g), jnp.inexact):
+                dtype = jnp.result_type(g)
+                checks.fail(f"updates{tree.paths(home)[i]} has dtype {dtype}, expected a floating or complex one")
+            if params is not None:
+                check_leaf(g, "params", p, home, i)
+            for rule, rows in zip(rules, held, strict=True):
+                rule.check(g, rows[i], home, i)
+
+    structure = tree.structure(home)
+    gs = [g if tree.absent(g) else tree.as_array(g) for g in gs]
+    known: list[dict[str, Any]] = []
+    done = 0
+    for j, (rule, state) in enumerate(zip(rules, states, strict=True)):
+        if done < j and "updates" in rule.derive_wants:
+            gs = _pass(rules[done:j], gs, ps, held[done:j], known[done:j])
+            done = j
+        now = updates if done == 0 else structure.unflatten(gs)
+        known.append(rule.known(state, {"updates": now, "params": params}, extra_args))
+    gs = _pass(rules[done:], gs, ps, held[done:], known[done:])
+    new = []
+    for rule, state, rows, names in zip(rules, states, held, known, strict=True):
+        columns = [structure.unflatten(list(c)) for c in zip(*rows, strict=True)] if rows else []
+        columns = columns or [structure.unflatten([]) for _ in rule.slots]
+        new.append(rule.new_state(state, names, dict(zip(rule.slots, columns, strict=True))))
+    return structure.unflatten(gs), new
 
 
-def _stored(x: Array, old: Array) -> Array:
-    return x if x.dtype == old.dtype else numerics.convert(x, old.dtype)
+def _home(rules: Sequence[LeafRule], states: Sequence[Any], updates: Tree, params: Any) -> tuple[Tree, str]:
+    """A tree in which every parameter has its place: slots know it, then the parameters do, then the updates."""
+    for rule, state in zip(rules, states, strict=True):
+        if rule.home:
+            return getattr(state, rule.home), f"state.{rule.home}"
+    return (updates, "updates") if params is None else (params, "params")
 
 
-def _apply(
-    rule: Rule,
-    wants: tuple[str, ...],
-    slots: Mapping[str, Slot],
-    paired: bool,
-    g: Any,
-    p: Any,
-    held: list[Any],
-    known: dict[str, Any],
-) -> tuple[Array, list[Any]]:
-    """The rule on one leaf: widen what goes in, narrow what comes out."""
-    g = tree.as_array(g)
-    inputs = {"g": g, **{n: x for n, x in zip(slots, held, strict=True) if slots[n].stored}}
-    if "p" in wants:
-        inputs["p"] = tree.as_array(p)
-    floats = [numerics.real_dtype(x.dtype) for x in jax.tree.leaves(inputs) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    dtype = numerics.common_dtype(jnp.float32, *floats)
-    as_reals = paired and is_complex(g)
-    wide = {name: jax.tree.map(lambda x: _widened(x, dtype, as_reals), x) for name, x in inputs.items()}
-    for name, slot in slots.items():
-        if not slot.stored:
-            wide[name] = jnp.zeros(wide["g"].shape, numerics.real_dtype(dtype) if slot.real else wide["g"].dtype)
-    # The lift has made the precisions one; real numbers that meet complex ones are all that is left to promote.
-    mixed = any(is_complex(x) for x in jax.tree.leaves(wide))
-    with jax.numpy_dtype_promotion("standard") if mixed else contextlib.nullcontext():
-        out = rule(**{n: wide[n] if n in wide else known[n] for n in wants})
-    u, new = _parts(out, wide["g"], {name: wide[name] for name in slots})
-    back = [
-        jax.tree.map(lambda n, o: _narrowed(n, o, as_reals), x, old) if slot.stored else None
-        for x, old, slot in zip(new, held, slots.values(), strict=True)
-    ]
-    return _narrowed(u, g, as_reals, weak=g.weak_type), back
+def _rows(columns: list[list[Any]], n: int) -> list[list[Any]]:
+    return [[column[i] for column in columns] for i in range(n)]
 
 
-def _narrowed(x: Array, old: Array, as_reals: bool, *, weak: bool = False) -> Array:
-    x = as_complex(x) if as_reals and is_complex(old) else x
-    return numerics.convert(x, old.dtype, weak=weak)
+def _pass(
+    rules: Sequence[LeafRule], gs: list[Any], ps: list[Any], held: list[list[list[Any]]], known: list[dict[str, Any]]
+) -> list[Any]:
+    """All the rules on each leaf in turn; what they hold is replaced in `held`."""
+    wanted = [{n: x for n, x in names.items() if n in r.wants} for r, names in zip(rules, known, strict=True)]
+    numbers = [{n: x for n, x in names.items() if not isinstance(x, jax.Array)} for names in wanted]
+    arrays = [{n: x for n, x in names.items() if isinstance(x, jax.Array) and n != "key"} for names in wanted]
+    keys = [jax.random.split(names["key"], len(gs)) if "key" in names and gs else None for names in wanted]
+    reads_params = any("p" in rule.wants for rule in rules)
+
+    def leaf(g: Array, p: Any, mine: list[list[Any]], own: list[Any], arrays: list[dict[str, Any]]) -> Any:
+        new = []
+        for rule, slots, key, fixed, shared in zip(rules, mine, own, numbers, arrays, strict=True):
+            g, slots = rule.apply(g, p, slots, {**fixed, **shared, "key": key})
+            new.append(slots)
+        return g, new
+
+    leaves: list[_Leaf | None] = []
+    for i, (g, p) in enumerate(zip(gs, ps, strict=True)):
+        own = [None if k is None else k[i] for k in keys]
+        leaf_in = (g, p if reads_params else None, [rows[i] for rows in held], own)
+        leaves.append(None if tree.absent(g) else leaf_in)
+    kinds = Counter(_kind(x) for x in leaves if x is not None)
+    once = jax.jit(leaf)
+    out = list(gs)
+    for i, x in enumerate(leaves):
+        if x is not None:
+            # Leaves of one kind share one trace, and one function in the compiled program.
+            repeated = kinds[_kind(x)] > 1 and _staged(x[0])
+            out[i], new = (once if repeated else leaf)(*x, arrays)
+            for rows, slots in zip(held, new, strict=True):
+                rows[i] = slots
+    return out
 
 
-def _parts(out: Any, g: Array, held: Mapping[str, Any]) -> tuple[Any, list[Any]]:
-    """The update and the new slots in what a rule returned, if it returned them, each in its shape."""
-    u: Any = out
-    new: Any = []
-    if held:
-        if not (isinstance(out, tuple) and len(out) == 2):
-            checks.fail(f"the rule must return the update and its slots {', '.join(held)}, got {checks.shown(out)}")
-        u, new = out[0], [out[1]] if len(held) == 1 else out[1]
-        if not isinstance(new, list | tuple) or len(new) != len(held):
-            checks.fail(f"the rule must return the slots ({', '.join(held)}), got {checks.shown(new)}")
-    for name, x, old in zip(("update", *held), (u, *new), (g, *held.values()), strict=True):
-        expected = jax.tree.map(jnp.shape, old)
-        if jax.tree.map(jnp.shape, x) != expected:
-            checks.fail(f"the rule's {name} has shape {jax.tree.map(jnp.shape, x)}, expected {expected}")
-    return tree.as_array(u), [jax.tree.map(tree.as_array, x) for x in new]
+def _kind(x: _Leaf) -> Any:
+    g, p, _, _ = x
+    return g.shape, g.dtype, None if p is None else jnp.result_type(p)
 
 
-def _check_declared(
-    state_class: Any,
-    declared: Mapping[str, Any],
-    counter: str | None,
-    wants: tuple[str, ...],
-    scalars: Scalars | None,
-) -> None:
-    """A state class and a rule that speak of what is declared, found out when the rule is lifted and not in a trace."""
-    fields = [f for f in state_class._fields if f != counter]
-    if sorted(fields) != sorted(declared):
-        checks.fail(f"{state_class.__name__} has the fields {fields}, declared are {list(declared)}", TypeError)
-    offered = {"g", "p", "t", *map(_seen, declared)}
-    for name in wants:
-        if name not in offered and scalars is None:
-            checks.fail(f"the rule asks for {name!r}; there are {', '.join(sorted(offered))}", TypeError)
-    if "t" in wants and not counter:
-        checks.fail(f"the rule asks for 't', but {state_class.__name__} has no count", TypeError)
-
-
-def _widened(x: Array, dtype: np.dtype[Any], as_reals: bool) -> Array:
-    if is_complex(x):
-        wide = numerics.convert(x, numerics.common_dtype(dtype, jnp.complex64))
-        return as_pairs(wide) if as_reals else wide
-    return numerics.convert(x, dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-
-def _wanted(
-    wants: tuple[str, ...], trees: Mapping[str, Tree], known: Mapping[str, Any], extra_args: Mapping[str, Any]
-) -> dict[str, Any]:
-    offered = {**extra_args, **known, **trees}
-    for name in wants:
-        if name not in offered:
-            checks.fail(f"update needs {name}: call update(updates, state, params, {name}=...)", TypeError)
-    return {name: tree.widen(offered[name]) if name in trees else offered[name] for name in wants}
-
-
-def _trainable(p: Any) -> bool:
-    """Whether a gradient can move `p`: integers and booleans are carried along and have no slots."""
-    return p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)
-
-
-def _check_leaf(g: Any, others: Mapping[str, Any], home: Tree, i: int) -> None:
-    """A gradient against its parameter and its first slot: presence, shape, kind of number."""
-    dtype, shape = jnp.result_type(g), jnp.shape(g)
-    if not jnp.issubdtype(dtype, jnp.inexact):
-        checks.fail(f"updates{tree.paths(home)[i]} has dtype {dtype}, expected a floating or complex one")
-    for name, other in others.items():
-        if other is not None and jnp.shape(other) == shape and (is_complex(other) == is_complex(g) or name != "params"):
-            continue
-        path = tree.paths(home)[i]
-        if other is None:
-            why = "" if name == "params" else ": its parameter was None or integer when init was called"
-            checks.fail(f"updates{path} is an array, {name}{path} is None{why}")
-        if jnp.shape(other) != shape:
-            checks.fail(f"updates{path} has shape {shape}, {name}{path} has {jnp.shape(other)}")
-        checks.fail(f"updates{path} is {dtype}, {name}{path} is {jnp.result_type(other)}")
+def _staged(x: Any) -> bool:
+    """Whether `x` is being traced into a program, and not worked on one operation at a time."""
+    return type(x).__name__ in ("JitTracer", "DynamicJaxprTracer")

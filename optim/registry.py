@@ -86,6 +86,13 @@ def get(name: str, *args: Any, **kwargs: Any) -> Any:
     return lookup(name)(*args, **kwargs)
 
 
+def remake(call: Call, args: Any, kwargs: Any) -> Any:
+    """Call what made `call` with other arguments."""
+    if isinstance(call.name, Call):
+        return remake(call.name, call.name.args, call.name.kwargs)(*args, **kwargs)
+    return lookup(call.name)(*args, **kwargs)
+
+
 def register(
     *examples: Example,
     name: str | None = None,

@@ -163,9 +163,14 @@ def zeros_like(tree: Tree, dtype: DType | None = None) -> Tree:
     return map(lambda x: numerics.full_like(as_array(x), 0, dtype or as_array(x).dtype), tree)
 
 
+@jax.jit  # one trace for all leaves of a shape
+def _sum_sq(x: Array) -> Array:
+    return numerics.saturated(jnp.sum(numerics.square(x)))
+
+
 def sum_sq(tree: Tree) -> Array:
     """The sum of |x|^2 over all elements of all leaves, in at least float32; 0 for an empty tree."""
-    squares = [jnp.sum(numerics.abs_sq(as_array(x))) for x in leaves(widen(tree))]
+    squares = [_sum_sq(as_array(x)) for x in leaves(widen(tree))]
     if not squares:
         return jnp.zeros((), jnp.float32)
     dtype = numerics.common_dtype(*(s.dtype for s in squares))
