@@ -21,6 +21,7 @@ DIFFERS = {
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
     "scale_by_adopt-2": "Optax gives NaN for a zero denominator",
     "stateless": "an argument of its own",
+    "warmup_constant_schedule-1": "without warm-up steps Optax stays at the first value",
 }
 
 # Where Optax 0.2.8 departs from the paper, in every row of the name; its maintainers have been told.
@@ -135,6 +136,7 @@ def test_signature(name):
 
 
 SCHEDULES = [(e, i) for e in optim.entries("schedule") if hasattr(optax, e.name) for i in range(len(e.examples))]
+SCHEDULES = [(e, i) for e, i in SCHEDULES if f"{e.name}-{i}" not in DIFFERS]
 
 
 @pytest.mark.parametrize(("entry", "i"), SCHEDULES, ids=[f"{e.name}-{i}" for e, i in SCHEDULES])
