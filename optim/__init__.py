@@ -41,6 +41,7 @@ from .lift import Scalar as Scalar, Slot as Slot, elementwise as elementwise, le
 from .numerics import safe_increment as safe_increment
 
 # Optimizers
+from .optimizers.acprop import acprop as acprop, scale_by_acprop as scale_by_acprop
 from .optimizers.adadelta import (
     ScaleByAdaDeltaState as ScaleByAdaDeltaState,
     adadelta as adadelta,
@@ -84,7 +85,32 @@ from .optimizers.momo import (
     momo as momo,
     momo_adam as momo_adam,
 )
+from .optimizers.adan import ScaleByAdanState as ScaleByAdanState, adan as adan, scale_by_adan as scale_by_adan
+from .optimizers.ademamix import (
+    ScaleByAdemamixState as ScaleByAdemamixState,
+    ScaleBySimplifiedAdEMAMixState as ScaleBySimplifiedAdEMAMixState,
+    ademamix as ademamix,
+    scale_by_ademamix as scale_by_ademamix,
+    scale_by_simplified_ademamix as scale_by_simplified_ademamix,
+    simplified_ademamix as simplified_ademamix,
+)
+from .optimizers.adopt import adopt as adopt, fourth_root as fourth_root, scale_by_adopt as scale_by_adopt
+from .optimizers.belief import (
+    ScaleByBeliefState as ScaleByBeliefState,
+    adabelief as adabelief,
+    scale_by_belief as scale_by_belief,
+)
+from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
+from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
 from .optimizers.nadam import ScaleByNadamState as ScaleByNadamState, scale_by_nadam as scale_by_nadam
+from .optimizers.optimistic import (
+    ScaleByOptimisticGradientState as ScaleByOptimisticGradientState,
+    optimistic_adam as optimistic_adam,
+    optimistic_adam_v2 as optimistic_adam_v2,
+    optimistic_gradient_descent as optimistic_gradient_descent,
+    scale_by_optimistic_gradient as scale_by_optimistic_gradient,
+)
+from .optimizers.radam import radam as radam, scale_by_radam as scale_by_radam
 from .optimizers.rms import (
     ScaleByRmsState as ScaleByRmsState,
     ScaleByRmsWithCountState as ScaleByRmsWithCountState,
@@ -101,8 +127,10 @@ from .optimizers.schedule_free import (
     schedule_free_eval_params as schedule_free_eval_params,
     schedule_free_sgd as schedule_free_sgd,
 )
+from .optimizers.rprop import ScaleByRpropState as ScaleByRpropState, rprop as rprop, scale_by_rprop as scale_by_rprop
 from .optimizers.sgd import noisy_sgd as noisy_sgd, sgd as sgd
 from .optimizers.sign import scale_by_sign as scale_by_sign, sign_sgd as sign_sgd, signum as signum
+from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,

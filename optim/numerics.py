@@ -59,6 +59,13 @@ def like(x: Array, scalar: Scalar) -> Scalar:
     return float(scalar)
 
 
+def complement(x: Array, decay: Scalar) -> Scalar:
+    """1 - decay ready to meet `x`, from `decay` in all its digits: near 1 its rounding is large beside what is left."""
+    if isinstance(decay, jax.Array | np.ndarray):
+        decay = lax.convert_element_type(decay, common_dtype(decay.dtype, real_dtype(x.dtype)))
+    return like(x, 1 - decay)
+
+
 def hyperparameter(value: Scalar) -> Array:
     """A strongly typed array of shape (), float32 or wider."""
     return jnp.asarray(value, common_dtype(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
@@ -106,7 +113,7 @@ def scaled(x: Array, scalar: Any) -> Array:
 
 def decayed(x: Array, decay: Scalar) -> Array:
     """decay x, as x - (1 - decay) x: a sum that decays a thousand times does not see the rounding of `decay`."""
-    return x - (1 - like(x, decay)) * x
+    return x - complement(x, decay) * x
 
 
 # Moments
@@ -114,7 +121,7 @@ def decayed(x: Array, decay: Scalar) -> Array:
 
 def ema(x: Array, g: Array, decay: Scalar) -> Array:
     """decay x + (1 - decay) g, as x + (1 - decay) (g - x): the rounding of `decay` does not drift."""
-    return x + (1 - like(x, decay)) * (g - x)
+    return x + complement(x, decay) * (g - x)
 
 
 def square(g: Array) -> Array:
@@ -181,6 +188,25 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 def root(x: Array) -> Array:
     """sqrt(max(x, 0)), whose derivative at zero is zero and not infinite."""
     out: Array = _root(x)
+    return out
+
+
+@jax.custom_jvp
+def _cube_root(x: Array) -> Array:
+    return jnp.cbrt(x)
+
+
+@_cube_root.defjvp
+def _cube_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    there = x != 0
+    slope = jnp.where(there, 1 / (3 * jnp.square(_cube_root(jnp.where(there, x, 1)))), 0)
+    return _cube_root(x), slope * dx
+
+
+def cube_root(x: Array) -> Array:
+    """The real cube root, whose derivative at zero is zero and not infinite."""
+    out: Array = _cube_root(x)
     return out
 
 

@@ -19,6 +19,7 @@ DIFFERS = {
     "adaptive_grad_clip-1": "Optax has no axis for scalar leaves",
     "chain": "Optax refuses an empty chain",
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
+    "scale_by_adopt-2": "Optax gives NaN for a zero denominator",
     "schedule_free-1": "Optax weighs an update with the next learning rate",
     "schedule_free_adamw-1": "as schedule_free",
     "schedule_free_sgd-1": "as schedule_free",
@@ -26,13 +27,23 @@ DIFFERS = {
     "warmup_constant_schedule-1": "without warm-up steps Optax stays at the first value",
 }
 
+# Where Optax 0.2.8 departs from the paper, in every row of the name.
+FAULTS = {
+    **dict.fromkeys(["scale_by_acprop", "acprop"], "the second moment's distance is from the mean before this update"),
+    **dict.fromkeys(["scale_by_adan", "adan"], "1 - b2 stands where the paper and its code have b2"),
+    **dict.fromkeys(["scale_by_rprop", "rprop"], "each update is that of the step before, the first is 0"),
+}
+
+# What Optax computes in float32 also where float64 is enabled.
+COARSE = {"scale_by_madgrad": 1e-5, "madgrad": 1e-5}
+
 
 def theirs_of(name):
     """What Optax has under this name, in its contrib package or outside."""
     return getattr(optax, name, None) or getattr(optax.contrib, name, None)
 
 
-SHARED = [r for r in ROWS if theirs_of(r.entry.name) and r.id not in DIFFERS]
+SHARED = [r for r in ROWS if theirs_of(r.entry.name) and r.id not in DIFFERS and r.entry.name not in FAULTS]
 
 
 def theirs(x):
@@ -69,7 +80,7 @@ def test_same_steps(row, x64, standard_promotion):
     ours, other = row.make(), make(row)
     params = params_other = tree(jnp.float64)
     state, state_other = ours.init(params), other.init(params)
-    rtol = tolerance(state)
+    rtol = max(tolerance(state), COARSE.get(row.entry.name, 0))
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
     for g in stream(params):
         u, state = step(g, state, params)
@@ -120,7 +131,8 @@ def test_signature(name):
     """Every parameter of theirs has its name, place and default here; what is ours alone comes after."""
 
     def shape(f):
-        return [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
+        found = inspect.signature(f).parameters.values()
+        return [(p.name, p.kind, "a function" if inspect.isfunction(p.default) else p.default) for p in found]
 
     ours, other = shape(getattr(optim, name)), shape(theirs_of(name))
     assert ours[: len(other)] == other
