@@ -11,6 +11,7 @@ from .base import (
     identity as identity,
     init_empty_state as init_empty_state,
     stateless as stateless,
+    stateless_with_tree_map as stateless_with_tree_map,
     with_extra_args_support as with_extra_args_support,
 )
 
@@ -36,6 +37,9 @@ from .inspection import eval_params as eval_params, inspect as inspect, summary 
 
 # Making your own
 from .lift import Scalar as Scalar, Slot as Slot, elementwise as elementwise, leafwise as leafwise, treewise as treewise
+
+# Parts of a batch
+from .microbatching import AccumulationType as AccumulationType, microbatch as microbatch
 
 # Numbers, trees, words
 from .numerics import safe_increment as safe_increment
@@ -71,20 +75,6 @@ from .optimizers.adamax import (
     scale_by_adamax as scale_by_adamax,
     scale_by_adamax_eps_hat as scale_by_adamax_eps_hat,
 )
-from .optimizers.cocob import COCOBState as COCOBState, cocob as cocob, scale_by_cocob as scale_by_cocob
-from .optimizers.dadapt import (
-    DAdaptAdamWState as DAdaptAdamWState,
-    ProdigyState as ProdigyState,
-    dadapt_adamw as dadapt_adamw,
-    prodigy as prodigy,
-)
-from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
-from .optimizers.momo import (
-    MomoAdamState as MomoAdamState,
-    MomoState as MomoState,
-    momo as momo,
-    momo_adam as momo_adam,
-)
 from .optimizers.adan import ScaleByAdanState as ScaleByAdanState, adan as adan, scale_by_adan as scale_by_adan
 from .optimizers.ademamix import (
     ScaleByAdemamixState as ScaleByAdemamixState,
@@ -100,8 +90,27 @@ from .optimizers.belief import (
     adabelief as adabelief,
     scale_by_belief as scale_by_belief,
 )
+from .optimizers.cocob import COCOBState as COCOBState, cocob as cocob, scale_by_cocob as scale_by_cocob
+from .optimizers.dadapt import (
+    DAdaptAdamWState as DAdaptAdamWState,
+    ProdigyState as ProdigyState,
+    dadapt_adamw as dadapt_adamw,
+    prodigy as prodigy,
+)
+from .optimizers.distance import (
+    ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState,
+    scale_by_distance_over_gradients as scale_by_distance_over_gradients,
+)
+from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
+from .optimizers.dpsgd import dpsgd as dpsgd
 from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
 from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
+from .optimizers.momo import (
+    MomoAdamState as MomoAdamState,
+    MomoState as MomoState,
+    momo as momo,
+    momo_adam as momo_adam,
+)
 from .optimizers.nadam import ScaleByNadamState as ScaleByNadamState, scale_by_nadam as scale_by_nadam
 from .optimizers.optimistic import (
     ScaleByOptimisticGradientState as ScaleByOptimisticGradientState,
@@ -110,6 +119,7 @@ from .optimizers.optimistic import (
     optimistic_gradient_descent as optimistic_gradient_descent,
     scale_by_optimistic_gradient as scale_by_optimistic_gradient,
 )
+from .optimizers.polyak import polyak_sgd as polyak_sgd, scale_by_polyak as scale_by_polyak
 from .optimizers.radam import radam as radam, scale_by_radam as scale_by_radam
 from .optimizers.rms import (
     ScaleByRmsState as ScaleByRmsState,
@@ -120,6 +130,7 @@ from .optimizers.rms import (
     scale_by_rms as scale_by_rms,
     scale_by_stddev as scale_by_stddev,
 )
+from .optimizers.rprop import ScaleByRpropState as ScaleByRpropState, rprop as rprop, scale_by_rprop as scale_by_rprop
 from .optimizers.schedule_free import (
     ScheduleFreeState as ScheduleFreeState,
     schedule_free as schedule_free,
@@ -127,7 +138,6 @@ from .optimizers.schedule_free import (
     schedule_free_eval_params as schedule_free_eval_params,
     schedule_free_sgd as schedule_free_sgd,
 )
-from .optimizers.rprop import ScaleByRpropState as ScaleByRpropState, rprop as rprop, scale_by_rprop as scale_by_rprop
 from .optimizers.sgd import noisy_sgd as noisy_sgd, sgd as sgd
 from .optimizers.sign import scale_by_sign as scale_by_sign, sign_sgd as sign_sgd, signum as signum
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
@@ -170,16 +180,47 @@ from .step import make_step as make_step, make_update as make_update
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
 from .transforms.centralize import centralize as centralize
 from .transforms.clip import (
+    AdaptiveGradClipState as AdaptiveGradClipState,
+    ClipByGlobalNormState as ClipByGlobalNormState,
+    ClipState as ClipState,
     adaptive_grad_clip as adaptive_grad_clip,
     clip as clip,
     clip_by_block_rms as clip_by_block_rms,
     clip_by_global_norm as clip_by_global_norm,
 )
+from .transforms.constrain import (
+    NonNegativeParamsState as NonNegativeParamsState,
+    keep_params_nonnegative as keep_params_nonnegative,
+)
+from .transforms.every import ApplyEvery as ApplyEvery, apply_every as apply_every
 from .transforms.momentum import EmaState as EmaState, TraceState as TraceState, ema as ema, trace as trace
+from .transforms.monitor import (
+    MonitorState as MonitorState,
+    SnapshotState as SnapshotState,
+    measure_with_ema as measure_with_ema,
+    monitor as monitor,
+    snapshot as snapshot,
+)
 from .transforms.nans import ZeroNansState as ZeroNansState, zero_nans as zero_nans
 from .transforms.noise import AddNoiseState as AddNoiseState, add_noise as add_noise
+from .transforms.norms import (
+    NormalizeState as NormalizeState,
+    ScaleByTrustRatioState as ScaleByTrustRatioState,
+    normalize as normalize,
+    normalize_by_update_norm as normalize_by_update_norm,
+    scale_by_param_block_norm as scale_by_param_block_norm,
+    scale_by_param_block_rms as scale_by_param_block_rms,
+    scale_by_trust_ratio as scale_by_trust_ratio,
+)
+from .transforms.privacy import (
+    DifferentiallyPrivateAggregateState as DifferentiallyPrivateAggregateState,
+    differentially_private_aggregate as differentially_private_aggregate,
+    per_example_global_norm_clip as per_example_global_norm_clip,
+    per_example_layer_norm_clip as per_example_layer_norm_clip,
+)
 from .transforms.scale import (
     ScaleByScheduleState as ScaleByScheduleState,
+    ScaleState as ScaleState,
     scale as scale,
     scale_by_learning_rate as scale_by_learning_rate,
     scale_by_schedule as scale_by_schedule,

@@ -17,7 +17,11 @@ optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 # Where this library differs on purpose, and DESIGN or the docstring says so.
 DIFFERS = {
     "adaptive_grad_clip-1": "Optax has no axis for scalar leaves",
+    "apply_every": "the count goes on",
+    "apply_every-1": "the count goes on",
     "chain": "Optax refuses an empty chain",
+    "monitor": "Optax has no measurements before the first update",
+    "normalize": "Optax gives NaN for a zero gradient",
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
     "scale_by_adopt-2": "Optax gives NaN for a zero denominator",
     "schedule_free-1": "Optax weighs an update with the next learning rate",
@@ -31,6 +35,7 @@ DIFFERS = {
 FAULTS = {
     **dict.fromkeys(["scale_by_acprop", "acprop"], "the second moment's distance is from the mean before this update"),
     **dict.fromkeys(["scale_by_adan", "adan"], "1 - b2 stands where the paper and its code have b2"),
+    "scale_by_distance_over_gradients": "how far a matrix has come is measured in the spectral norm",
     **dict.fromkeys(["scale_by_rprop", "rprop"], "each update is that of the step before, the first is 0"),
 }
 
@@ -40,7 +45,7 @@ COARSE = {"scale_by_madgrad": 1e-5, "madgrad": 1e-5}
 
 def theirs_of(name):
     """What Optax has under this name, in its contrib package or outside."""
-    return getattr(optax, name, None) or getattr(optax.contrib, name, None)
+    return getattr(optax.contrib, name, None) or getattr(optax, name, None)
 
 
 SHARED = [r for r in ROWS if theirs_of(r.entry.name) and r.id not in DIFFERS and r.entry.name not in FAULTS]
