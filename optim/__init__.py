@@ -1,6 +1,12 @@
 """Gradient transformations for JAX: pure (init, update) pairs, composed from small primitives, compiled as one."""
 
-from . import keras as keras, schedules as schedules, tree as tree
+from . import (
+    keras as keras,
+    projections as projections,
+    schedules as schedules,
+    tree as tree,
+    tree_utils as tree_utils,
+)
 
 # The pair
 from .base import (
@@ -31,6 +37,9 @@ from .config import from_config as from_config, to_config as to_config
 # Editing, looking inside
 from .edit import replace as replace
 
+# Trees that follow others
+from .follow import incremental_update as incremental_update, periodic_update as periodic_update
+
 # Groups of parameters
 from .groups import label_by_path as label_by_path
 from .inspection import eval_params as eval_params, inspect as inspect, summary as summary
@@ -38,11 +47,20 @@ from .inspection import eval_params as eval_params, inspect as inspect, summary 
 # Making your own
 from .lift import Scalar as Scalar, Slot as Slot, elementwise as elementwise, leafwise as leafwise, treewise as treewise
 
+# Numbers, trees, words
+from .linalg import (
+    matrix_inverse_pth_root as matrix_inverse_pth_root,
+    nnls as nnls,
+    power_iteration as power_iteration,
+)
+
 # Parts of a batch
 from .microbatching import AccumulationType as AccumulationType, microbatch as microbatch
-
-# Numbers, trees, words
-from .numerics import safe_increment as safe_increment
+from .numerics import (
+    safe_increment as safe_increment,
+    safe_norm as safe_norm,
+    safe_root_mean_squares as safe_root_mean_squares,
+)
 
 # Optimizers
 from .optimizers.acprop import acprop as acprop, scale_by_acprop as scale_by_acprop
@@ -231,7 +249,14 @@ from .transforms.weight_decay import (
     WeightDecaySchedule as WeightDecaySchedule,
     add_decayed_weights as add_decayed_weights,
 )
-from .tree import global_norm as global_norm
+from .tree import (
+    bias_correction as bias_correction,
+    global_norm as global_norm,
+    update_infinity_moment as update_infinity_moment,
+    update_moment as update_moment,
+    update_moment_per_elem_norm as update_moment_per_elem_norm,
+)
+from .tree_utils import tree_map_params as tree_map_params
 from .types import (
     MaskOrFn as MaskOrFn,
     OptState as OptState,
@@ -252,3 +277,4 @@ from .wrappers.inject import (
 
 multi_transform = partition
 MultiTransformState = PartitionState
+safe_int32_increment = safe_increment
