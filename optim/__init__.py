@@ -16,6 +16,7 @@ from .base import (
 
 # Combining
 from .compose import (
+    MaskedNode as MaskedNode,
     MaskedState as MaskedState,
     PartitionState as PartitionState,
     chain as chain,
@@ -141,11 +142,39 @@ from .types import (
 )
 
 # Wrappers
+from .wrappers.accumulate import MultiSteps as MultiSteps, MultiStepsState as MultiStepsState
+from .wrappers.conditional import (
+    ConditionallyMaskState as ConditionallyMaskState,
+    ConditionallyTransformState as ConditionallyTransformState,
+    conditionally_mask as conditionally_mask,
+    conditionally_transform as conditionally_transform,
+)
+from .wrappers.finite import ApplyIfFiniteState as ApplyIfFiniteState, apply_if_finite as apply_if_finite
+from .wrappers.flat import flatten as flatten
+from .wrappers.freeze import freeze as freeze, selective_transform as selective_transform
+from .wrappers.halves import (
+    SplitRealAndImaginaryArrays as SplitRealAndImaginaryArrays,
+    SplitRealAndImaginaryState as SplitRealAndImaginaryState,
+    split_real_and_imaginary as split_real_and_imaginary,
+)
 from .wrappers.inject import (
+    InjectHyperparamsState as InjectHyperparamsState,
     InjectStatefulHyperparamsState as InjectStatefulHyperparamsState,
+    WrappedSchedule as WrappedSchedule,
     WrappedScheduleState as WrappedScheduleState,
     inject_hyperparams as inject_hyperparams,
 )
+from .wrappers.lookahead import (
+    LookaheadParams as LookaheadParams,
+    LookaheadSlowState as LookaheadSlowState,
+    LookaheadState as LookaheadState,
+    lookahead as lookahead,
+)
+from .wrappers.mechanic import MechanicState as MechanicState, mechanize as mechanize
+from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau
+from .wrappers.sam import SAMState as SAMState, sam as sam
+from .wrappers.skip import skip_large_updates as skip_large_updates, skip_not_finite as skip_not_finite
 
+inject_stateful_hyperparams = inject_hyperparams
 multi_transform = partition
 MultiTransformState = PartitionState

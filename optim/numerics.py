@@ -114,8 +114,12 @@ def ema(x: Array, g: Array, decay: Scalar) -> Array:
 def abs_sq(g: Array) -> Array:
     """|g|^2, real, held at the largest finite value: a huge gradient must not leave an infinite moment behind."""
     parts = [g.real, g.imag] if jnp.issubdtype(g.dtype, jnp.complexfloating) else [g]
-    square = sum(map(jnp.square, parts[1:]), start=jnp.square(parts[0]))
-    return jnp.minimum(square, jnp.asarray(_finfo(square.dtype).max, square.dtype))
+    return bounded(sum(map(jnp.square, parts[1:]), start=jnp.square(parts[0])))
+
+
+def bounded(x: Array) -> Array:
+    """`x`, real, held at the largest finite value."""
+    return jnp.minimum(x, jnp.asarray(_finfo(x.dtype).max, x.dtype))
 
 
 def variance(nu: Array, mu: Array) -> Array:

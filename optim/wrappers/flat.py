@@ -1,0 +1,100 @@
+"""All parameters as one vector."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import checks, numerics, tree
+from ..base import GradientTransformationExtraArgs, taking_extra_args
+from ..compose import around
+from ..inspection import eval_params
+from ..registry import example, register
+from ..rules import check_leaf
+from ..transforms.momentum import ema
+from ..types import Array, Params, Tree
+
+
+@register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
+def flatten(inner: Any) -> GradientTransformationExtraArgs:
+    """Apply `inner` to one vector that holds all leaves, end to end.
+
+    Where there are many small parameters that is one operation in place of many. What a rule says of a leaf, a norm
+    of it for instance, it then says of all. The vector has the widest dtype of the leaves, complex if one is.
+
+    Args:    inner: a transformation.
+    State:   that of `inner` for the vector.
+    """
+    member = taking_extra_args(inner, "inner")
+
+    def vector(params: Params) -> Array:
+        return _vector([p for p in tree.flatten(params)[0] if _counts(p)])
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        home = updates if params is None else params
+        gs, ps = tree.match(updates, home, "updates", "params"), tree.flatten(home)[0]
+        _check(gs, ps, home)
+        places = [i for i, p in enumerate(ps) if _counts(p)]
+        here = [not tree.absent(gs[i]) for i in places]
+        flat: Any = None
+        if any(here) or not places:
+            filled = [gs[i] if there else tree.zeros_like(ps[i]) for i, there in zip(places, here, strict=True)]
+            flat = _vector(filled)
+        flat, new = member.update(flat, state, None if params is None else vector(params), **extra_args)
+        if not all(here):
+            sizes = [int(jnp.size(ps[i])) for i in places]
+            new = _kept(new, state, np.repeat(here, sizes))
+        if flat is not None:
+            for i, there, piece in zip(places, here, _pieces(flat, [ps[i] for i in places]), strict=True):
+                if there:
+                    gs[i] = tree.cast_like(piece, gs[i])
+        return tree.structure(home).unflatten(gs), new
+
+    def evaluates(state: Any, params: Any) -> Any:
+        flat = vector(params)
+        other = eval_params(member, state, flat)
+        leaves, structure = tree.flatten(params)
+        pieces = iter([] if other is flat else _pieces(other, list(filter(_counts, leaves))))
+        return structure.unflatten([tree.cast_like(next(pieces, p), p) if _counts(p) else p for p in leaves])
+
+    grain = member.grain and ("elementwise" if member.grain == "elementwise" else "treewise")
+    seen = {"inner": lambda state: state, "seen": lambda params: jax.eval_shape(vector, params)}
+    return around(member, lambda params: member.init(vector(params)), update, **seen, grain=grain, evaluates=evaluates)
+
+
+def _counts(p: Any) -> bool:
+    """Whether a parameter is in the vector: integers are carried along."""
+    return not tree.absent(p) and jnp.issubdtype(jnp.result_type(p), jnp.inexact)
+
+
+def _check(gs: list[Any], ps: list[Any], home: Tree) -> None:
+    for i, (g, p) in enumerate(zip(gs, ps, strict=True)):
+        if tree.absent(g):
+            continue
+        if not _counts(g):
+            where, dtype = tree.paths(home)[i], jnp.result_type(g)
+            checks.fail(f"updates{where} has dtype {dtype}, expected a floating or complex one")
+        check_leaf(g, "params", p, home, i)
+
+
+def _vector(leaves: list[Any]) -> Array:
+    arrays = [tree.as_array(x) for x in leaves]
+    dtype = numerics.common_dtype(*(x.dtype for x in arrays)) if arrays else jnp.dtype(jnp.float32)
+    return jnp.concatenate([jnp.zeros(0, dtype)] + [numerics.convert(x.ravel(), dtype) for x in arrays])
+
+
+def _pieces(vector: Array, likes: list[Any]) -> list[Array]:
+    """The vector cut into leaves shaped like these."""
+    found, start = [], 0
+    for like in likes:
+        size = math.prod(jnp.shape(like))
+        found.append(jax.lax.slice_in_dim(vector, start, start + size).reshape(jnp.shape(like)))
+        start += size
+    return found
+
+
+def _kept(new: Any, old: Any, here: Any) -> Any:
+    """The new state, but in what has the vector's shape the old one, wherever a gradient was nothing."""
+    return jax.tree.map(lambda x, y: jnp.where(here, x, y) if jnp.shape(x) == here.shape else x, new, old)
