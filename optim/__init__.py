@@ -105,6 +105,9 @@ from .schedules.join import join_schedules as join_schedules
 from .schedules.piecewise import piecewise_constant_schedule as piecewise_constant_schedule
 from .schedules.polynomial import linear_schedule as linear_schedule, polynomial_schedule as polynomial_schedule
 
+# Whole steps
+from .step import make_step as make_step, make_update as make_update
+
 # Transformations
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
 from .transforms.centralize import centralize as centralize

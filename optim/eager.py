@@ -58,12 +58,9 @@ def compiled(call: Call, update: Update) -> Update:
 
     def dispatch(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         nonlocal program
-        dynamic = {k: v for k, v in extra_args.items() if all(map(_is_data, jax.tree.leaves(v)))}
-        leaves = jax.tree.leaves((updates, state, params, dynamic))
-        if program is False or not all(map(_is_concrete, leaves)):
-            return update(updates, state, params, **extra_args)
-        static = tuple((k, v) for k, v in extra_args.items() if k not in dynamic)
-        if not all(isinstance(v, Hashable) for _, v in static):
+        dynamic, static = data_and_rest(extra_args)
+        concrete = all(map(_is_concrete, jax.tree.leaves((updates, state, params, dynamic))))
+        if program is False or not concrete or not all(isinstance(v, Hashable) for _, v in static):
             return update(updates, state, params, **extra_args)
         try:
             if program is None:
@@ -74,6 +71,12 @@ def compiled(call: Call, update: Update) -> Update:
             return update(updates, state, params, **extra_args)
 
     return dispatch
+
+
+def data_and_rest(extra_args: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
+    """Extra arguments that a program takes as inputs, and those that are a part of it: functions, words."""
+    data = {k: v for k, v in extra_args.items() if all(map(_is_data, jax.tree.leaves(v)))}
+    return data, tuple((k, v) for k, v in extra_args.items() if k not in data)
 
 
 def _is_data(x: Any) -> bool:

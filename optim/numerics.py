@@ -111,15 +111,20 @@ def ema(x: Array, g: Array, decay: Scalar) -> Array:
     return x + (1 - like(x, decay)) * (g - x)
 
 
+def square(g: Array) -> Array:
+    """|g|^2, real."""
+    parts = [g.real, g.imag] if jnp.issubdtype(g.dtype, jnp.complexfloating) else [g]
+    return sum(map(jnp.square, parts[1:]), start=jnp.square(parts[0]))
+
+
+def saturated(x: Array) -> Array:
+    """x, held at the largest finite value."""
+    return jnp.minimum(x, jnp.asarray(_finfo(x.dtype).max, x.dtype))
+
+
 def abs_sq(g: Array) -> Array:
     """|g|^2, real, held at the largest finite value: a huge gradient must not leave an infinite moment behind."""
-    parts = [g.real, g.imag] if jnp.issubdtype(g.dtype, jnp.complexfloating) else [g]
-    return bounded(sum(map(jnp.square, parts[1:]), start=jnp.square(parts[0])))
-
-
-def bounded(x: Array) -> Array:
-    """`x`, real, held at the largest finite value."""
-    return jnp.minimum(x, jnp.asarray(_finfo(x.dtype).max, x.dtype))
+    return saturated(square(g))
 
 
 def variance(nu: Array, mu: Array) -> Array:
@@ -196,4 +201,4 @@ def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -
 
 def mean_sq(x: Array) -> Array:
     """The mean of |x|^2 over one array, 0 for an empty one."""
-    return jnp.sum(abs_sq(x)) / max(x.size, 1)
+    return saturated(jnp.sum(square(x))) / max(x.size, 1)

@@ -165,7 +165,7 @@ def zeros_like(tree: Tree, dtype: DType | None = None) -> Tree:
 
 @jax.jit  # one trace for all leaves of a shape
 def _sum_sq(x: Array) -> Array:
-    return jnp.sum(numerics.abs_sq(x))
+    return numerics.saturated(jnp.sum(numerics.square(x)))
 
 
 def sum_sq(tree: Tree) -> Array:

@@ -89,7 +89,7 @@ def mechanize(
         h = _slope(wide, params, state.x0, total, numerics.like(s, weight_decay), least)
         limited = jnp.clip(h, -m, m)
         m = jnp.maximum(beta * m, jnp.abs(h) + least)
-        v = numerics.bounded(jnp.square(beta) * v + jnp.square(h))
+        v = numerics.saturated(jnp.square(beta) * v + jnp.square(h))
         r = beta * r + s * limited
         s = (numerics.like(s, s_init) / n * m + jnp.maximum(r, 0)) / (numerics.root(v) + least)
         now = jnp.sum(s)
@@ -112,10 +112,10 @@ def _slope(g: Tree, p: Tree, x0: Tree, total: Array, decay: Scalar, least: Scala
     if not there:
         return jnp.zeros((), total.dtype)
     dtype = total.dtype
-    raised = decay * total * numerics.bounded(tree.global_norm([g for *_, g in there]).astype(dtype))
+    raised = decay * total * numerics.saturated(tree.global_norm([g for *_, g in there]).astype(dtype))
     inverse = 1 / (tree.global_norm([p for _, p, _ in there]).astype(dtype) + least)
     found = [_dot(a - p, g, dtype) + raised * _dot(a - p, numerics.scaled(p, inverse), dtype) for a, p, g in there]
-    bound = numerics.root(numerics.bounded(jnp.full((), jnp.inf, dtype)))
+    bound = numerics.root(numerics.saturated(jnp.full((), jnp.inf, dtype)))
     return jnp.clip(jnp.sum(jnp.stack(found)) / (total + least), -bound, bound)
 
 

@@ -31,6 +31,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "transforms",
     "optimizers",
     "wrappers",
+    "step",
     "keras",
     "optim",
 ]

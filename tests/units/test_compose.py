@@ -27,7 +27,7 @@ def test_a_chain_widens_once_and_casts_once():
 
 @pytest.mark.skipif(jax.__version_info__ < (0, 10, 2), reason="XLA of before jax 0.10.2 writes the clipped tree")
 def test_a_clip_costs_no_memory():
-    """clip + AdamW writes no intermediate tree: temporaries are scalars' partial sums, under a byte a parameter."""
+    """clip + AdamW writes no intermediate tree: 4 bytes a parameter for the norm, 40 for the rest, none in between."""
     params = {f"l{i}": jnp.ones((256, 256)) for i in range(8)}
     count = sum(x.size for x in jax.tree.leaves(params))
     tx = optim.chain(optim.clip_by_global_norm(1.0), optim.adamw(1e-3))
@@ -37,9 +37,11 @@ def test_a_clip_costs_no_memory():
         return optim.apply_updates(params, u), state
 
     args = (params, tx.init(params), params)
-    memory = jax.jit(step, donate_argnums=(0, 1)).lower(*args).compile().memory_analysis()
-    assert memory.temp_size_in_bytes < count
+    program = jax.jit(step, donate_argnums=(0, 1)).lower(*args).compile()
+    memory = program.memory_analysis()
+    assert memory.temp_size_in_bytes < 0.01 * count
     assert memory.alias_size_in_bytes >= 12 * count
+    assert program.cost_analysis()["bytes accessed"] < 44.1 * count
 
 
 def test_members_made_by_hand(params):
