@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import checks, numerics, tree
 from ..base import GradientTransformationExtraArgs, taking_extra_args
@@ -13,8 +14,12 @@ from ..compose import around
 from ..inspection import eval_params
 from ..registry import example, register
 from ..rules import check_leaf
+from ..slots import is_complex
 from ..transforms.momentum import ema
 from ..types import Array, Params, Tree
+
+_reshard: Any = jax.sharding.reshard  # untyped in jax, as the next is
+_whole: Any = PartitionSpec
 
 
 @register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
@@ -49,7 +54,7 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
         if flat is not None:
             for i, there, piece in zip(places, here, _pieces(flat, [ps[i] for i in places]), strict=True):
                 if there:
-                    gs[i] = tree.cast_like(piece, gs[i])
+                    gs[i] = _like(piece, tree.as_array(gs[i]))
         return tree.structure(home).unflatten(gs), new
 
     def evaluates(state: Any, params: Any) -> Any:
@@ -57,9 +62,10 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
         other = eval_params(member, state, flat)
         leaves, structure = tree.flatten(params)
         pieces = iter([] if other is flat else _pieces(other, list(filter(_counts, leaves))))
-        return structure.unflatten([tree.cast_like(next(pieces, p), p) if _counts(p) else p for p in leaves])
+        return structure.unflatten([_like(next(pieces, p), tree.as_array(p)) if _counts(p) else p for p in leaves])
 
-    grain = member.grain and ("elementwise" if member.grain == "elementwise" else "treewise")
+    # Its slots are no leaf's, so nobody may work leaf by leaf; the order of all elements is all that counts.
+    grain = member.grain and "treewise"
     seen = {"inner": lambda state: state, "seen": lambda params: jax.eval_shape(vector, params)}
     return around(member, lambda params: member.init(vector(params)), update, **seen, grain=grain, evaluates=evaluates)
 
@@ -80,9 +86,28 @@ def _check(gs: list[Any], ps: list[Any], home: Tree) -> None:
 
 
 def _vector(leaves: list[Any]) -> Array:
-    arrays = [tree.as_array(x) for x in leaves]
+    arrays = [_gathered(tree.as_array(x)) for x in leaves]
     dtype = numerics.common_dtype(*(x.dtype for x in arrays)) if arrays else jnp.dtype(jnp.float32)
     return jnp.concatenate([jnp.zeros(0, dtype)] + [numerics.convert(x.ravel(), dtype) for x in arrays])
+
+
+def _axes(x: Array) -> Any:
+    """The sharding that is a part of the type of `x`, under an Explicit mesh; else None."""
+    sharding = jax.typeof(x).sharding
+    return sharding if any(axis is not None for axis in sharding.spec) else None
+
+
+def _gathered(x: Array) -> Array:
+    """`x` whole on every device: leaves that are cut differently do not fit end to end."""
+    sharding = _axes(x)
+    return x if sharding is None else _reshard(x, NamedSharding(sharding.mesh, _whole()))
+
+
+def _like(piece: Array, leaf: Array) -> Array:
+    """A piece of the vector in the dtype and the sharding of its leaf."""
+    piece = piece.real if is_complex(piece) and not is_complex(leaf) else piece
+    piece = numerics.convert(piece, leaf.dtype, weak=leaf.weak_type)
+    return piece if _axes(leaf) is None else _reshard(piece, _axes(leaf))
 
 
 def _pieces(vector: Array, likes: list[Any]) -> list[Array]:

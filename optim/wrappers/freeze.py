@@ -16,7 +16,14 @@ def _every_other(params: Params) -> Any:
     return structure.unflatten([i % 2 == 0 for i in range(len(leaves))])
 
 
-@register(example(True), example(_every_other), exceptions={"errors": "it does not look at updates it leaves alone"})
+_BY_LEAF = {"grain": "what is frozen is told by leaves, and one vector is one leaf"}
+
+
+@register(
+    example(True),
+    example(_every_other),
+    exceptions={"errors": "it does not look at updates that it leaves alone", **_BY_LEAF},
+)
 def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
     """Replace updates by zero where the mask is True; the last member of a chain.
 
@@ -31,6 +38,7 @@ def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
 @register(
     example(ema(0.9), freeze_mask=False),
     example(ema(0.9), freeze_mask=_every_other),
+    exceptions=_BY_LEAF,
     errors=[(example(1, freeze_mask=True), "optimizer must be a transformation (init, update), got 1")],
 )
 def selective_transform(optimizer: Any, *, freeze_mask: MaskOrFn) -> GradientTransformationExtraArgs:

@@ -114,7 +114,8 @@ def _slope(g: Tree, p: Tree, x0: Tree, total: Array, decay: Scalar, least: Scala
     dtype = total.dtype
     raised = decay * total * numerics.saturated(tree.global_norm([g for *_, g in there]).astype(dtype))
     inverse = 1 / (tree.global_norm([p for _, p, _ in there]).astype(dtype) + least)
-    found = [_dot(a - p, g, dtype) + raised * _dot(a - p, numerics.scaled(p, inverse), dtype) for a, p, g in there]
+    with jax.numpy_dtype_promotion("standard"):  # of real numbers that meet complex ones
+        found = [_dot(a - p, g, dtype) + raised * _dot(a - p, p * inverse, dtype) for a, p, g in there]
     bound = numerics.root(numerics.saturated(jnp.full((), jnp.inf, dtype)))
     return jnp.clip(jnp.sum(jnp.stack(found)) / (total + least), -bound, bound)
 
@@ -124,5 +125,4 @@ def _as(p: Any, x0: Array) -> Array:
 
 
 def _dot(a: Array, b: Array, dtype: Any) -> Array:
-    with jax.numpy_dtype_promotion("standard"):
-        return jnp.real(jnp.sum(jnp.conj(a) * b)).astype(dtype)
+    return jnp.real(jnp.sum(jnp.conj(a) * b)).astype(dtype)

@@ -24,7 +24,7 @@ class ReduceLROnPlateauState(NamedTuple):
 
 @register(
     example(0.5, patience=2, cooldown=1).given(value=1.0),
-    example(0.5, 1, accumulation_size=2, min_scale=0.1, atol=0.1).given(value=1.0),
+    example(0.5, 1, min_scale=0.1, atol=0.1).given(value=1.0),
     ranges={
         "factor": Range(0, 1, open_low=True, open_high=True),
         "patience": STEPS,

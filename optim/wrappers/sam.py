@@ -32,7 +32,7 @@ class _Cache(NamedTuple):
 
 def _half(params: Params, i: Any) -> Any:
     del i
-    return tree.map(lambda p: 0.5 * p, params)
+    return tree.map(lambda p: 0.5 * p if jnp.issubdtype(p.dtype, jnp.inexact) else None, params)
 
 
 @register(
