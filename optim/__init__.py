@@ -156,7 +156,6 @@ from .wrappers.finite import ApplyIfFiniteState as ApplyIfFiniteState, apply_if_
 from .wrappers.flat import flatten as flatten
 from .wrappers.freeze import freeze as freeze, selective_transform as selective_transform
 from .wrappers.halves import (
-    SplitRealAndImaginaryArrays as SplitRealAndImaginaryArrays,
     SplitRealAndImaginaryState as SplitRealAndImaginaryState,
     split_real_and_imaginary as split_real_and_imaginary,
 )

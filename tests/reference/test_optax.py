@@ -18,7 +18,10 @@ optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 DIFFERS = {
     "adaptive_grad_clip-1": "Optax has no axis for scalar leaves",
     "chain": "Optax refuses an empty chain",
+    **{f"MultiSteps{i}": "Optax accumulates in float32: see test_optax_wrappers" for i in ("", "-1", "-2", "-3")},
+    **{f"lookahead{i}": "Optax has no plain parameters: see test_optax_wrappers" for i in ("", "-1")},
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
+    "selective_transform-1": "Optax freezes everything where the mask is a function",
     "stateless": "an argument of its own",
 }
 
@@ -102,7 +105,7 @@ def test_enough_is_compared():
 FIELDS = [
     n
     for n in dir(optim)
-    if inspect.isclass(getattr(optim, n)) and hasattr(getattr(optim, n), "_fields") and theirs_of(n)
+    if inspect.isclass(getattr(optim, n)) and hasattr(getattr(optim, n), "_fields") and hasattr(theirs_of(n), "_fields")
 ]
 
 
@@ -111,12 +114,18 @@ def test_state_fields(name):
     assert getattr(optim, name)._fields == theirs_of(name)._fields
 
 
+OTHER_DEFAULTS = {("MultiSteps", "accumulator_dtype"): "the parameter's, at least float32: float64 stays"}
+
+
 @pytest.mark.parametrize("name", sorted({e.name for e in optim.entries() if theirs_of(e.name)}))
 def test_signature(name):
     """Every parameter of theirs has its name, place and default here; what is ours alone comes after."""
 
     def shape(f):
-        return [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
+        return [
+            (p.name, p.kind, None if (name, p.name) in OTHER_DEFAULTS else p.default)
+            for p in inspect.signature(f).parameters.values()
+        ]
 
     ours, other = shape(getattr(optim, name)), shape(theirs_of(name))
     assert ours[: len(other)] == other
