@@ -14,7 +14,7 @@ from ..compose import around
 from ..inspection import eval_params
 from ..registry import example, register
 from ..rules import check_leaf
-from ..slots import is_complex
+from ..slots import as_complex, as_pairs, is_complex
 from ..transforms.momentum import ema
 from ..types import Array, Params, Tree
 
@@ -27,10 +27,12 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
     """Apply `inner` to one vector that holds all leaves, end to end.
 
     Where there are many small parameters that is one operation in place of many. What a rule says of a leaf, a norm
-    of it for instance, it then says of all. The vector has the widest dtype of the leaves, complex if one is.
+    of it for instance, it then says of all. The vector has the widest dtype of the leaves; a complex element is in it
+    as two real ones.
 
     Args:    inner: a transformation.
     State:   that of `inner` for the vector.
+    Differs: Optax' vector is complex if a leaf is.
     """
     member = taking_extra_args(inner, "inner")
 
@@ -49,8 +51,7 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
             flat = _vector(filled)
         flat, new = member.update(flat, state, None if params is None else vector(params), **extra_args)
         if not all(here):
-            sizes = [int(jnp.size(ps[i])) for i in places]
-            new = _kept(new, state, np.repeat(here, sizes))
+            new = _kept(new, state, np.repeat(here, [_size(ps[i]) for i in places]))
         if flat is not None:
             for i, there, piece in zip(places, here, _pieces(flat, [ps[i] for i in places]), strict=True):
                 if there:
@@ -85,8 +86,14 @@ def _check(gs: list[Any], ps: list[Any], home: Tree) -> None:
         check_leaf(g, "params", p, home, i)
 
 
+def _size(p: Any) -> int:
+    """How many real numbers a leaf holds."""
+    return math.prod(jnp.shape(p)) * (2 if is_complex(p) else 1)
+
+
 def _vector(leaves: list[Any]) -> Array:
     arrays = [_gathered(tree.as_array(x)) for x in leaves]
+    arrays = [as_pairs(x) if is_complex(x) else x for x in arrays]
     dtype = numerics.common_dtype(*(x.dtype for x in arrays)) if arrays else jnp.dtype(jnp.float32)
     return jnp.concatenate([jnp.zeros(0, dtype)] + [numerics.convert(x.ravel(), dtype) for x in arrays])
 
@@ -105,7 +112,6 @@ def _gathered(x: Array) -> Array:
 
 def _like(piece: Array, leaf: Array) -> Array:
     """A piece of the vector in the dtype and the sharding of its leaf."""
-    piece = piece.real if is_complex(piece) and not is_complex(leaf) else piece
     piece = numerics.convert(piece, leaf.dtype, weak=leaf.weak_type)
     return piece if _axes(leaf) is None else _reshard(piece, _axes(leaf))
 
@@ -114,9 +120,10 @@ def _pieces(vector: Array, likes: list[Any]) -> list[Array]:
     """The vector cut into leaves shaped like these."""
     found, start = [], 0
     for like in likes:
-        size = math.prod(jnp.shape(like))
-        found.append(jax.lax.slice_in_dim(vector, start, start + size).reshape(jnp.shape(like)))
-        start += size
+        shape = jnp.shape(like)
+        piece = jax.lax.slice_in_dim(vector, start, start + _size(like))
+        found.append(as_complex(piece.reshape(*shape, 2)) if is_complex(like) else piece.reshape(shape))
+        start += _size(like)
     return found
 
 
