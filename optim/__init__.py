@@ -42,6 +42,7 @@ from .lift import Scalar as Scalar, Slot as Slot, elementwise as elementwise, le
 from .numerics import safe_increment as safe_increment
 
 # Optimizers
+from .optimizers.acprop import acprop as acprop, scale_by_acprop as scale_by_acprop
 from .optimizers.adadelta import (
     ScaleByAdaDeltaState as ScaleByAdaDeltaState,
     adadelta as adadelta,
@@ -71,7 +72,46 @@ from .optimizers.adamax import (
     scale_by_adamax as scale_by_adamax,
     scale_by_adamax_eps_hat as scale_by_adamax_eps_hat,
 )
+from .optimizers.adan import ScaleByAdanState as ScaleByAdanState, adan as adan, scale_by_adan as scale_by_adan
+from .optimizers.ademamix import (
+    ScaleByAdemamixState as ScaleByAdemamixState,
+    ScaleBySimplifiedAdEMAMixState as ScaleBySimplifiedAdEMAMixState,
+    ademamix as ademamix,
+    scale_by_ademamix as scale_by_ademamix,
+    scale_by_simplified_ademamix as scale_by_simplified_ademamix,
+    simplified_ademamix as simplified_ademamix,
+)
+from .optimizers.adopt import adopt as adopt, fourth_root as fourth_root, scale_by_adopt as scale_by_adopt
+from .optimizers.belief import (
+    ScaleByBeliefState as ScaleByBeliefState,
+    adabelief as adabelief,
+    scale_by_belief as scale_by_belief,
+)
+from .optimizers.cocob import COCOBState as COCOBState, cocob as cocob, scale_by_cocob as scale_by_cocob
+from .optimizers.dadapt import (
+    DAdaptAdamWState as DAdaptAdamWState,
+    ProdigyState as ProdigyState,
+    dadapt_adamw as dadapt_adamw,
+    prodigy as prodigy,
+)
+from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
+from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
+from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
+from .optimizers.momo import (
+    MomoAdamState as MomoAdamState,
+    MomoState as MomoState,
+    momo as momo,
+    momo_adam as momo_adam,
+)
 from .optimizers.nadam import ScaleByNadamState as ScaleByNadamState, scale_by_nadam as scale_by_nadam
+from .optimizers.optimistic import (
+    ScaleByOptimisticGradientState as ScaleByOptimisticGradientState,
+    optimistic_adam as optimistic_adam,
+    optimistic_adam_v2 as optimistic_adam_v2,
+    optimistic_gradient_descent as optimistic_gradient_descent,
+    scale_by_optimistic_gradient as scale_by_optimistic_gradient,
+)
+from .optimizers.radam import radam as radam, scale_by_radam as scale_by_radam
 from .optimizers.rms import (
     ScaleByRmsState as ScaleByRmsState,
     ScaleByRmsWithCountState as ScaleByRmsWithCountState,
@@ -81,8 +121,17 @@ from .optimizers.rms import (
     scale_by_rms as scale_by_rms,
     scale_by_stddev as scale_by_stddev,
 )
+from .optimizers.rprop import ScaleByRpropState as ScaleByRpropState, rprop as rprop, scale_by_rprop as scale_by_rprop
+from .optimizers.schedule_free import (
+    ScheduleFreeState as ScheduleFreeState,
+    schedule_free as schedule_free,
+    schedule_free_adamw as schedule_free_adamw,
+    schedule_free_eval_params as schedule_free_eval_params,
+    schedule_free_sgd as schedule_free_sgd,
+)
 from .optimizers.sgd import noisy_sgd as noisy_sgd, sgd as sgd
 from .optimizers.sign import scale_by_sign as scale_by_sign, sign_sgd as sign_sgd, signum as signum
+from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,
@@ -97,13 +146,23 @@ from .registry import (
 from .schedules.constant import constant_schedule as constant_schedule
 from .schedules.cosine import (
     cosine_decay_schedule as cosine_decay_schedule,
+    sgdr_schedule as sgdr_schedule,
     warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
 )
 from .schedules.exponential import exponential_decay as exponential_decay
+from .schedules.interpolate import (
+    cosine_onecycle_schedule as cosine_onecycle_schedule,
+    linear_onecycle_schedule as linear_onecycle_schedule,
+    piecewise_interpolate_schedule as piecewise_interpolate_schedule,
+)
 from .schedules.inverse_time import inverse_time_decay as inverse_time_decay
 from .schedules.join import join_schedules as join_schedules
 from .schedules.piecewise import piecewise_constant_schedule as piecewise_constant_schedule
 from .schedules.polynomial import linear_schedule as linear_schedule, polynomial_schedule as polynomial_schedule
+from .schedules.warmup import (
+    warmup_constant_schedule as warmup_constant_schedule,
+    warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
+)
 
 # Whole steps
 from .step import make_step as make_step, make_update as make_update

@@ -72,7 +72,7 @@ def mechanize(
     def scalars(grown: Array, total: Array) -> dict[str, Array]:
         return {"grown": grown, "total": total}
 
-    rescale = elementwise(rule, _Start, scalars=scalars, x0=Slot(init=lambda p: p, decay=1.0))
+    rescale = elementwise(rule, _Start, scalars=scalars, x0=Slot(init=lambda p: p))
 
     def init(params: Params) -> MechanicState:
         dtype = numerics.scalar_dtype()
@@ -107,8 +107,8 @@ def _slope(g: Tree, p: Tree, x0: Tree, total: Array, decay: Scalar, least: Scala
     """-<D, g + decay total |g| p / |p|>, held where its square is finite."""
     if p is None:
         checks.fail("update needs the parameters: call update(updates, state, params)")
-    home = [tree.flatten(x0)[0], tree.match(p, x0, "params", "state.x0"), tree.match(g, x0, "updates", "state.x0")]
-    there = [(a, _as(b, a), c) for a, b, c in zip(*home, strict=True) if c is not None]
+    home = [tree.match(t, x0, name, "state.x0") for t, name in ((x0, "x0"), (p, "params"), (g, "updates"))]
+    there = [(tree.widen(a), tree.widen(b), c) for a, b, c in zip(*home, strict=True) if c is not None]
     if not there:
         return jnp.zeros((), total.dtype)
     dtype = total.dtype
@@ -118,10 +118,6 @@ def _slope(g: Tree, p: Tree, x0: Tree, total: Array, decay: Scalar, least: Scala
         found = [_dot(a - p, g, dtype) + raised * _dot(a - p, p * inverse, dtype) for a, p, g in there]
     bound = numerics.root(numerics.saturated(jnp.full((), jnp.inf, dtype)))
     return jnp.clip(jnp.sum(jnp.stack(found)) / (total + least), -bound, bound)
-
-
-def _as(p: Any, x0: Array) -> Array:
-    return numerics.convert(tree.as_array(p), x0.dtype)
 
 
 def _dot(a: Array, b: Array, dtype: Any) -> Array:

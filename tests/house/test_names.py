@@ -34,7 +34,7 @@ TYPES = words("TransformInitFn TransformUpdateFn WeightDecaySchedule")
 SECOND_NAMES = {"multi_transform": "partition", "MultiTransformState": "PartitionState"}
 KERAS = words("KerasFactory KerasOptimizer deserialize get get_weights serialize set_weights")
 TREE = words(
-    "absent as_array flatten global_norm is_function is_none leaves map match names paths structure sum_sq widen"
+    "absent as_array flatten global_norm is_function is_none leaves map match names paths structure sum_sq total widen"
 )
 
 
