@@ -23,6 +23,7 @@ from .base import (
 
 # Combining
 from .compose import (
+    MaskedNode as MaskedNode,
     MaskedState as MaskedState,
     PartitionState as PartitionState,
     chain as chain,
@@ -121,6 +122,7 @@ from .optimizers.distance import (
 )
 from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
 from .optimizers.dpsgd import dpsgd as dpsgd
+from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
 from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
 from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
 from .optimizers.momo import (
@@ -269,12 +271,39 @@ from .types import (
 )
 
 # Wrappers
+from .wrappers.accumulate import MultiSteps as MultiSteps, MultiStepsState as MultiStepsState
+from .wrappers.conditional import (
+    ConditionallyMaskState as ConditionallyMaskState,
+    ConditionallyTransformState as ConditionallyTransformState,
+    conditionally_mask as conditionally_mask,
+    conditionally_transform as conditionally_transform,
+)
+from .wrappers.finite import ApplyIfFiniteState as ApplyIfFiniteState, apply_if_finite as apply_if_finite
+from .wrappers.flat import flatten as flatten
+from .wrappers.freeze import freeze as freeze, selective_transform as selective_transform
+from .wrappers.halves import (
+    SplitRealAndImaginaryState as SplitRealAndImaginaryState,
+    split_real_and_imaginary as split_real_and_imaginary,
+)
 from .wrappers.inject import (
+    InjectHyperparamsState as InjectHyperparamsState,
     InjectStatefulHyperparamsState as InjectStatefulHyperparamsState,
+    WrappedSchedule as WrappedSchedule,
     WrappedScheduleState as WrappedScheduleState,
     inject_hyperparams as inject_hyperparams,
 )
+from .wrappers.lookahead import (
+    LookaheadParams as LookaheadParams,
+    LookaheadSlowState as LookaheadSlowState,
+    LookaheadState as LookaheadState,
+    lookahead as lookahead,
+)
+from .wrappers.mechanic import MechanicState as MechanicState, mechanize as mechanize
+from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau
+from .wrappers.sam import SAMState as SAMState, sam as sam
+from .wrappers.skip import skip_large_updates as skip_large_updates, skip_not_finite as skip_not_finite
 
+inject_stateful_hyperparams = inject_hyperparams
 multi_transform = partition
 MultiTransformState = PartitionState
 safe_int32_increment = safe_increment

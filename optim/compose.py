@@ -153,6 +153,10 @@ def named_chain(*args: tuple[str, Any]) -> GradientTransformationExtraArgs:
 # Parts of the tree
 
 
+class MaskedNode(NamedTuple):
+    """A place where there is nothing, in trees of other libraries; here that is `None`."""
+
+
 class MaskedState(NamedTuple):
     """The state of the inner transformation, which sees `None` wherever the mask is False."""
 
