@@ -113,6 +113,8 @@ def last(count: Count) -> Count:
 
 def scaled(x: Array, scalar: Any) -> Array:
     """scalar * x."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return lax.complex(scaled(x.real, scalar), scaled(x.imag, scalar))
     return x * like(x, scalar)
 
 

@@ -12,7 +12,7 @@ from ..checks import Range
 from ..registry import example, register
 from ..types import Array, Params, Scalar, Updates
 from .criteria import decrease_error, or_infinite
-from .ray import Point, Ray, choose, fresh_grad, half_square, kept_grad, scalar
+from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, kept_grad, scalar
 
 
 class BacktrackingLinesearchInfo(NamedTuple):
@@ -39,7 +39,7 @@ class _Search(NamedTuple):
 
 
 @register(
-    example(20).given(value_fn=half_square),
+    example(4).given(value_fn=half_square),
     example(3, 0.1, 0.5, 2.0, 4.0, atol=1e-3, rtol=1e-3, store_grad=True).given(value_fn=half_square),
     ranges={
         "max_backtracking_steps": Range(0, integer=True),
@@ -49,6 +49,7 @@ class _Search(NamedTuple):
         "atol": checks.NON_NEGATIVE,
         "rtol": checks.NON_NEGATIVE,
     },
+    exceptions=NO_DERIVATIVE | NOT_ALONE,
     errors=[(example(20, increase_factor=0.5), "increase_factor must be >= 1, got 0.5")],
 )
 def scale_by_backtracking_linesearch(

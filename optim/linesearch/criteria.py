@@ -43,25 +43,22 @@ def quadratic_minimizer(low: Point, high: Point) -> Array:
     return low.step - width * slope / (2 * (high.value - low.value - slope))
 
 
-def cubic_minimizer(low: Point, high: Point, other: Point) -> Array:
-    """Where the cubic through three values with the slope of `low` has its minimum; not finite if it has none.
+def cubic_minimizer(low: Point, high: Point) -> Array:
+    """Where the cubic through both values and slopes has its minimum; not finite if it has none.
 
-    In units of high - low it is f + c x + b x^2 + a x^3, with its values at x = 1 and x = r known.
+    In units of high - low it is f + c x + b x^2 + a x^3.
     """
     width = high.step - low.step
-    r = (other.step - low.step) / width
-    c = low.slope * width
-    at_1, at_r = high.value - low.value - c, other.value - low.value - c * r
-    a = (at_r - at_1 * r * r) / (r * r * (r - 1))
-    b = at_1 - a
+    rise, c, end = high.value - low.value, low.slope * width, high.slope * width
+    a = (end - c) - 2 * (rise - c)
+    b = (rise - c) - a
     root = jnp.sqrt(b * b - 3 * a * c)
     # Both are the same root; each is accurate where the other cancels.
-    x = jnp.where(b > 0, -c / (b + root), (root - b) / (3 * a))
-    return low.step + width * x
+    return low.step + width * jnp.where(b > 0, -c / (b + root), (root - b) / (3 * a))
 
 
-def inside(x: Array, low: Point, high: Point, margin: float) -> Array:
-    """Whether x is between both steps, and not near either."""
+def inside(x: Array, low: Point, high: Point, margin: float = 0.1) -> Array:
+    """Whether x is between both steps, and not within `margin` of their distance of either."""
     ends = jnp.minimum(low.step, high.step), jnp.maximum(low.step, high.step)
     edge = margin * (ends[1] - ends[0])
     return jnp.logical_and(x > ends[0] + edge, x < ends[1] - edge)

@@ -13,7 +13,7 @@ from ..registry import example, register
 from ..transforms.scale import scale, scale_by_learning_rate
 from ..types import Array, Count, Params, ScalarOrSchedule, Updates
 from .places import checked, trainable
-from .ray import half_square
+from .ray import NO_DERIVATIVE, NOT_ALONE, half_square
 from .zoom import scale_by_zoom_linesearch
 
 _SEARCH = scale_by_zoom_linesearch(20, initial_guess_strategy="one")
@@ -129,7 +129,8 @@ def _pair(p: _Leaves, old_p: _Leaves, g: _Leaves, old_g: _Leaves, there: Array) 
     eps = max([numerics.spacing(x.dtype) for x in s], default=0.0)
     noise = eps * numerics.root(tree.total(jnp.square, s)) * numerics.root(tree.total(jnp.square, y))
     weight = 1 / jnp.where(curvature > 0, curvature, 1)
-    kept = there & (curvature > noise) & jnp.isfinite(curvature) & jnp.isfinite(weight)
+    huge = numerics.saturated(jnp.full_like(curvature, jnp.inf))  # what a sum that overflows is held at
+    kept = there & (curvature > noise) & (curvature < huge) & jnp.isfinite(weight)
     weight = jnp.where(kept, weight, 0)
     # A pair that is left out may hold what is not finite, and 0 times that is not 0.
     s, y = ([jnp.where(kept, x, jnp.zeros_like(x)) for x in xs] for xs in (s, y))
@@ -138,7 +139,7 @@ def _pair(p: _Leaves, old_p: _Leaves, g: _Leaves, old_g: _Leaves, there: Array) 
 
 def _gamma(g: _Leaves, y_memory: _Leaves, weights: Array, newest: Array) -> Array:
     """<s, y> / |y|^2 of the newest pair that counts; 1 / |g|, but at most 1, where there is none."""
-    age = (newest - jnp.arange(weights.shape[0])) % weights.shape[0]
+    age = (newest - jnp.arange(weights.shape[0], dtype=newest.dtype)) % weights.shape[0]
     counts = weights[age] > 0
     i = age[jnp.argmax(counts)]
     bottom = weights[i] * tree.total(jnp.square, _row(y_memory, i))
@@ -170,9 +171,10 @@ def _two_loop(
 
 
 @register(
-    example().given(value_fn=half_square),
+    example(linesearch=scale_by_zoom_linesearch(4, initial_guess_strategy="one")).given(value_fn=half_square),
     example(0.5, 3, scale_init_precond=False, linesearch=None),
     ranges=_RANGES,
+    exceptions=NO_DERIVATIVE | NOT_ALONE,
 )
 def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,

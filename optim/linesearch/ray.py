@@ -14,6 +14,12 @@ from .places import checked, trainable
 
 ValueFn = Callable[..., Any]
 
+# What of the sweeps no line search can do
+NO_DERIVATIVE = dict.fromkeys(("derivative", "inject"), "its search is a while loop: it has no derivative in reverse")
+NOT_ALONE = {
+    "extra": "value and grad are arguments of its update",
+    "none": "the gradient it keeps is that of every parameter, whether or not the direction moves it",
+}
 SEARCH_ARGS = ("value", "grad", "value_fn")
 
 

@@ -64,8 +64,8 @@ def test_mixed_dtypes(row, x64):
 
 @column("dtypes")
 def test_slow_averages_are_not_narrow(row):
-    """bfloat16 parameters: only a fast first moment is, and the parameters at init, or what is asked for by name."""
-    allowed = {"mu", "trace", "ema", "m", "m1", "x0", "cache", "init_params", "init_particles", "params0"}
+    """bfloat16 parameters: only a fast first moment is, the parameters at init, a gradient, or what is asked for."""
+    allowed = {"grad", "mu", "trace", "ema", "m", "m1", "x0", "cache", "init_params", "init_particles", "params0"}
     state = row.make().init(tree(jnp.bfloat16))
     for path, x in jax.tree_util.tree_flatten_with_path(state)[0]:
         names = {getattr(k, "name", getattr(k, "key", None)) for k in path}

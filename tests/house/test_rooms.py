@@ -36,6 +36,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "transforms",
     "optimizers",
     "wrappers",
+    "linesearch",
     "step",
     "keras",
     "optim",

@@ -20,6 +20,11 @@ DIFFERS = {
     "apply_every": "the count goes on",
     "apply_every-1": "the count goes on",
     "chain": "Optax refuses an empty chain",
+    **{
+        f"{name}{i}": "Optax needs value and grad: see units/test_linesearch.py and units/test_lbfgs.py"
+        for name in ("scale_by_backtracking_linesearch", "scale_by_zoom_linesearch")
+        for i in ("", "-1")
+    },
     "monitor": "Optax has no measurements before the first update",
     "normalize": "Optax gives NaN for a zero gradient",
     **{f"MultiSteps{i}": "Optax accumulates in float32: see test_optax_wrappers" for i in ("", "-1", "-2", "-3")},
@@ -39,6 +44,7 @@ FAULTS = {
     **dict.fromkeys(["scale_by_acprop", "acprop"], "the second moment's distance is from the mean before this update"),
     **dict.fromkeys(["scale_by_adan", "adan"], "1 - b2 stands where the paper and its code have b2"),
     "scale_by_distance_over_gradients": "how far a matrix has come is measured in the spectral norm",
+    **dict.fromkeys(["scale_by_lbfgs", "lbfgs"], "pairs of negative curvature make the inverse Hessian indefinite"),
     **dict.fromkeys(["scale_by_rprop", "rprop"], "each update is that of the step before, the first is 0"),
 }
 
@@ -134,7 +140,10 @@ def test_state_fields(name):
     assert getattr(optim, name)._fields == theirs_of(name)._fields
 
 
-OTHER_DEFAULTS = {("MultiSteps", "accumulator_dtype"): "the parameter's, at least float32: float64 stays"}
+OTHER_DEFAULTS = {
+    ("MultiSteps", "accumulator_dtype"): "the parameter's, at least float32: float64 stays",
+    ("lbfgs", "linesearch"): "this library's search, with the same arguments",
+}
 
 
 @pytest.mark.parametrize("name", sorted({e.name for e in optim.entries() if theirs_of(e.name)}))
