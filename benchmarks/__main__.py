@@ -7,7 +7,8 @@
 Every library is visited once in every round, each round in another order, so that what disturbs one disturbs all; a
 ratio is taken within a round, and shown as its median over the rounds with quartiles. Before anything is timed the
 libraries must have computed the same steps to 1e-5, and each compiled step must have overwritten the buffers it was
-given and have been traced once. A library that is not installed, or has no such optimizer, is left out with the reason.
+given and compiled nothing more. A library that is not installed, or has no such optimizer, is left out with the reason.
+On a machine that others use as well, PyTorch's threads wait for each other actively: let it be quiet (see `load`).
 """
 
 import argparse
@@ -91,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             skipped.append(text)
             print(text, flush=True)
 
-    start = time.perf_counter()
+    start, facts = time.perf_counter(), report.about()
+    print("; ".join(f"{k}: {v}" for k, v in facts.items()), flush=True)
     apart = {o: measures.distances(OPTIMIZERS[o], libraries, say) for o in dict.fromkeys(c[2] for c in cells)}
     results: list[Result] = []
     for i, (measure, tree, optimizer) in enumerate(cells, 1):
@@ -99,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(told, file=sys.stderr, flush=True)
         results += MEASURES[measure](OPTIMIZERS[optimizer], TREES[tree], libraries, plan, say)
 
-    table, facts = report.Table(results), report.about()
+    table = report.Table(results)
     report.show(table, facts)
     options.out.mkdir(parents=True, exist_ok=True)
     page = report.markdown(table, facts, skipped)

@@ -19,10 +19,9 @@ REFERENCE = "optax"
 class Session(Protocol):
     """One library, optimizer and tree. `load` puts parameters, state and gradients on the device, `unload` frees them.
 
-    traces: how often the step was traced; moved: the bytes a step moves, where that is what it is for.
+    moved: the bytes a step moves, where that is what it is for.
     """
 
-    traces: int
     moved: int | None
 
     def load(self) -> None: ...
@@ -162,7 +161,6 @@ class JaxSession:
 
     def __init__(self, form: Form, optimizer: Optimizer, tree: Tree, rate: float, train: bool) -> None:
         self.form, self.tree, self.train = form, tree, train
-        self.traces = 0
         self.rule = form.rule(optimizer, rate)
         self.compiled = form.program(self.rule, self._step, self._loss if train else None)
         self.carry: Any = None
@@ -171,7 +169,6 @@ class JaxSession:
         self.loss: Any = None
 
     def _step(self, params: Any, state: Any, given: Any) -> Any:
-        self.traces += 1
         if not self.train:
             return *self.form.step(self.rule, params, state, given), None
         loss, grads = jax.value_and_grad(self._loss)(params, given)
@@ -261,7 +258,6 @@ class TorchSession:
     """Parameters with their gradients in `.grad`, changed in place."""
 
     moved: int | None = None
-    traces = 0
 
     def __init__(
         self, torch: Any, form: dict[str, bool], optimizer: Optimizer, tree: Tree, rate: float, train: bool

@@ -77,8 +77,6 @@ def chunked(p: Any, g: Any, m: Any, v: Any, low: int, high: int, *scalars: float
 class AdamwPass:
     """AdamW over one flat buffer, by as many threads as serve it."""
 
-    traces = 0
-
     def __init__(self, tree: Tree, rate: float) -> None:
         self.tree, self.rate = tree, rate
         self.moved = BYTES * tree.size
@@ -134,8 +132,6 @@ class AdamwPass:
 
 class DeviceCopy:
     """A copy from one buffer of the device to another."""
-
-    traces = 0
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

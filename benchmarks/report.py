@@ -149,6 +149,7 @@ def about() -> dict[str, str]:
     """The machine without its name, the versions, the date."""
     facts = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "CPU": _cpu()}
     facts["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    facts["load"] = f"{os.getloadavg()[0]:.1f} over the last minute" if hasattr(os, "getloadavg") else "unknown"
     facts[PLATFORM] = f"{jax.default_backend()}, {jax.devices()[0].device_kind}"
     facts["Python"] = platform.python_version()
     for name in PACKAGES:

@@ -185,3 +185,13 @@ def test_torch_schedule_is_the_others():
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, 100, 10_000)
     for count in (0, 1, 99, 100, 5_000, 10_000, 20_000):
         assert math.isclose(warm_up_cosine(count), float(schedule(count)), rel_tol=1e-5, abs_tol=1e-6)
+
+
+def test_a_step_that_is_traced_again_stops_the_run(monkeypatch):
+    class Fickle(type(ADAPTERS["optim"])):
+        def program(self, rule, step, loss):
+            return lambda *given: jax.jit(lambda *x: step(*x), donate_argnums=(0, 1))(*given)
+
+    monkeypatch.setitem(ADAPTERS, "optim", Fickle("optim", "optim"))
+    with pytest.raises(AssertionError, match="the second step was traced again"):
+        list(measures.step(OPTIMIZERS["adamw"], TINY, ["optim"], Plan(1, 0), print))
