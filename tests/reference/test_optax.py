@@ -20,6 +20,7 @@ DIFFERS = {
     "chain": "Optax refuses an empty chain",
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
     "stateless": "an argument of its own",
+    "warmup_constant_schedule-1": "without warm-up steps Optax stays at the first value",
 }
 
 
@@ -123,6 +124,7 @@ def test_signature(name):
 
 
 SCHEDULES = [(e, i) for e in optim.entries("schedule") if hasattr(optax, e.name) for i in range(len(e.examples))]
+SCHEDULES = [(e, i) for e, i in SCHEDULES if f"{e.name}-{i}" not in DIFFERS]
 
 
 @pytest.mark.parametrize(("entry", "i"), SCHEDULES, ids=[f"{e.name}-{i}" for e, i in SCHEDULES])
