@@ -1,6 +1,6 @@
 """This library beside Optax, Keras on JAX and PyTorch, side by side in one run, as ratios.
 
-    python -m benchmarks                                     # everything: half an hour or more
+    python -m benchmarks                                     # everything: an hour or two
     python -m benchmarks --quick                             # a part of it, in under two minutes
     python -m benchmarks --trees gpt2 --optimizers adamw --measures step --rounds 50
 
@@ -19,14 +19,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-# Both are read when the library is imported: whose backend Keras is, and that JAX leaves others their device memory.
-os.environ["KERAS_BACKEND"] = "jax"
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-
 from . import measures, report
 from .adapters import ADAPTERS
-from .measures import MEASURES, Plan, Result
+from .measures import MEASURES
 from .optimizers import OPTIMIZERS
+from .rounds import Plan, Result
 from .trees import TREES
 
 HERE = Path(__file__).parent
@@ -85,6 +82,9 @@ def chosen(options: argparse.Namespace) -> list[tuple[str, str, str]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parsed(argv)
+    # Read where Keras is imported, and where JAX starts its backend: it shall leave others their device memory.
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     cells, libraries = chosen(options), options.libraries or list(ADAPTERS)
     plan = QUICK_PLAN if options.quick else Plan(options.rounds, options.seconds, seed=options.seed)
     skipped: list[str] = []

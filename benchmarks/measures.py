@@ -6,15 +6,15 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 
 from . import ceiling
-from .adapters import ADAPTERS, PLAIN, REFERENCE, JaxSession, Session
+from .adapters import ADAPTERS, PLAIN, REFERENCE, JaxSession
 from .optimizers import MissingError, Optimizer
+from .rounds import Plan, Result, Session, Visit, interleave
 from .trees import TINY, Tree
 
 RATE = 1e-3
@@ -26,54 +26,7 @@ STATE = 16
 """Bytes a parameter that a session holds at most: parameter, gradient, two slots."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How often and how long: rounds at most, seconds for one table, seconds for one visit, the order's seed."""
-
-    rounds: int = 30
-    seconds: float = 60.0
-    visit: float = 0.05
-    seed: int = 0
-
-
-@dataclass
-class Result:
-    """One library's values, one per round; `moved` are the bytes that one step of the ceiling moves."""
-
-    measure: str
-    tree: str
-    optimizer: str
-    library: str
-    unit: str
-    values: list[float] = field(default_factory=list)
-    parameters: int = 0
-    moved: int | None = None
-
-
 Say = Callable[[str], None]
-Visit = Callable[[], float]
-
-
-def interleave(visits: Mapping[str, Visit], plan: Plan) -> dict[str, list[float]]:
-    """Visit everyone once a round, each round in another order, until the rounds or the seconds are over."""
-    rng = np.random.default_rng(plan.seed)
-    found: dict[str, list[float]] = {name: [] for name in visits}
-    gc.collect()
-    gc.freeze()  # else every collection walks through all that the libraries have imported
-    start = time.perf_counter()
-    for done in range(plan.rounds):
-        if done >= 3 and time.perf_counter() - start > plan.seconds:
-            break
-        for i in rng.permutation(len(visits)):
-            name = list(visits)[i]
-            gc.disable()
-            try:
-                found[name].append(visits[name]())
-            finally:
-                gc.enable()
-                gc.collect()
-    gc.unfreeze()
-    return found
 
 
 def available() -> float:

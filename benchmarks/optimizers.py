@@ -3,6 +3,7 @@
 `optax` is written once for all libraries of that style: its first argument is the module.
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ def find(module: Any, name: str) -> Any:
         if hasattr(place, name):
             return getattr(place, name)
     raise MissingError(f"{module.__name__} has no {name}")
+
+
+def load_module(module: str) -> Any:
+    """A library, or the reason why there is none."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingError(f"{module} cannot be imported: {error}") from error
 
 
 def warm_up_cosine(count: int) -> float:

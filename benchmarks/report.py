@@ -14,8 +14,9 @@ import jax
 
 from .adapters import ADAPTERS, PLAIN, REFERENCE
 from .ceiling import NAME as CEILING
-from .measures import ABOUT, Result
+from .measures import ABOUT
 from .optimizers import OPTIMIZERS
+from .rounds import Result
 
 OWN = [n for n in ADAPTERS if n.startswith(PLAIN)]
 TORCH = "torch fused"

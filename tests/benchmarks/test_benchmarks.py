@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import __main__ as command, ceiling, measures, report
 from benchmarks.adapters import ADAPTERS
-from benchmarks.measures import Plan, Result
 from benchmarks.optimizers import OPTIMIZERS, warm_up_cosine
 from benchmarks.report import Spread, Table
+from benchmarks.rounds import Plan, Result, interleave
 from benchmarks.trees import TINY, TREES
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -118,7 +118,7 @@ def test_bar_without_a_measurement_is_neither():
 def test_every_round_visits_everyone():
     visited = []
     visits = {name: lambda name=name: float(visited.append(name) or len(visited)) for name in "abc"}
-    found = measures.interleave(visits, Plan(rounds=4))
+    found = interleave(visits, Plan(rounds=4))
     assert [sorted(visited[i : i + 3]) for i in range(0, 12, 3)] == [list("abc")] * 4
     assert len({tuple(visited[i : i + 3]) for i in range(0, 12, 3)}) > 1
     assert sorted(x for values in found.values() for x in values) == list(range(1, 13))
