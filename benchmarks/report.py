@@ -252,7 +252,7 @@ def chart(table: Table, path: Path) -> None:
     axes.set_yticks(range(len(cells)), [", ".join(c) for c in cells], fontsize=8)
     axes.set(xscale="log", xlabel="times Optax's, median and quartiles")
     axes.invert_yaxis()
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=len(shown), fontsize=8)
     figure.savefig(path, dpi=120)
 
 
