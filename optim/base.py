@@ -185,7 +185,7 @@ def _moved(p: Any, u: Any, i: int, params: Params) -> Any:
     if not jnp.issubdtype(p.dtype, jnp.inexact):
         return p + numerics.convert(u, p.dtype)
     dtype = numerics.common_dtype(numerics.wide_dtype(p.dtype), u.dtype)
-    moved = numerics.convert(p, dtype) + numerics.convert(u, dtype)
+    moved = jax.lax.add(numerics.convert(p, dtype), numerics.convert(u, dtype))
     return numerics.convert(moved, p.dtype, weak=p.weak_type)
 
 
@@ -215,5 +215,22 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args
         return f(updates, params), state
+
+    return GradientTransformationExtraArgs(init_empty_state, update)
+
+
+def _damped(g: Any, p: Any) -> Any:
+    return g if p is None else g - 0.1 * p
+
+
+@register(example(_damped), exceptions={"errors": "its function takes what updates there are"})
+def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformationExtraArgs:
+    """Make a transformation of `f(g, p) -> u` on one leaf; p is None where update is called without parameters."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        if params is None:
+            return tree.map(lambda g: f(g, None), updates), state
+        return tree.map(f, updates, params), state
 
     return GradientTransformationExtraArgs(init_empty_state, update)

@@ -57,7 +57,9 @@ def chain(*args: Any) -> GradientTransformationExtraArgs:
     def parts(state: Any, params: Any) -> list[Part]:
         return [Part(_title(m, str(i)), m, s, params) for i, (m, s) in enumerate(zip(members, state, strict=True))]
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members, parts=parts)
+    return GradientTransformationExtraArgs(init, update).knowing(
+        grain=coarsest(members), members=members, links=members, parts=parts
+    )
 
 
 def _title(tx: GradientTransformationExtraArgs, otherwise: str) -> str:
@@ -149,6 +151,10 @@ def named_chain(*args: tuple[str, Any]) -> GradientTransformationExtraArgs:
 
 
 # Parts of the tree
+
+
+class MaskedNode(NamedTuple):
+    """A place where there is nothing, in trees of other libraries; here that is `None`."""
 
 
 class MaskedState(NamedTuple):

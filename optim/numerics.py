@@ -69,9 +69,22 @@ def like(x: Array, scalar: Scalar) -> Scalar:
     return float(scalar)
 
 
+def complement(x: Array, decay: Scalar) -> Scalar:
+    """1 - decay ready to meet `x`, from `decay` in all its digits: near 1 its rounding is large beside what is left."""
+    if isinstance(decay, jax.Array | np.ndarray):
+        decay = lax.convert_element_type(decay, common_dtype(decay.dtype, real_dtype(x.dtype)))
+    return like(x, 1 - decay)
+
+
 def hyperparameter(value: Scalar) -> Array:
     """A strongly typed array of shape (), float32 or wider."""
     return jnp.asarray(value, common_dtype(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
+
+
+def at(value: Any, t: Count) -> Array:
+    """A hyperparameter, or what the schedule that stands for it gives, at update t: t is 1 where its count is 0."""
+    scheduled = callable(value) and not isinstance(value, jax.Array)
+    return hyperparameter(value(t - jnp.ones_like(t)) if scheduled else value)
 
 
 def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
@@ -110,7 +123,7 @@ def scaled(x: Array, scalar: Any) -> Array:
 
 def decayed(x: Array, decay: Scalar) -> Array:
     """decay x, as x - (1 - decay) x: a sum that decays a thousand times does not see the rounding of `decay`."""
-    return x - (1 - like(x, decay)) * x
+    return x - complement(x, decay) * x
 
 
 # Moments
@@ -118,7 +131,7 @@ def decayed(x: Array, decay: Scalar) -> Array:
 
 def ema(x: Array, g: Array, decay: Scalar) -> Array:
     """decay x + (1 - decay) g, as x + (1 - decay) (g - x): the rounding of `decay` does not drift."""
-    return x + (1 - like(x, decay)) * (g - x)
+    return x + complement(x, decay) * (g - x)
 
 
 def square(g: Array) -> Array:
@@ -188,7 +201,27 @@ def root(x: Array) -> Array:
     return out
 
 
-def _surely_positive(eps: Scalar, dtype: DType) -> bool:
+@jax.custom_jvp
+def _cube_root(x: Array) -> Array:
+    return jnp.cbrt(x)
+
+
+@_cube_root.defjvp
+def _cube_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    there = x != 0
+    slope = jnp.where(there, 1 / (3 * jnp.square(_cube_root(jnp.where(there, x, 1)))), 0)
+    return _cube_root(x), slope * dx
+
+
+def cube_root(x: Array) -> Array:
+    """The real cube root, whose derivative at zero is zero and not infinite."""
+    out: Array = _cube_root(x)
+    return out
+
+
+def surely_positive(eps: Scalar, dtype: DType) -> bool:
+    """Whether `eps` is a number, so known to be positive, and not 0 in `dtype`."""
     return isinstance(eps, int | float | np.generic) and bool(eps >= _finfo(dtype).tiny)
 
 
@@ -206,7 +239,7 @@ def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
 def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -> Array:
     """top / (sqrt(bottom + eps_root) + eps) for bottom >= 0, and 0 where the denominator is 0."""
     below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)
-    return ratio(top, below, positive=any(_surely_positive(e, below.dtype) for e in (eps, eps_root)))
+    return ratio(top, below, positive=any(surely_positive(e, below.dtype) for e in (eps, eps_root)))
 
 
 def mean_sq(x: Array) -> Array:

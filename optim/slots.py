@@ -70,16 +70,17 @@ class Slot:
 
 @dataclass(frozen=True)
 class Scalar:
-    """One state scalar for the whole tree: a number, or a PRNG key."""
+    """One state scalar for the whole tree: a number, a PRNG key, or a function of the parameters that gives one."""
 
-    init: float | Array = 0.0
+    init: float | Array | Callable[[Any], Any] = 0.0
     dtype: DType = None
 
-    def make(self) -> Array:
-        """The scalar in a buffer of its own."""
-        if isinstance(self.init, jax.Array):
-            return jnp.copy(self.init)
-        return jnp.asarray(self.init, self.dtype or numerics.scalar_dtype())
+    def make(self, params: Any) -> Array:
+        """The scalar in a buffer of its own; `params` are those that have slots."""
+        value = self.init(params) if callable(self.init) else self.init
+        if isinstance(value, jax.Array):
+            return jnp.copy(value)
+        return jnp.asarray(value, self.dtype or numerics.scalar_dtype())
 
 
 def is_complex(x: Any) -> bool:

@@ -63,5 +63,6 @@ from .reductions import (
     norm as norm,
     sum as sum,
     sum_sq as sum_sq,
+    total as total,
     vdot as vdot,
 )

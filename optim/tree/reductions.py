@@ -10,7 +10,7 @@ from jax import lax
 
 from .. import checks, numerics
 from ..types import Array, Tree
-from .places import absent, aligned, as_array, leaves
+from .places import absent, aligned, as_array, flatten, leaves, match
 
 
 def _wide(x: Any) -> Array:
@@ -40,6 +40,31 @@ def _sum_sq(x: Array) -> Array:
 def sum_sq(tree: Tree) -> Array:
     """The sum of |x|^2 over all elements of all leaves, in at least float32; 0 for an empty tree."""
     return _total([_sum_sq(_wide(x)) for x in leaves(tree)])
+
+
+def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:
+    """The sum over all elements of f(x, *others), leaf by leaf over `home`, in a hyperparameter's dtype, kept finite.
+
+    The arrays of one place come to `f` real and in one dtype of at least float32: a complex one as two real ones, along
+    a last axis of two. Where another tree has nothing `f` gets `None`, and what it returns `None` for is not summed.
+    """
+    columns = [flatten(home)[0], *(match(t, home, "a tree", "its home") for t in trees)]
+    sums = []
+    for x, *others in zip(*columns, strict=True):
+        value = None if absent(x) else f(*_real([x, *others]))
+        if value is not None:
+            sums.append(numerics.convert(numerics.saturated(jnp.sum(value)), numerics.scalar_dtype()))
+    return jnp.sum(jnp.stack(sums)) if sums else jnp.zeros((), numerics.scalar_dtype())
+
+
+def _real(xs: list[Any]) -> list[Any]:
+    arrays = [None if absent(x) else as_array(x) for x in xs]
+    reals = [
+        jnp.stack([x.real, x.imag], axis=-1) if x is not None and jnp.issubdtype(x.dtype, jnp.complexfloating) else x
+        for x in arrays
+    ]
+    dtype = numerics.common_dtype(jnp.float32, *(x.dtype for x in reals if x is not None))
+    return [None if x is None else numerics.convert(x, dtype) for x in reals]
 
 
 def global_norm(updates: Tree) -> Array:

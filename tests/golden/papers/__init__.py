@@ -44,6 +44,7 @@ class Paper:
     mutations: tuple[str, ...]
     source: str
     stream: Callable = stream  # the gradients on which the mutations show
+    extra: Callable | None = None  # the gradients -> extra arguments of update by name, one value a step
 
 
 PAPERS: dict[str, Paper] = {}
@@ -64,12 +65,12 @@ def _guarded(name, formula, mutations):
     return run
 
 
-def paper(name, *, configs, mutations, source, stream=stream):
+def paper(name, *, configs, mutations, source, stream=stream, extra=None):
     """Register the transcription of a transformation; the function itself stays as written."""
 
     def register(formula):
         run = _guarded(name, formula, mutations)
-        PAPERS[name] = Paper(name, run, tuple(configs), tuple(mutations), source, stream)
+        PAPERS[name] = Paper(name, run, tuple(configs), tuple(mutations), source, stream, extra)
         return formula
 
     return register

@@ -1,0 +1,211 @@
+"""Momentum models: the largest step up to the learning rate for which a model of the loss stays above its bound."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from .. import checks, tree
+from ..base import GradientTransformationExtraArgs
+from ..lift import Scalar as StateScalar, Slot, treewise
+from ..numerics import abs_sq, at, bias_factor, debias, ema, hyperparameter, ratio, root_ratio, scaled, square
+from ..registry import example, register
+from ..schedules import inverse_time_decay
+from ..types import Array, Count, Params, Scalar, ScalarOrSchedule, Tree, Updates
+
+
+class MomoState(NamedTuple):
+    exp_avg: Updates
+    barf: Array
+    gamma: Array
+    lb: Array
+    count: Count
+
+
+class MomoAdamState(NamedTuple):
+    exp_avg: Updates
+    exp_avg_sq: Updates
+    barf: Array
+    gamma: Array
+    lb: Array
+    count: Count
+
+
+_RANGES = {"lower_bound": checks.REAL}
+
+
+def _loss(value: Any) -> Array:
+    if jnp.shape(value) != ():
+        checks.fail(f"value must be a scalar, the loss at params, got an array of shape {jnp.shape(value)}")
+    return hyperparameter(value)
+
+
+def _correlation(updates: Tree, params: Params) -> Array:
+    """<g, p> over the whole tree."""
+    return tree.total(lambda x, g: None if g is None else g * x, params, updates)
+
+
+class _Model(NamedTuple):
+    """The averages of loss, <g, p> and gradient as one linear model of the loss around the parameters."""
+
+    barf: Array
+    gamma: Array
+    inner: Array
+    """<m, p>."""
+    square: Array
+    """|m|^2 in the norm of the preconditioner."""
+    mass: Any
+    """What the averages' weights sum to."""
+
+    def step(self, rate: Array, decay: Array, lb: Array, least: Scalar, adapt: bool) -> tuple[Array, Array]:
+        """How far along the averaged gradient, and the bound for the next update."""
+        grown = 1 + rate * decay
+        top = grown * (self.barf - self.gamma) + self.inner
+        if adapt:
+            low = jnp.maximum(top / (2 * grown * self.mass), hyperparameter(least))
+            lb = jnp.where(top < grown * self.mass * lb, low, lb)
+        gap = jnp.maximum(top - grown * self.mass * lb, 0)
+        step = jnp.minimum(rate / self.mass, ratio(gap, self.square))
+        if adapt:
+            # step |m|^2, which a huge |m|^2 must not make infinite
+            descent = jnp.minimum(rate / self.mass * self.square, gap)
+            value = self.barf - self.gamma + self.inner - descent / 2
+            lb = jnp.maximum(value / self.mass, hyperparameter(least))
+        return step, lb
+
+    def told(self, rate: Array, decay: Array, lb: Array, least: Scalar, adapt: bool) -> dict[str, Array]:
+        step, lb = self.step(rate, decay, hyperparameter(lb), least, adapt)
+        shrink = rate * decay / (1 + rate * decay)
+        return {"barf": self.barf, "gamma": self.gamma, "lb": lb, "step": step, "shrink": shrink}
+
+
+@register(
+    example().given(value=1.0),
+    example(0.5, lower_bound=0.3, weight_decay=0.1).given(value=1.0),
+    example(inverse_time_decay(5.0, 1, 0.1), 0.5, adapt_lower_bound=True).given(value=1.0),
+    ranges=_RANGES,
+)
+def momo(
+    learning_rate: ScalarOrSchedule = 1.0,
+    beta: Scalar = 0.9,
+    lower_bound: Scalar = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    adapt_lower_bound: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Momentum whose step is as long as the averaged loss says, and at most the learning rate.
+
+        f <- beta f + (1 - beta) value,  c <- beta c + (1 - beta) <g, p>,  m <- beta m + (1 - beta) g
+        a  = 1 + learning_rate weight_decay
+        s  = min(learning_rate, max(a (f - c - lb) + <m, p>, 0) / |m|^2)
+        u  = -s m - (1 - 1 / a) p                       sums over the whole tree; f, c, m at first: value, <g, p>, g
+
+    With adapt_lower_bound, lb is halved towards what the model can reach before a step it would forbid, and becomes
+    the model's value after the step; never less than lower_bound.
+
+    Args:    learning_rate: the longest step. beta in [0, 1). lower_bound: of the loss, in its units. weight_decay >= 0.
+             adapt_lower_bound: whether lb moves. update needs value=..., the loss at params.
+    State:   count, barf (f), gamma (c), lb; exp_avg (m) shaped like params: 4 bytes per float32 parameter.
+    Raises:  TypeError for an update without value.
+    Source:  Schaipp et al. 2023, Alg. 1, and its code, where the decay does not divide s.
+    """
+
+    def decay_at(t: Count) -> Array:
+        return jnp.where(t > 1, hyperparameter(beta), 0)
+
+    def scalars(
+        updates: Tree, params: Params, exp_avg: Tree, barf: Array, gamma: Array, lb: Array, t: Count, value: Any
+    ) -> dict[str, Array]:
+        b = decay_at(t)
+        model = _Model(
+            ema(hyperparameter(barf), _loss(value), b),
+            ema(hyperparameter(gamma), _correlation(updates, params), b),
+            tree.total(lambda m, x, g: x * (m if g is None else ema(m, g, b)), exp_avg, params, updates),
+            tree.total(lambda m, g: square(m if g is None else ema(m, g, b)), exp_avg, updates),
+            1.0,
+        )
+        rate, decay = at(learning_rate, t), at(weight_decay, t)
+        return {"b": b, **model.told(rate, decay, lb, lower_bound, adapt_lower_bound)}
+
+    def rule(g: Array, p: Array, exp_avg: Array, b: Array, step: Array, shrink: Array) -> Any:
+        m = ema(exp_avg, g, b)
+        return -(scaled(m, step) + scaled(p, shrink)), m
+
+    return treewise(
+        rule,
+        MomoState,
+        scalars=scalars,
+        exp_avg=Slot(decay=1.0),  # <m, p> cancels against gamma, so m keeps its digits
+        barf=StateScalar(),
+        gamma=StateScalar(),
+        lb=StateScalar(lambda _: hyperparameter(lower_bound)),
+    )
+
+
+@register(
+    example().given(value=1.0),
+    example(0.5, 0.8, 0.9, 1e-3, lower_bound=0.3, weight_decay=0.1).given(value=1.0),
+    example(inverse_time_decay(5.0, 1, 0.1), eps=0.1, adapt_lower_bound=True).given(value=1.0),
+    ranges=_RANGES,
+)
+def momo_adam(
+    learning_rate: ScalarOrSchedule = 1e-2,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-8,
+    lower_bound: Scalar = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    adapt_lower_bound: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Adam whose step is as long as the averaged loss says: `momo` in the norm of Adam's denominator.
+
+        f, c, m as there with b1, but 0 at first;  v <- b2 v + (1 - b2) |g|^2
+        k  = 1 - b1^t,  D = sqrt(v / (1 - b2^t)) + eps,  a = 1 + learning_rate weight_decay
+        s  = min(learning_rate / k, max(a (f - c - k lb) + <m, p>, 0) / <m, m / D>)
+        u  = -s m / D - (1 - 1 / a) p
+
+    Args:    learning_rate: the longest step. b1, b2 in [0, 1). eps >= 0, in units of g. lower_bound, weight_decay,
+             adapt_lower_bound, and the value that update needs: as in `momo`.
+    State:   count, barf (f), gamma (c), lb; exp_avg (m), exp_avg_sq (v) shaped like params: 8 bytes per float32
+             parameter.
+    Raises:  TypeError for an update without value.
+    Source:  Schaipp et al. 2023, Alg. 2, and its code, where the decay does not divide s.
+    """
+
+    def scalars(
+        updates: Tree,
+        params: Params,
+        exp_avg: Tree,
+        exp_avg_sq: Tree,
+        barf: Array,
+        gamma: Array,
+        lb: Array,
+        t: Count,
+        value: Any,
+    ) -> dict[str, Array]:
+        def weighed(m: Array, v: Array, g: Array | None) -> Array:
+            m, v = (m, v) if g is None else (ema(m, g, b1), ema(v, abs_sq(g), b2))
+            return m * root_ratio(m, debias(v, b2, t), eps)
+
+        loss = _loss(value)
+        model = _Model(
+            ema(hyperparameter(barf), loss, b1),
+            ema(hyperparameter(gamma), _correlation(updates, params), b1),
+            tree.total(lambda m, x, g: x * (m if g is None else ema(m, g, b1)), exp_avg, params, updates),
+            tree.total(weighed, exp_avg, exp_avg_sq, updates),
+            bias_factor(b1, t, loss.dtype),
+        )
+        return model.told(at(learning_rate, t), at(weight_decay, t), lb, lower_bound, adapt_lower_bound)
+
+    def rule(g: Array, p: Array, exp_avg: Array, exp_avg_sq: Array, t: Count, step: Array, shrink: Array) -> Any:
+        m, v = ema(exp_avg, g, b1), ema(exp_avg_sq, abs_sq(g), b2)
+        return -(scaled(root_ratio(m, debias(v, b2, t), eps), step) + scaled(p, shrink)), (m, v)
+
+    return treewise(
+        rule,
+        MomoAdamState,
+        scalars=scalars,
+        exp_avg=Slot(decay=1.0),
+        exp_avg_sq=Slot(real=True),
+        barf=StateScalar(),
+        gamma=StateScalar(),
+        lb=StateScalar(lambda _: hyperparameter(lower_bound)),
+    )
