@@ -245,7 +245,10 @@ def projection_linf_ball(tree: Tree, scale: Scalar = 1) -> Tree:
 
 
 def _along(x: Tree, a: Tree, b: Scalar, move: Callable[[Array, Array, Array, Array], Array]) -> Tree:
-    """`move(x, u, <u, x>, b / |a|)` for the unit vector u along a, which is zero where a is."""
+    """`move(x, u, <u, x>, b / |a|)` for the unit vector u along a, which is zero where a is.
+
+    A tree with a real leaf is a vector over the reals, so its inner products are real.
+    """
     if jnp.shape(b) != ():
         checks.fail(f"b must be a scalar, got {checks.shown(b)}")
     pairs = [pair for pair in trees.aligned({"x": x, "a": a}) if not trees.absent(pair[0])]
@@ -257,7 +260,9 @@ def _along(x: Tree, a: Tree, b: Scalar, move: Callable[[Array, Array, Array, Arr
     size = _norm(n)
     unit = n / jnp.where(size > 0, size, 1)
     offset = numerics.ratio(jnp.asarray(numerics.like(size, b), size.dtype), size)
-    return _tree(move(v, unit, jnp.vdot(unit, v, precision=lax.Precision.HIGHEST), offset), x)
+    inner = jnp.vdot(unit, v, precision=lax.Precision.HIGHEST)
+    inner = inner if all(jnp.iscomplexobj(p) for p, _ in pairs) else inner.real
+    return _tree(move(v, unit, inner, offset), x)
 
 
 def _floating(x: Array) -> Array:
@@ -268,7 +273,8 @@ def _floating(x: Array) -> Array:
 def projection_vector(x: Tree, a: Tree) -> Tree:
     """The nearest multiple of a: (<a, x> / <a, a>) a; zero for a zero a.
 
-    Raises: ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    Differs: for complex trees Optax conjugates x in place of a.
     """
     return _along(x, a, 0.0, lambda v, unit, inner, _: inner * unit)
 
@@ -278,7 +284,7 @@ def projection_hyperplane(x: Tree, a: Tree, b: Scalar) -> Tree:
     """The nearest tree y with <a, y> = b: x - (<a, x> - b) / <a, a> a; x itself for a zero a, which has no plane.
 
     Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
-    Differs: Optax gives NaN for a zero a.
+    Differs: Optax gives NaN for a zero a, and for complex trees conjugates x in place of a.
     """
     return _along(x, a, b, lambda v, unit, inner, offset: v - (inner - offset) * unit)
 

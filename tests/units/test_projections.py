@@ -157,13 +157,21 @@ def test_complex_trees():
     for name in ("l2_ball", "l2_sphere"):
         np.testing.assert_allclose(flat_of(named(name)(z, 2.0)), flat_of(theirs(name, z, 2.0)), rtol=1e-6)
     np.testing.assert_allclose(projections.projection_linf_ball(z, 2.5)["z"], [1.5 + 2j, 0, -1j], rtol=1e-6)
-    a = {"z": jnp.asarray([1j, 2.0, 0]), "r": jnp.asarray([1.0])}
-    ours = projections.projection_vector(z, a)
-    np.testing.assert_allclose(flat_of(ours), flat_of(theirs("vector", z, a)), rtol=1e-5, atol=1e-6)
-    on = projections.projection_hyperplane(z, a, 0.5)
-    np.testing.assert_allclose(optim.tree.vdot(a, on), 0.5, atol=1e-5)
-    half = projections.projection_halfspace(z, a, 0.5)
-    np.testing.assert_allclose(optim.tree.vdot(a, half).real, 0.5, atol=1e-5)
+
+
+def test_complex_planes():
+    """The rest is orthogonal to a: over the complex numbers, over the reals where a leaf is real."""
+    z, a = {"z": jnp.asarray([3 + 4j, 0, -1j])}, {"z": jnp.asarray([1j, 2.0, 0])}
+    real = {"r": jnp.asarray([2.0])}
+    for x, n in ((z, a), (z | real, a | real)):
+        along = projections.projection_vector(x, n)
+        rest = optim.tree.vdot(n, optim.tree.sub(x, along))
+        np.testing.assert_allclose(rest if x is z else rest.real, 0, atol=1e-5)
+        np.testing.assert_allclose(flat_of(projections.projection_vector(along, n)), flat_of(along), rtol=1e-5)
+        on, half = projections.projection_hyperplane(x, n, 0.5), projections.projection_halfspace(x, n, 0.5)
+        np.testing.assert_allclose(optim.tree.vdot(n, half).real, 0.5, atol=1e-5)
+        inner = optim.tree.vdot(n, on)
+        np.testing.assert_allclose(inner if x is z else inner.real, 0.5, atol=1e-5)
 
 
 def test_zeros_have_a_place_on_the_sphere():
