@@ -117,13 +117,23 @@ from .registry import (
 from .schedules.constant import constant_schedule as constant_schedule
 from .schedules.cosine import (
     cosine_decay_schedule as cosine_decay_schedule,
+    sgdr_schedule as sgdr_schedule,
     warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
 )
 from .schedules.exponential import exponential_decay as exponential_decay
+from .schedules.interpolate import (
+    cosine_onecycle_schedule as cosine_onecycle_schedule,
+    linear_onecycle_schedule as linear_onecycle_schedule,
+    piecewise_interpolate_schedule as piecewise_interpolate_schedule,
+)
 from .schedules.inverse_time import inverse_time_decay as inverse_time_decay
 from .schedules.join import join_schedules as join_schedules
 from .schedules.piecewise import piecewise_constant_schedule as piecewise_constant_schedule
 from .schedules.polynomial import linear_schedule as linear_schedule, polynomial_schedule as polynomial_schedule
+from .schedules.warmup import (
+    warmup_constant_schedule as warmup_constant_schedule,
+    warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
+)
 
 # Whole steps
 from .step import make_step as make_step, make_update as make_update

@@ -185,7 +185,7 @@ def _moved(p: Any, u: Any, i: int, params: Params) -> Any:
     if not jnp.issubdtype(p.dtype, jnp.inexact):
         return p + numerics.convert(u, p.dtype)
     dtype = numerics.common_dtype(numerics.wide_dtype(p.dtype), u.dtype)
-    moved = numerics.convert(p, dtype) + numerics.convert(u, dtype)
+    moved = jax.lax.add(numerics.convert(p, dtype), numerics.convert(u, dtype))
     return numerics.convert(moved, p.dtype, weak=p.weak_type)
 
 

@@ -57,7 +57,9 @@ def chain(*args: Any) -> GradientTransformationExtraArgs:
     def parts(state: Any, params: Any) -> list[Part]:
         return [Part(_title(m, str(i)), m, s, params) for i, (m, s) in enumerate(zip(members, state, strict=True))]
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain=coarsest(members), members=members, parts=parts)
+    return GradientTransformationExtraArgs(init, update).knowing(
+        grain=coarsest(members), members=members, links=members, parts=parts
+    )
 
 
 def _title(tx: GradientTransformationExtraArgs, otherwise: str) -> str:

@@ -99,23 +99,21 @@ def run(
         if not isinstance(state, tuple) or getattr(state, "_fields", None) != rule.state_class._fields:
             checks.fail(f"state must be a {rule.state_class.__name__}, got {checks.shown(state)}", TypeError)
     home, home_name = _home(rules, states, updates, params)
-    gs = tree.match(updates, home, "updates", home_name)
+    gs = [g if tree.absent(g) else tree.as_array(g) for g in tree.match(updates, home, "updates", home_name)]
     if params is None and any(r.reads_params for r in rules) and not all(map(tree.absent, gs)):
         checks.fail("update needs the parameters: call update(updates, state, params)")
     ps = tree.match(params, home, "params", home_name) if params is not None else [None] * len(gs)
     held = [_rows(r.held(s, home, home_name), len(gs)) for r, s in zip(rules, states, strict=True)]
     for i, (g, p) in enumerate(zip(gs, ps, strict=True)):
         if not tree.absent(g):
-            if not jnp.issubdtype(jnp.result_type(g), jnp.inexact):
-                dtype = jnp.result_type(g)
-                checks.fail(f"updates{tree.paths(home)[i]} has dtype {dtype}, expected a floating or complex one")
+            if not jnp.issubdtype(g.dtype, jnp.inexact):
+                checks.fail(f"updates{tree.paths(home)[i]} has dtype {g.dtype}, expected a floating or complex one")
             if params is not None:
                 check_leaf(g, "params", p, home, i)
             for rule, rows in zip(rules, held, strict=True):
                 rule.check(g, rows[i], home, i)
 
     structure = tree.structure(home)
-    gs = [g if tree.absent(g) else tree.as_array(g) for g in gs]
     known: list[dict[str, Any]] = []
     done = 0
     for j, (rule, state) in enumerate(zip(rules, states, strict=True)):

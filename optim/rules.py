@@ -194,9 +194,11 @@ def _trainable(p: Any) -> bool:
     return p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)
 
 
-def check_leaf(g: Any, name: str, other: Any, home: Tree, i: int) -> None:
+def check_leaf(g: Array, name: str, other: Any, home: Tree, i: int) -> None:
     """A gradient against its parameter or slot: presence, shape, kind of number."""
-    dtype, shape = jnp.result_type(g), jnp.shape(g)
+    dtype, shape = g.dtype, g.shape
+    if isinstance(other, jax.Array) and other.shape == shape and (name != "params" or other.dtype == dtype):
+        return
     if other is not None and jnp.shape(other) == shape and (name != "params" or is_complex(other) == is_complex(g)):
         return
     path = tree.paths(home)[i]

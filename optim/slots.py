@@ -50,7 +50,7 @@ class Slot:
             return jnp.asarray(self.init, dtype)
         if paired and is_complex(p):
             made = self.make(as_pairs(p))
-            return made if self.real else numerics.convert(as_complex(made), dtype)
+            return made if self.real else as_complex(numerics.convert(made, numerics.real_dtype(dtype)))
         if callable(self.init) and not checks.is_array(self.init):
             value = self.init(numerics.convert(p, numerics.wide_dtype(p.dtype)))
             if self.free:

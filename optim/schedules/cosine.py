@@ -1,5 +1,9 @@
 """Half a cosine, with and without a warm-up before it."""
 
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import jax.numpy as jnp
 
 from .. import checks
@@ -7,8 +11,8 @@ from ..record import ScheduleFn
 from ..registry import example, register
 from ..types import Array, Scalar
 from .join import join_schedules
-from .polynomial import linear_schedule
 from .progress import RANGES, fraction, schedule
+from .warmup import warmed
 
 
 def falling(count: Array, peak: Array, end: Array, steps: Array, power: Array) -> Array:
@@ -57,6 +61,33 @@ def warmup_cosine_decay_schedule(
     if not checks.is_traced(warmup_steps) and not checks.is_traced(decay_steps) and decay_steps <= warmup_steps:
         checks.fail(f"decay_steps must be > warmup_steps = {warmup_steps}, got {decay_steps}")
     fall = schedule(falling, peak_value, end_value, decay_steps - warmup_steps, exponent)
-    if not checks.is_traced(warmup_steps) and warmup_steps == 0:
-        return fall
-    return join_schedules([linear_schedule(init_value, peak_value, warmup_steps), fall], [warmup_steps])
+    return warmed(init_value, peak_value, warmup_steps, fall)
+
+
+_PERIODS = [
+    {"init_value": 0.0, "peak_value": 0.1, "decay_steps": 8, "warmup_steps": 3},
+    {"init_value": 0.0, "peak_value": 0.05, "decay_steps": 12, "warmup_steps": 2, "end_value": 0.01, "exponent": 2.0},
+]
+
+
+@register(
+    example(_PERIODS),
+    kind="schedule",
+    errors=[
+        (example([]), "cosine_kwargs must be dicts, one per period, at least one, got []"),
+        (example([{"init_value": 0.0, "peak": 0.1}]), "no argument 'peak'"),
+    ],
+)
+def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> ScheduleFn:
+    """Warm restarts: one `warmup_cosine_decay_schedule` after another, each for its decay_steps.
+
+    Args:    cosine_kwargs: for each period the arguments of `warmup_cosine_decay_schedule`.
+    Raises:  ValueError for no period; TypeError for an argument it does not have.
+    Source:  Loshchilov & Hutter 2017, SGDR, Eq. 5, with warm-ups.
+    """
+    periods = list(cosine_kwargs)
+    if not periods or not all(isinstance(period, Mapping) for period in periods):
+        checks.fail(f"cosine_kwargs must be dicts, one per period, at least one, got {checks.shown(periods)}")
+    parts = [warmup_cosine_decay_schedule(**period) for period in periods]
+    ends = itertools.accumulate(period["decay_steps"] for period in periods)
+    return join_schedules(parts, list(ends)[:-1])

@@ -153,8 +153,13 @@ def test_grain_is_true(row):
 @column("extra")
 def test_extra_arguments_are_ignored(row):
     tx, params = row.make(), tree()
-    state = tx.init(params)
-    expected = tx.update(grads(params), state, params)
-    equal(tx.update(grads(params), state, params, value=jnp.ones(()), loss_fn=len, nonsense="x"), expected)
-    equal(tx.update(updates=grads(params), state=state, params=params), expected)
-    equal(optim.chain(tx).update(grads(params), (state,), params, value=1.0)[0], expected[0])
+    args = (grads(params), tx.init(params), params)
+
+    def program(tx, **extra):
+        return str(jax.make_jaxpr(lambda g, s, p: tx.update(g, s, p, **extra))(*args))
+
+    assert program(tx, value=jnp.ones(()), loss_fn=len, nonsense="x") == program(tx)
+    equal(tx.update(updates=args[0], state=args[1], params=params), tx.update(*args))
+    chained = optim.chain(tx)
+    u, _ = jax.eval_shape(lambda g, s, p: chained.update(g, (s,), p, nonsense=jnp.ones(())), *args)
+    assert avals(u) == avals(args[0])

@@ -225,3 +225,25 @@ def reads_params(tx, params):
     jaxpr = jax.make_jaxpr(total)(params).jaxpr
     used = {v for eqn in jaxpr.eqns for v in eqn.invars if not hasattr(v, "val")}
     return any(v in used for v in jaxpr.invars)
+
+
+@column("complex", of_grain("elementwise", "treewise"))
+def test_a_complex_parameter_is_two_real_ones(row):
+    tx = row.make()
+    params = {"z": jnp.asarray([0.5 - 1j, 2 + 0.25j, -1 + 1j], jnp.complex64), "x": jnp.ones(2)}
+    step = jax.jit(lambda g, s, p: tx.update(g, s, p))
+
+    def apart(t):
+        return {**t, "z": {"re": t["z"].real, "im": t["z"].imag}}
+
+    state, state_apart = tx.init(params), tx.init(apart(params))
+    sizes = [sum(x.nbytes for x in jax.tree.leaves(s)) for s in (state, state_apart)]
+    if sizes[0] > sizes[1] and "dtype" in repr(tx):
+        pytest.skip("there is no complex bfloat16, so the slot is wider")
+    assert sizes[0] == sizes[1]
+    for n in range(3):
+        g = {"z": jnp.asarray([1 - 2j, 0.1j, n + 1j], jnp.complex64), "x": jnp.asarray([0.5, n - 1.0])}
+        u, state = step(g, state, params)
+        u_apart, state_apart = step(apart(g), state_apart, apart(params))
+        close(apart(u), u_apart)
+        params = optim.apply_updates(params, u)

@@ -23,6 +23,7 @@ DIFFERS = {
     "schedule_free_adamw-1": "as schedule_free",
     "schedule_free_sgd-1": "as schedule_free",
     "stateless": "an argument of its own",
+    "warmup_constant_schedule-1": "without warm-up steps Optax stays at the first value",
 }
 
 
@@ -126,6 +127,7 @@ def test_signature(name):
 
 
 SCHEDULES = [(e, i) for e in optim.entries("schedule") if hasattr(optax, e.name) for i in range(len(e.examples))]
+SCHEDULES = [(e, i) for e, i in SCHEDULES if f"{e.name}-{i}" not in DIFFERS]
 
 
 @pytest.mark.parametrize(("entry", "i"), SCHEDULES, ids=[f"{e.name}-{i}" for e, i in SCHEDULES])
