@@ -1,6 +1,12 @@
 """Gradient transformations for JAX: pure (init, update) pairs, composed from small primitives, compiled as one."""
 
-from . import keras as keras, schedules as schedules, tree as tree
+from . import (
+    keras as keras,
+    projections as projections,
+    schedules as schedules,
+    tree as tree,
+    tree_utils as tree_utils,
+)
 
 # The pair
 from .base import (
@@ -11,11 +17,13 @@ from .base import (
     identity as identity,
     init_empty_state as init_empty_state,
     stateless as stateless,
+    stateless_with_tree_map as stateless_with_tree_map,
     with_extra_args_support as with_extra_args_support,
 )
 
 # Combining
 from .compose import (
+    MaskedNode as MaskedNode,
     MaskedState as MaskedState,
     PartitionState as PartitionState,
     chain as chain,
@@ -30,6 +38,9 @@ from .config import from_config as from_config, to_config as to_config
 # Editing, looking inside
 from .edit import replace as replace
 
+# Trees that follow others
+from .follow import incremental_update as incremental_update, periodic_update as periodic_update
+
 # Groups of parameters
 from .groups import label_by_path as label_by_path
 from .inspection import eval_params as eval_params, inspect as inspect, summary as summary
@@ -38,9 +49,22 @@ from .inspection import eval_params as eval_params, inspect as inspect, summary 
 from .lift import Scalar as Scalar, Slot as Slot, elementwise as elementwise, leafwise as leafwise, treewise as treewise
 
 # Numbers, trees, words
-from .numerics import safe_increment as safe_increment
+from .linalg import (
+    matrix_inverse_pth_root as matrix_inverse_pth_root,
+    nnls as nnls,
+    power_iteration as power_iteration,
+)
+
+# Parts of a batch
+from .microbatching import AccumulationType as AccumulationType, microbatch as microbatch
+from .numerics import (
+    safe_increment as safe_increment,
+    safe_norm as safe_norm,
+    safe_root_mean_squares as safe_root_mean_squares,
+)
 
 # Optimizers
+from .optimizers.acprop import acprop as acprop, scale_by_acprop as scale_by_acprop
 from .optimizers.adadelta import (
     ScaleByAdaDeltaState as ScaleByAdaDeltaState,
     adadelta as adadelta,
@@ -70,6 +94,21 @@ from .optimizers.adamax import (
     scale_by_adamax as scale_by_adamax,
     scale_by_adamax_eps_hat as scale_by_adamax_eps_hat,
 )
+from .optimizers.adan import ScaleByAdanState as ScaleByAdanState, adan as adan, scale_by_adan as scale_by_adan
+from .optimizers.ademamix import (
+    ScaleByAdemamixState as ScaleByAdemamixState,
+    ScaleBySimplifiedAdEMAMixState as ScaleBySimplifiedAdEMAMixState,
+    ademamix as ademamix,
+    scale_by_ademamix as scale_by_ademamix,
+    scale_by_simplified_ademamix as scale_by_simplified_ademamix,
+    simplified_ademamix as simplified_ademamix,
+)
+from .optimizers.adopt import adopt as adopt, fourth_root as fourth_root, scale_by_adopt as scale_by_adopt
+from .optimizers.belief import (
+    ScaleByBeliefState as ScaleByBeliefState,
+    adabelief as adabelief,
+    scale_by_belief as scale_by_belief,
+)
 from .optimizers.cocob import COCOBState as COCOBState, cocob as cocob, scale_by_cocob as scale_by_cocob
 from .optimizers.dadapt import (
     DAdaptAdamWState as DAdaptAdamWState,
@@ -77,7 +116,15 @@ from .optimizers.dadapt import (
     dadapt_adamw as dadapt_adamw,
     prodigy as prodigy,
 )
+from .optimizers.distance import (
+    ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState,
+    scale_by_distance_over_gradients as scale_by_distance_over_gradients,
+)
 from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
+from .optimizers.dpsgd import dpsgd as dpsgd
+from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
+from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
+from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
 from .optimizers.momo import (
     MomoAdamState as MomoAdamState,
     MomoState as MomoState,
@@ -85,6 +132,15 @@ from .optimizers.momo import (
     momo_adam as momo_adam,
 )
 from .optimizers.nadam import ScaleByNadamState as ScaleByNadamState, scale_by_nadam as scale_by_nadam
+from .optimizers.optimistic import (
+    ScaleByOptimisticGradientState as ScaleByOptimisticGradientState,
+    optimistic_adam as optimistic_adam,
+    optimistic_adam_v2 as optimistic_adam_v2,
+    optimistic_gradient_descent as optimistic_gradient_descent,
+    scale_by_optimistic_gradient as scale_by_optimistic_gradient,
+)
+from .optimizers.polyak import polyak_sgd as polyak_sgd, scale_by_polyak as scale_by_polyak
+from .optimizers.radam import radam as radam, scale_by_radam as scale_by_radam
 from .optimizers.rms import (
     ScaleByRmsState as ScaleByRmsState,
     ScaleByRmsWithCountState as ScaleByRmsWithCountState,
@@ -94,6 +150,7 @@ from .optimizers.rms import (
     scale_by_rms as scale_by_rms,
     scale_by_stddev as scale_by_stddev,
 )
+from .optimizers.rprop import ScaleByRpropState as ScaleByRpropState, rprop as rprop, scale_by_rprop as scale_by_rprop
 from .optimizers.schedule_free import (
     ScheduleFreeState as ScheduleFreeState,
     schedule_free as schedule_free,
@@ -103,6 +160,7 @@ from .optimizers.schedule_free import (
 )
 from .optimizers.sgd import noisy_sgd as noisy_sgd, sgd as sgd
 from .optimizers.sign import scale_by_sign as scale_by_sign, sign_sgd as sign_sgd, signum as signum
+from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,
@@ -142,16 +200,47 @@ from .step import make_step as make_step, make_update as make_update
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
 from .transforms.centralize import centralize as centralize
 from .transforms.clip import (
+    AdaptiveGradClipState as AdaptiveGradClipState,
+    ClipByGlobalNormState as ClipByGlobalNormState,
+    ClipState as ClipState,
     adaptive_grad_clip as adaptive_grad_clip,
     clip as clip,
     clip_by_block_rms as clip_by_block_rms,
     clip_by_global_norm as clip_by_global_norm,
 )
+from .transforms.constrain import (
+    NonNegativeParamsState as NonNegativeParamsState,
+    keep_params_nonnegative as keep_params_nonnegative,
+)
+from .transforms.every import ApplyEvery as ApplyEvery, apply_every as apply_every
 from .transforms.momentum import EmaState as EmaState, TraceState as TraceState, ema as ema, trace as trace
+from .transforms.monitor import (
+    MonitorState as MonitorState,
+    SnapshotState as SnapshotState,
+    measure_with_ema as measure_with_ema,
+    monitor as monitor,
+    snapshot as snapshot,
+)
 from .transforms.nans import ZeroNansState as ZeroNansState, zero_nans as zero_nans
 from .transforms.noise import AddNoiseState as AddNoiseState, add_noise as add_noise
+from .transforms.norms import (
+    NormalizeState as NormalizeState,
+    ScaleByTrustRatioState as ScaleByTrustRatioState,
+    normalize as normalize,
+    normalize_by_update_norm as normalize_by_update_norm,
+    scale_by_param_block_norm as scale_by_param_block_norm,
+    scale_by_param_block_rms as scale_by_param_block_rms,
+    scale_by_trust_ratio as scale_by_trust_ratio,
+)
+from .transforms.privacy import (
+    DifferentiallyPrivateAggregateState as DifferentiallyPrivateAggregateState,
+    differentially_private_aggregate as differentially_private_aggregate,
+    per_example_global_norm_clip as per_example_global_norm_clip,
+    per_example_layer_norm_clip as per_example_layer_norm_clip,
+)
 from .transforms.scale import (
     ScaleByScheduleState as ScaleByScheduleState,
+    ScaleState as ScaleState,
     scale as scale,
     scale_by_learning_rate as scale_by_learning_rate,
     scale_by_schedule as scale_by_schedule,
@@ -162,7 +251,14 @@ from .transforms.weight_decay import (
     WeightDecaySchedule as WeightDecaySchedule,
     add_decayed_weights as add_decayed_weights,
 )
-from .tree import global_norm as global_norm
+from .tree import (
+    bias_correction as bias_correction,
+    global_norm as global_norm,
+    update_infinity_moment as update_infinity_moment,
+    update_moment as update_moment,
+    update_moment_per_elem_norm as update_moment_per_elem_norm,
+)
+from .tree_utils import tree_map_params as tree_map_params
 from .types import (
     MaskOrFn as MaskOrFn,
     OptState as OptState,
@@ -175,11 +271,39 @@ from .types import (
 )
 
 # Wrappers
+from .wrappers.accumulate import MultiSteps as MultiSteps, MultiStepsState as MultiStepsState
+from .wrappers.conditional import (
+    ConditionallyMaskState as ConditionallyMaskState,
+    ConditionallyTransformState as ConditionallyTransformState,
+    conditionally_mask as conditionally_mask,
+    conditionally_transform as conditionally_transform,
+)
+from .wrappers.finite import ApplyIfFiniteState as ApplyIfFiniteState, apply_if_finite as apply_if_finite
+from .wrappers.flat import flatten as flatten
+from .wrappers.freeze import freeze as freeze, selective_transform as selective_transform
+from .wrappers.halves import (
+    SplitRealAndImaginaryState as SplitRealAndImaginaryState,
+    split_real_and_imaginary as split_real_and_imaginary,
+)
 from .wrappers.inject import (
+    InjectHyperparamsState as InjectHyperparamsState,
     InjectStatefulHyperparamsState as InjectStatefulHyperparamsState,
+    WrappedSchedule as WrappedSchedule,
     WrappedScheduleState as WrappedScheduleState,
     inject_hyperparams as inject_hyperparams,
 )
+from .wrappers.lookahead import (
+    LookaheadParams as LookaheadParams,
+    LookaheadSlowState as LookaheadSlowState,
+    LookaheadState as LookaheadState,
+    lookahead as lookahead,
+)
+from .wrappers.mechanic import MechanicState as MechanicState, mechanize as mechanize
+from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau
+from .wrappers.sam import SAMState as SAMState, sam as sam
+from .wrappers.skip import skip_large_updates as skip_large_updates, skip_not_finite as skip_not_finite
 
+inject_stateful_hyperparams = inject_hyperparams
 multi_transform = partition
 MultiTransformState = PartitionState
+safe_int32_increment = safe_increment

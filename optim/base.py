@@ -217,3 +217,20 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
         return f(updates, params), state
 
     return GradientTransformationExtraArgs(init_empty_state, update)
+
+
+def _damped(g: Any, p: Any) -> Any:
+    return g if p is None else g - 0.1 * p
+
+
+@register(example(_damped), exceptions={"errors": "its function takes what updates there are"})
+def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformationExtraArgs:
+    """Make a transformation of `f(g, p) -> u` on one leaf; p is None where update is called without parameters."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        if params is None:
+            return tree.map(lambda g: f(g, None), updates), state
+        return tree.map(f, updates, params), state
+
+    return GradientTransformationExtraArgs(init_empty_state, update)

@@ -153,6 +153,10 @@ def named_chain(*args: tuple[str, Any]) -> GradientTransformationExtraArgs:
 # Parts of the tree
 
 
+class MaskedNode(NamedTuple):
+    """A place where there is nothing, in trees of other libraries; here that is `None`."""
+
+
 class MaskedState(NamedTuple):
     """The state of the inner transformation, which sees `None` wherever the mask is False."""
 
@@ -161,6 +165,8 @@ class MaskedState(NamedTuple):
 
 def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
     """One bool per leaf of `over`, from a bool, a tree of bools that is a prefix of it, or a function giving one."""
+    if tree.stands_for_params(over):
+        return []
     if tree.is_function(mask):
         mask = mask(over)
     places = zip(_broadcast(mask, over, "mask"), tree.flatten(over)[0], strict=True)
@@ -295,6 +301,8 @@ def partition(
 
     def groups(over: Tree) -> dict[Any, list[bool]]:
         """label -> one bool per leaf."""
+        if tree.stands_for_params(over):
+            return {k: [] for k in members}
         labels = param_labels(over) if tree.is_function(param_labels) else param_labels
         flat = _broadcast(labels, over, "param_labels")
         for i, label in enumerate(flat):

@@ -17,6 +17,7 @@ from .record import Call, Recorded, is_key
 from .registry import remake
 
 Update = Callable[..., Any]
+_config: Any = jax.config  # untyped in jax
 
 # A function of the user's that looks at values cannot be compiled; its update then runs one operation at a time.
 _UNCOMPILABLE = (
@@ -60,7 +61,12 @@ def compiled(call: Call, update: Update) -> Update:
         nonlocal program
         dynamic, static = data_and_rest(extra_args)
         concrete = all(map(_is_concrete, jax.tree.leaves((updates, state, params, dynamic))))
-        if program is False or not concrete or not all(isinstance(v, Hashable) for _, v in static):
+        if (
+            program is False
+            or not concrete
+            or _config.jax_disable_jit
+            or not all(isinstance(v, Hashable) for _, v in static)
+        ):
             return update(updates, state, params, **extra_args)
         try:
             if program is None:

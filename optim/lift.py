@@ -7,6 +7,7 @@ the update, or the update and its new slots in the order they were declared.
     p        the parameter, in the same precision
     t        the number of this update, 1 on the first: an int32 scalar
     NAME     the slot, the state scalar or the derived scalar of that name
+    last_g   the slot, where its name is g
     key      a PRNG key of this leaf's own, where `scalars` returns one for the tree
 
 `Slot` declares one state array per parameter, `Scalar` one state scalar. Tree-wide scalars (a clip factor, a momentum

@@ -59,6 +59,13 @@ def like(x: Array, scalar: Scalar) -> Scalar:
     return float(scalar)
 
 
+def complement(x: Array, decay: Scalar) -> Scalar:
+    """1 - decay ready to meet `x`, from `decay` in all its digits: near 1 its rounding is large beside what is left."""
+    if isinstance(decay, jax.Array | np.ndarray):
+        decay = lax.convert_element_type(decay, common_dtype(decay.dtype, real_dtype(x.dtype)))
+    return like(x, 1 - decay)
+
+
 def hyperparameter(value: Scalar) -> Array:
     """A strongly typed array of shape (), float32 or wider."""
     return jnp.asarray(value, common_dtype(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
@@ -106,7 +113,7 @@ def scaled(x: Array, scalar: Any) -> Array:
 
 def decayed(x: Array, decay: Scalar) -> Array:
     """decay x, as x - (1 - decay) x: a sum that decays a thousand times does not see the rounding of `decay`."""
-    return x - (1 - like(x, decay)) * x
+    return x - complement(x, decay) * x
 
 
 # Moments
@@ -114,7 +121,7 @@ def decayed(x: Array, decay: Scalar) -> Array:
 
 def ema(x: Array, g: Array, decay: Scalar) -> Array:
     """decay x + (1 - decay) g, as x + (1 - decay) (g - x): the rounding of `decay` does not drift."""
-    return x + (1 - like(x, decay)) * (g - x)
+    return x + complement(x, decay) * (g - x)
 
 
 def square(g: Array) -> Array:
@@ -184,6 +191,25 @@ def root(x: Array) -> Array:
     return out
 
 
+@jax.custom_jvp
+def _cube_root(x: Array) -> Array:
+    return jnp.cbrt(x)
+
+
+@_cube_root.defjvp
+def _cube_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    there = x != 0
+    slope = jnp.where(there, 1 / (3 * jnp.square(_cube_root(jnp.where(there, x, 1)))), 0)
+    return _cube_root(x), slope * dx
+
+
+def cube_root(x: Array) -> Array:
+    """The real cube root, whose derivative at zero is zero and not infinite."""
+    out: Array = _cube_root(x)
+    return out
+
+
 def surely_positive(eps: Scalar, dtype: DType) -> bool:
     """Whether `eps` is a number, so known to be positive, and not 0 in `dtype`."""
     return isinstance(eps, int | float | np.generic) and bool(eps >= _finfo(dtype).tiny)
@@ -209,3 +235,31 @@ def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -
 def mean_sq(x: Array) -> Array:
     """The mean of |x|^2 over one array, 0 for an empty one."""
     return saturated(jnp.sum(square(x))) / max(x.size, 1)
+
+
+# Norms with a floor
+
+
+def safe_norm(x: Array, min_norm: Scalar, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
+    """max(|x|, min_norm), in at least float32; where the floor holds its derivative is zero.
+
+    Args:    min_norm >= 0. ord, axis, keepdims as in `jax.numpy.linalg.norm`.
+    """
+    x = convert(jnp.asarray(x), wide_dtype(jnp.result_type(x)))
+    if x.size == 0:
+        kept = jnp.sum(x, axis=axis, keepdims=keepdims)
+        return jnp.broadcast_to(like(x, min_norm), kept.shape).astype(real_dtype(x.dtype))
+    floor = like(x, min_norm)
+    below = jnp.linalg.norm(lax.stop_gradient(x), ord=ord, axis=axis, keepdims=True) <= floor
+    size = jnp.linalg.norm(jnp.where(below, jnp.ones_like(x), x), ord=ord, axis=axis, keepdims=keepdims)
+    return jnp.where(below.reshape(size.shape), floor, size)
+
+
+def safe_root_mean_squares(x: Array, min_rms: Scalar) -> Array:
+    """max(sqrt(mean |x|^2), min_rms), in at least float32; where the floor holds its derivative is zero.
+
+    Args:    min_rms >= 0.
+    """
+    x = convert(jnp.asarray(x), wide_dtype(jnp.result_type(x)))
+    rms, floor = root(mean_sq(x)), like(x, min_rms)
+    return jnp.where(rms <= floor, floor, rms)

@@ -8,14 +8,13 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from . import checks
 from .checks import Range
 from .record import Call, Recorded
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["transformation", "schedule", "factory", "function"]
 
 
@@ -100,7 +99,7 @@ def register(
     ranges: Mapping[str, Range] | None = None,
     exceptions: Mapping[str, str] | None = None,
     errors: Sequence[tuple[Example, str]] = (),
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[F], F]:
     """Register a factory of transformations or schedules under its own name (or `name`).
 
     Args:
@@ -112,17 +111,19 @@ def register(
       errors: calls that must fail, with a part of their sentence.
     """
 
-    def decorate(factory: Callable[P, R]) -> Callable[P, R]:
+    def decorate(factory: F) -> F:
         signature = inspect.signature(factory)
+        is_class = inspect.isclass(factory)
+        make: Any = functools.partial(cast(Any, factory).__new__, factory) if is_class else factory
         known = name or factory.__name__
         limits = {n: r for n, r in {**checks.RANGES, **(ranges or {})}.items() if n in signature.parameters}
 
         @functools.wraps(factory)
-        def build(*args: P.args, **kwargs: P.kwargs) -> R:
+        def build(*args: Any, **kwargs: Any) -> Any:
             with checks.naming(known):
                 bound = checks.bind(signature, args, kwargs)
                 checks.arguments(bound, limits)
-                result = factory(*args, **kwargs)
+                result = make(*args, **kwargs)
                 if kind == "function":
                     return result
                 if not isinstance(result, Recorded):
@@ -132,16 +133,21 @@ def register(
                         TypeError,
                     )
             call = Call(known, args, kwargs, bound)
-            return cast(R, result._recorded(call))
+            return result._recorded(call)
 
         for word in ("name", "args"):
             if word in signature.parameters and signature.parameters[word].kind is not inspect.Parameter.VAR_POSITIONAL:
                 raise ValueError(f"optim: {known} has an argument {word!r}, a word that configs need for themselves")
         if known in _entries and _entries[known].factory.__module__ != factory.__module__:
             raise ValueError(f"optim: a factory named {known!r} is registered already")
+        made: Any = build
+        if is_class:  # which stays one, so that isinstance can tell what it made
+            made = factory
+            made.__new__ = lambda _, *args, **kwargs: build(*args, **kwargs)
+            made.__signature__ = signature
         _entries[known] = Entry(
             known,
-            build,
+            made,
             signature,
             kind,
             limits,
@@ -149,6 +155,6 @@ def register(
             exceptions or {},
             tuple(errors),
         )
-        return build
+        return cast(F, made)
 
     return decorate

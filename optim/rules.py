@@ -34,7 +34,7 @@ class LeafRule:
         name, fields = self.state_class.__name__, [f for f in self.state_class._fields if f != self.counter]
         if sorted(fields) != sorted(self.declared):
             checks.fail(f"{name} has the fields {fields}, declared are {list(self.declared)}", TypeError)
-        offered = {"g", "p", "t", *self.declared}
+        offered = {"g", "p", "t", *self.seen, *self.kept}
         for word in self.wants:
             if word not in offered and self.derive is None:
                 checks.fail(f"the rule asks for {word!r}; there are {', '.join(sorted(offered))}", TypeError)
@@ -44,6 +44,11 @@ class LeafRule:
     @cached_property
     def slots(self) -> dict[str, Slot]:
         return {k: v for k, v in self.declared.items() if isinstance(v, Slot)}
+
+    @cached_property
+    def seen(self) -> dict[str, Slot]:
+        """The slots as the rule names them: what is kept as `g` is not the gradient."""
+        return {"last_g" if name == "g" else name: slot for name, slot in self.slots.items()}
 
     @cached_property
     def kept(self) -> dict[str, Scalar]:
@@ -115,7 +120,7 @@ class LeafRule:
                     checks.fail(f"update needs {name}: call update(updates, state, params, {name}=...)", TypeError)
             known |= self.derive(**{n: tree.widen(offered[n]) if n in trees else offered[n] for n in self.derive_wants})
         for name in self.wants:
-            if name not in known and name not in self.slots and name not in ("g", "p"):
+            if name not in known and name not in self.seen and name not in ("g", "p"):
                 checks.fail(f"the rule asks for {name!r}, which scalars did not return", TypeError)
         return known
 
@@ -131,21 +136,21 @@ class LeafRule:
 
     def apply(self, g: Array, p: Any, held: list[Any], known: Mapping[str, Any]) -> tuple[Array, list[Any]]:
         """The rule on one leaf: widen what goes in, narrow what comes out."""
-        inputs = {"g": g, **{n: x for n, x in zip(self.slots, held, strict=True) if self.slots[n].stored}}
+        inputs = {"g": g, **{n: x for n, x in zip(self.seen, held, strict=True) if self.seen[n].stored}}
         if "p" in self.wants:
             inputs["p"] = tree.as_array(p)
         floats = [numerics.real_dtype(x.dtype) for x in jax.tree.leaves(inputs) if jnp.issubdtype(x.dtype, jnp.inexact)]
         dtype = numerics.common_dtype(jnp.float32, *floats)
         reals = self.as_reals and is_complex(g)
         wide = {name: jax.tree.map(lambda x: _widened(x, dtype, reals), x) for name, x in inputs.items()}
-        for name, slot in self.slots.items():
+        for name, slot in self.seen.items():
             if not slot.stored:
                 wide[name] = jnp.zeros(wide["g"].shape, numerics.real_dtype(dtype) if slot.real else wide["g"].dtype)
         # The lift has made the precisions one; real numbers that meet complex ones are all that is left to promote.
         mixed = any(is_complex(x) for x in jax.tree.leaves(wide))
         with jax.numpy_dtype_promotion("standard") if mixed else contextlib.nullcontext():
             out = self.rule(**{n: wide[n] if n in wide else known[n] for n in self.wants})
-        u, new = _parts(out, wide["g"], {name: wide[name] for name in self.slots})
+        u, new = _parts(out, wide["g"], {name: wide[name] for name in self.seen})
         back = [
             jax.tree.map(lambda n, o: _narrowed(n, o, reals), x, old) if slot.stored else None
             for x, old, slot in zip(new, held, self.slots.values(), strict=True)

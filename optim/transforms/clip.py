@@ -5,11 +5,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs
+from ..base import EmptyState, GradientTransformationExtraArgs
 from ..lift import elementwise, leafwise, treewise
 from ..numerics import abs_sq, like, mean_sq, root, scaled
 from ..registry import example, register
 from ..types import Array, Scalar, Updates
+
+AdaptiveGradClipState = ClipState = ClipByGlobalNormState = EmptyState
 
 
 @register(example(0.5))

@@ -5,13 +5,15 @@ from typing import NamedTuple, cast
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs, identity
+from ..base import EmptyState, GradientTransformationExtraArgs, identity
 from ..lift import elementwise
 from ..numerics import full_like, last, scaled
 from ..record import ScheduleFn
 from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Schedule
+
+ScaleState = EmptyState
 
 
 class ScaleByScheduleState(NamedTuple):

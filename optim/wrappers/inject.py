@@ -12,18 +12,59 @@ from ..base import GradientTransformationExtraArgs, Part, identity
 from ..compose import chain
 from ..record import Call, Recorded
 from ..registry import entry_of, example, register
-from ..types import Array, Count, DType, Params
+from ..types import Array, Count, DType, Params, Schedule
 
 
 class WrappedScheduleState(NamedTuple):
     count: Count
 
 
+class WrappedSchedule:
+    """A schedule with a state of its own: the number of updates done before."""
+
+    def __init__(self, schedule_fn: Schedule) -> None:
+        self.schedule_fn = schedule_fn
+
+    def init(self) -> WrappedScheduleState:
+        return WrappedScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(self, state: WrappedScheduleState, **extra_args: Any) -> WrappedScheduleState:
+        del extra_args
+        return WrappedScheduleState(numerics.safe_increment(state.count))
+
+    def __call__(self, state: WrappedScheduleState, **extra_args: Any) -> Any:
+        del extra_args
+        return self.schedule_fn(state.count)
+
+
+def _stateful(schedule: Any) -> Any:
+    """`schedule` with init() -> state, update(state, **extra) -> state, and itself a function of the state."""
+    has_state = callable(getattr(schedule, "init", None)) and callable(getattr(schedule, "update", None))
+    return schedule if has_state else WrappedSchedule(schedule)
+
+
+class InjectHyperparamsState(NamedTuple):
+    """What older versions of other libraries kept in place of `InjectStatefulHyperparamsState`."""
+
+    count: Count
+    hyperparams: dict[str, Array]
+    inner_state: Any
+
+
 class InjectStatefulHyperparamsState(NamedTuple):
     count: Count
     hyperparams: dict[str, Array]
-    hyperparams_states: dict[str, WrappedScheduleState]
+    hyperparams_states: dict[str, Any]
     inner_state: Any
+
+
+def _started(schedule: Any) -> Any:
+    """A fresh state, whose leaves are arrays that keep their dtypes."""
+    return jax.tree.map(lambda x: numerics.convert(jnp.array(x, copy=True), jnp.result_type(x)), schedule.init())
+
+
+def _like(new: Any, old: Array) -> Array:
+    return numerics.convert(jnp.asarray(new), old.dtype)
 
 
 class InjectedFactory(Recorded):
@@ -57,21 +98,21 @@ class InjectedFactory(Recorded):
             return chain(self.factory(*now.args, **now.kwargs))
 
         # Concrete values are checked where the user can see them: here, not in a trace.
-        member = build({**numbers, **{k: s(0) for k, s in schedules.items()}})
+        member = build({**numbers, **{k: s(_started(s)) for k, s in schedules.items()}})
 
         def init(params: Params) -> InjectStatefulHyperparamsState:
             values = {k: self._array(v) for k, v in numbers.items()}
-            values |= {k: self._array(s(jnp.zeros((), jnp.int32))) for k, s in schedules.items()}
-            states = {k: WrappedScheduleState(jnp.zeros((), jnp.int32)) for k in schedules}
+            states = {k: _started(s) for k, s in schedules.items()}
+            values |= {k: self._array(s(states[k])) for k, s in schedules.items()}
             inner = build(values).init(params)
             return InjectStatefulHyperparamsState(jnp.zeros((), jnp.int32), values, states, inner[0])
 
         def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
             values, states = dict(state.hyperparams), dict(state.hyperparams_states)
             for name, schedule in schedules.items():
-                count = states[name].count
-                values[name] = numerics.convert(jnp.asarray(schedule(count)), values[name].dtype)
-                states[name] = WrappedScheduleState(numerics.safe_increment(count))
+                old = states[name]
+                values[name] = numerics.convert(jnp.asarray(schedule(old, **extra_args)), values[name].dtype)
+                states[name] = jax.tree.map(_like, schedule.update(old, **extra_args), old)
             inner = build(values)
             updates, (inner_state,) = inner.update(updates, (state.inner_state,), params, **extra_args)
             count = numerics.safe_increment(state.count)
@@ -106,7 +147,7 @@ class InjectedFactory(Recorded):
             if real and (checks.is_number(value) or checks.is_array(value)):
                 numbers[name] = value
             elif real and callable(value):
-                schedules[name] = value
+                schedules[name] = _stateful(value)
             else:
                 fixed[name] = value
         return fixed, numbers, schedules
@@ -120,7 +161,8 @@ def inject_hyperparams(
 
     `inject_hyperparams(adam)(learning_rate=schedule, b1=0.9)` reads `state.hyperparams["learning_rate"]`; setting it,
     as in `optim.tree.set(state, learning_rate=0.01)`, acts from the next update without another trace. A schedule
-    given for any of these arguments is evaluated at each update.
+    given for any of these arguments is evaluated at each update; one with a state of its own has init() -> state,
+    update(state, **extra) -> state, and is a function (state, **extra) -> value of it and of the extra arguments.
 
     Args:    inner_factory: a factory of transformations. static_args: names of arguments that stay Python values.
              hyperparam_dtype: by default float32, float64 where JAX has it enabled.

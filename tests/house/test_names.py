@@ -8,7 +8,7 @@ import pytest
 
 import optim
 
-from .parts import ROOT, TREES, bound_names
+from .parts import ROOT, bound_names
 
 ENTRIES = list(optim.entries())
 REGISTERED = {e.name for e in ENTRIES}
@@ -27,14 +27,19 @@ STATES = [line for line in CATALOGUE if re.match(r"\w+ \(", line)]
 LISTED = {re.match(r"[\w.]+", line)[0] for line in CATALOGUE}
 
 # The public names that are no factories and in no catalogue. State classes need no entry: their names end in State.
-ROOMS = {"keras", "schedules", "tree"}
+ROOMS = {"keras", "projections", "schedules", "tree", "tree_utils"}
 LIFT = words("Scalar Slot elementwise leafwise treewise")
 RECORD = words("Example ScheduleFn entries example from_config get lookup register to_config")
 TYPES = words("TransformInitFn TransformUpdateFn WeightDecaySchedule")
-SECOND_NAMES = {"multi_transform": "partition", "MultiTransformState": "PartitionState"}
+SECOND_NAMES = {
+    "multi_transform": "partition",
+    "MultiTransformState": "PartitionState",
+    "safe_int32_increment": "safe_increment",
+}
 KERAS = words("KerasFactory KerasOptimizer deserialize get get_weights serialize set_weights")
 TREE = words(
-    "absent as_array flatten global_norm is_function is_none leaves map match names paths structure sum_sq total widen"
+    "NamedTupleKey absent aligned as_array compute flatten global_norm is_function is_none leaves map match names "
+    "paths stands_for_params structure sum_sq together total widen"
 )
 
 
@@ -57,7 +62,7 @@ def shown(default):
     if isinstance(default, optim.GradientTransformation):
         return f"{default.call.name}()"
     if isinstance(default, enum.Enum):
-        return str(default) if type(default).__name__ == "Precision" else default.name
+        return f"Precision.{default.name}" if type(default).__name__ == "Precision" else default.name
     return default.__name__ if callable(default) else repr(default)
 
 
@@ -131,10 +136,11 @@ def test_every_public_name_of_schedules_is_registered():
 
 
 def test_every_public_name_of_tree_is_known():
-    defined = {
-        node.name for node in TREES["optim.tree"].body if hasattr(node, "name") and not node.name.startswith("_")
-    }
-    assert defined == TREE | {n.removeprefix("tree.") for n in LISTED if n.startswith("tree.")}
+    listed = {n.removeprefix("tree.") for n in LISTED if n.startswith("tree.")}
+    assert set(public("optim.tree")) == TREE | listed
+    assert set(public("optim.tree_utils")) == {"NamedTupleKey"} | {f"tree_{n}" for n in listed}
+    for name in listed:
+        assert getattr(optim.tree_utils, f"tree_{name}") is getattr(optim.tree, name)
 
 
 @EVERY

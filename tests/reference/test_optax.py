@@ -17,8 +17,16 @@ optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 # Where this library differs on purpose, and DESIGN or the docstring says so.
 DIFFERS = {
     "adaptive_grad_clip-1": "Optax has no axis for scalar leaves",
+    "apply_every": "the count goes on",
+    "apply_every-1": "the count goes on",
     "chain": "Optax refuses an empty chain",
+    "monitor": "Optax has no measurements before the first update",
+    "normalize": "Optax gives NaN for a zero gradient",
+    **{f"MultiSteps{i}": "Optax accumulates in float32: see test_optax_wrappers" for i in ("", "-1", "-2", "-3")},
+    **{f"lookahead{i}": "Optax has no plain parameters: see test_optax_wrappers" for i in ("", "-1")},
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
+    "selective_transform-1": "Optax freezes everything where the mask is a function",
+    "scale_by_adopt-2": "Optax gives NaN for a zero denominator",
     "schedule_free-1": "Optax weighs an update with the next learning rate",
     "schedule_free_adamw-1": "as schedule_free",
     "schedule_free_sgd-1": "as schedule_free",
@@ -26,13 +34,24 @@ DIFFERS = {
     "warmup_constant_schedule-1": "without warm-up steps Optax stays at the first value",
 }
 
+# Where Optax 0.2.8 departs from the paper, in every row of the name.
+FAULTS = {
+    **dict.fromkeys(["scale_by_acprop", "acprop"], "the second moment's distance is from the mean before this update"),
+    **dict.fromkeys(["scale_by_adan", "adan"], "1 - b2 stands where the paper and its code have b2"),
+    "scale_by_distance_over_gradients": "how far a matrix has come is measured in the spectral norm",
+    **dict.fromkeys(["scale_by_rprop", "rprop"], "each update is that of the step before, the first is 0"),
+}
+
+# What Optax computes in float32 also where float64 is enabled.
+COARSE = {"scale_by_madgrad": 1e-5, "madgrad": 1e-5}
+
 
 def theirs_of(name):
     """What Optax has under this name, in its contrib package or outside."""
-    return getattr(optax, name, None) or getattr(optax.contrib, name, None)
+    return getattr(optax.contrib, name, None) or getattr(optax, name, None)
 
 
-SHARED = [r for r in ROWS if theirs_of(r.entry.name) and r.id not in DIFFERS]
+SHARED = [r for r in ROWS if theirs_of(r.entry.name) and r.id not in DIFFERS and r.entry.name not in FAULTS]
 
 
 def theirs(x):
@@ -69,7 +88,7 @@ def test_same_steps(row, x64, standard_promotion):
     ours, other = row.make(), make(row)
     params = params_other = tree(jnp.float64)
     state, state_other = ours.init(params), other.init(params)
-    rtol = tolerance(state)
+    rtol = max(tolerance(state), COARSE.get(row.entry.name, 0))
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
     for g in stream(params):
         u, state = step(g, state, params)
@@ -106,7 +125,7 @@ def test_enough_is_compared():
 FIELDS = [
     n
     for n in dir(optim)
-    if inspect.isclass(getattr(optim, n)) and hasattr(getattr(optim, n), "_fields") and theirs_of(n)
+    if inspect.isclass(getattr(optim, n)) and hasattr(getattr(optim, n), "_fields") and hasattr(theirs_of(n), "_fields")
 ]
 
 
@@ -115,12 +134,20 @@ def test_state_fields(name):
     assert getattr(optim, name)._fields == theirs_of(name)._fields
 
 
+OTHER_DEFAULTS = {("MultiSteps", "accumulator_dtype"): "the parameter's, at least float32: float64 stays"}
+
+
 @pytest.mark.parametrize("name", sorted({e.name for e in optim.entries() if theirs_of(e.name)}))
 def test_signature(name):
     """Every parameter of theirs has its name, place and default here; what is ours alone comes after."""
 
     def shape(f):
-        return [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
+        found = inspect.signature(f).parameters.values()
+        return [(p.name, p.kind, default(p)) for p in found]
+
+    def default(p):
+        other = inspect.isfunction(p.default) or (name, p.name) in OTHER_DEFAULTS
+        return "another" if other else p.default
 
     ours, other = shape(getattr(optim, name)), shape(theirs_of(name))
     assert ours[: len(other)] == other

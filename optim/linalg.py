@@ -1,0 +1,192 @@
+"""Linear algebra by iteration: the largest eigenvalue, inverse roots of matrices, non-negative least squares."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from . import checks, numerics, tree
+from .types import Array, Scalar, Tree
+
+
+@checks.naming("power_iteration")
+def power_iteration(
+    matrix: Array | Callable[[Tree], Tree],
+    *,
+    v0: Tree = None,
+    num_iters: Scalar = 100,
+    error_tolerance: Scalar = 1e-06,
+    precision: lax.Precision = lax.Precision.HIGHEST,
+    key: Array | None = None,
+) -> tuple[Array, Tree]:
+    """The eigenvalue of largest magnitude of a symmetric linear map, and its eigenvector.
+
+        v <- A v / |A v|,   lambda = <v, A v>,   until lambda moves less than error_tolerance
+
+    Args:    matrix: a square matrix, or a function of trees like v0.
+             v0: where to start; for a matrix by default a random vector, drawn with `key`.
+             num_iters: at most so many steps. precision: of the products with a matrix.
+    Raises:  ValueError for what is no square matrix, for a function without v0.
+    Source:  Golub & Van Loan, Matrix Computations, 8.2.1.
+    Differs: a zero map has the eigenvalue 0 and any vector, where Optax gives NaN.
+    """
+    if callable(matrix):
+        if v0 is None:
+            checks.fail("v0 is needed where matrix is a function: it tells what trees the function takes")
+        times = matrix
+    else:
+        matrix = _square(matrix)
+        wide = matrix.astype(numerics.wide_dtype(matrix.dtype))
+        if v0 is None:
+            key = jax.random.key(0) if key is None else key
+            v0 = jax.random.uniform(key, matrix.shape[:1], numerics.real_dtype(wide.dtype), -1.0, 1.0)
+        v0 = jnp.asarray(v0, wide.dtype)
+
+        def times(v: Tree) -> Tree:
+            return _product(wide, v, precision)
+
+    def unit(v: Tree, otherwise: Tree) -> Tree:
+        size = tree.norm(v)
+        return tree.where(size > 0, tree.scale(numerics.ratio(jnp.ones_like(size), size), v), otherwise)
+
+    def applied(v: Tree) -> Tree:
+        return tree.cast_like(times(tree.cast_like(v, v0)), start)
+
+    def step(carry: Any) -> Any:
+        i, v, _, value, _ = carry
+        moved = applied(v)
+        new = tree.vdot(v, moved).real.astype(value.dtype)
+        return i + 1, unit(moved, v), v, new, jnp.abs(new - value)
+
+    def going(carry: Any) -> Any:
+        i, _, _, _, change = carry
+        return (i < num_iters) & (change > error_tolerance)
+
+    start = tree.widen(v0)
+    first = unit(start, start)
+    first = unit(applied(first), first)
+    value = jnp.zeros((), numerics.real_dtype(tree.vdot(first, first).dtype))
+    _, vector, _, value, _ = lax.while_loop(
+        going, step, (jnp.zeros((), jnp.int32), first, first, value, jnp.full_like(value, jnp.inf))
+    )
+    return value, tree.cast_like(vector, v0)
+
+
+def _square(matrix: Any) -> Array:
+    matrix = jnp.asarray(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        checks.fail(f"matrix must be square, got {checks.shown(matrix)}")
+    out: Array = matrix if jnp.issubdtype(matrix.dtype, jnp.inexact) else matrix.astype(numerics.scalar_dtype())
+    return out
+
+
+def _product(a: Array, b: Array, precision: lax.Precision = lax.Precision.HIGHEST) -> Array:
+    out: Array = jnp.matmul(a, b, precision=precision)
+    return out
+
+
+@checks.naming("matrix_inverse_pth_root")
+def matrix_inverse_pth_root(
+    matrix: Array,
+    p: int,
+    num_iters: Scalar = 100,
+    ridge_epsilon: Scalar = 1e-06,
+    error_tolerance: Scalar = 1e-06,
+    precision: lax.Precision = lax.Precision.HIGHEST,
+) -> tuple[Array, Array]:
+    """A^(-1/p) of a symmetric positive semi-definite matrix, and the error of the iteration that found it.
+
+        A <- A + ridge_epsilon lambda_max I,   z = (1 + p) / (2 |A|_F),   M = z A,   H = z^(1/p) I
+        T = ((p + 1) I - M) / p,   M <- T^p M,   H <- H T,   until max |M - I| <= error_tolerance
+
+    It is computed in at least float32. An iteration that grows the error is the last, and undone.
+
+    Args:    matrix: square. p: a positive integer, traced or not. num_iters: at most so many steps.
+             ridge_epsilon: what is added to the eigenvalues, relative to the largest. precision: of the products.
+    Raises:  ValueError for what is no square matrix.
+    Source:  Guo & Higham 2006, the coupled Newton iteration (3.8); Anil et al. 2020 for the ridge and z.
+    Differs: the zero matrix has a finite root, of a ridge of ridge_epsilon times 1e-16, where Optax gives NaN.
+    """
+    matrix = _square(matrix)
+    dtype = numerics.wide_dtype(matrix.dtype)
+    real = numerics.real_dtype(dtype)
+    eye = jnp.eye(matrix.shape[0], dtype=dtype)
+    wide = matrix.astype(dtype)
+
+    def off(m: Array) -> Array:
+        return jnp.max(jnp.abs(m - eye), initial=0)
+
+    def step(carry: Any) -> Any:
+        i, m, h, error, _ = carry
+        t = eye + numerics.scaled(eye - m, 1 / order)
+        m = _product(_power(t, p, precision), m, precision)
+        new = off(m)
+        better = new < 1.2 * error
+        return i + 1, m, jnp.where(better, _product(h, t, precision), h), new, better
+
+    def going(carry: Any) -> Any:
+        i, _, _, error, better = carry
+        return (i < num_iters) & (error > error_tolerance) & better
+
+    order = jnp.asarray(p, real)
+    largest, _ = power_iteration(wide, precision=precision)
+    ridge = numerics.like(wide, ridge_epsilon) * jnp.maximum(largest, 1e-16)
+    damped = wide + ridge * eye
+    z = (1 + order) / (2 * jnp.linalg.norm(damped))
+    m = damped * z
+    start = (jnp.zeros((), jnp.int32), m, eye * z ** (1 / order), off(m), jnp.asarray(True))
+    _, _, h, error, _ = lax.while_loop(going, step, start)
+    return h.astype(matrix.dtype), error
+
+
+def _power(t: Array, p: Any, precision: lax.Precision) -> Array:
+    """t^p by squaring, for an integer p that may be traced."""
+
+    def step(carry: Any) -> Any:
+        left, result, square = carry
+        result = lax.cond(left % 2 == 1, lambda: _product(result, square, precision), lambda: result)
+        return left // 2, result, _product(square, square, precision)
+
+    eye = jnp.eye(t.shape[0], dtype=t.dtype)
+    _, result, _ = lax.while_loop(lambda carry: carry[0] > 0, step, (jnp.asarray(p, jnp.int32), eye, t))
+    return result
+
+
+@checks.naming("nnls")
+def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Scalar | None = None) -> Array:  # noqa: N803
+    """The x >= 0 that minimises |A x - b|^2 / 2, by accelerated projected gradient steps.
+
+        x' = max(y - (A^T A y - A^T b) / L, 0),   y' = x' + (t - 1) / t' (x' - x),   t' = (1 + sqrt(1 + 4 t^2)) / 2
+
+    A momentum that points uphill, <y - x', x' - x> > 0, is dropped: t starts anew. It is differentiable.
+
+    Args:    A: of shape (m, n). b: of shape (m,), or (m, k) for k problems at once. iters: how many steps.
+             unroll: how many of them a turn of the loop does, True for all. L: a bound of the largest eigenvalue of
+             A^T A, by default its Frobenius norm.
+    Raises:  ValueError for shapes that do not fit.
+    Source:  Beck & Teboulle 2009, FISTA; O'Donoghue & Candes 2015, Sec. 3.2, for the restart.
+    """
+    A, b = jnp.asarray(A), jnp.asarray(b)  # noqa: N806
+    if A.ndim != 2 or b.ndim not in (1, 2) or b.shape[0] != A.shape[0]:
+        checks.fail(f"A of shape (m, n) and b of shape (m,) or (m, k) are needed, got {A.shape} and {b.shape}")
+    dtype = numerics.common_dtype(A.dtype, b.dtype)
+    wide = numerics.wide_dtype(dtype)
+    A, b = A.astype(wide), b.astype(wide)  # noqa: N806
+    gram, right = _product(A.T, A), _product(A.T, b)
+    bound = jnp.linalg.norm(lax.stop_gradient(gram)) if L is None else jnp.asarray(L, wide)
+    rate = numerics.ratio(jnp.ones_like(bound), bound)
+
+    def step(_: Any, carry: Any) -> Any:
+        x, y, t = carry
+        new = jnp.maximum(y - rate * (_product(gram, y) - right), 0)
+        uphill = jnp.sum((y - new) * (new - x), axis=0) > 0
+        t = jnp.where(uphill, 1, t)
+        ahead = (1 + jnp.sqrt(1 + 4 * t * t)) / 2
+        return new, new + jnp.where(uphill, 0, (t - 1) / ahead) * (new - x), ahead
+
+    x = jnp.zeros(right.shape, wide)
+    t = jnp.ones(right.shape[1:], wide)
+    found: Array = lax.fori_loop(0, iters, step, (x, x, t), unroll=unroll)[0]
+    return found.astype(dtype)

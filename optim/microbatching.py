@@ -1,0 +1,135 @@
+"""Evaluating a function on parts of a batch, one after the other."""
+
+import enum
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from . import checks
+from .types import Tree
+
+
+class AccumulationType(enum.Enum):
+    """How the results of micro-batches become one."""
+
+    MEAN = enum.auto()
+    SUM = enum.auto()
+    RUNNING_MEAN = enum.auto()
+    CONCAT = enum.auto()
+
+
+SUM = AccumulationType.SUM
+
+
+def microbatch(
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int],
+    microbatch_size: int | None,
+    accumulator: Any = SUM,
+    *,
+    argnames: str | Sequence[str] = (),
+    in_axes: int | Sequence[int] = 0,
+    num_real_microbatches: Any = None,
+) -> Callable[..., Any]:
+    """`fun`, evaluated on one micro-batch after the other, so that no more memory is needed than for one.
+
+    Args:    argnums, argnames: the arguments with a batch axis, trees of arrays. microbatch_size: examples in each
+             micro-batch, of which the batch has a whole number; None for the batch as it is. accumulator: SUM, MEAN,
+             RUNNING_MEAN (which holds a mean at every moment) or CONCAT (along the first axis), or a tree of them that
+             is a prefix of fun's result. in_axes: the batch axis, one for all or one for each of argnums + argnames.
+             num_real_microbatches: how many micro-batches to evaluate, of the first; a number or an array.
+    Raises:  ValueError for a batch that is no whole number of micro-batches, or of different sizes.
+    """
+    with checks.naming("microbatch"):
+        if not callable(fun):
+            checks.fail(f"fun must be a function, got {checks.shown(fun)}", TypeError)
+        if microbatch_size is not None:
+            checks.argument("microbatch_size", microbatch_size, checks.Range(1, integer=True))
+        for kind in jax.tree.leaves(accumulator):
+            if not isinstance(kind, AccumulationType):
+                checks.fail(f"accumulator must be made of AccumulationType, got {checks.shown(kind)}", TypeError)
+    if microbatch_size is None:
+        return fun
+    places = [argnums] if isinstance(argnums, int) else list(argnums)
+    names = [argnames] if isinstance(argnames, str) else list(argnames)
+    axes = [in_axes] * (len(places) + len(names)) if isinstance(in_axes, int) else list(in_axes)
+
+    @functools.wraps(fun)
+    def in_parts(*args: Any, **kwargs: Any) -> Any:
+        with checks.naming("microbatch"):
+            given = [args[i] for i in places] + [kwargs[name] for name in names]
+            parts = _parts(given, axes, microbatch_size)
+            count = jax.tree.leaves(parts)[0].shape[0]
+
+        def part(i: Any) -> Any:
+            now = [jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, 0, keepdims=False), t) for t in parts]
+            new = list(args)
+            for place, value in zip(places, now, strict=False):
+                new[place] = value
+            return fun(*new, **{**kwargs, **dict(zip(names, now[len(places) :], strict=True))})
+
+        shapes = jax.eval_shape(part, 0)
+        kinds = _kinds(accumulator, shapes)
+        total = count if num_real_microbatches is None else jnp.minimum(num_real_microbatches, count)
+        started = jax.tree.map(functools.partial(_started, count=count), kinds, shapes)
+
+        def step(i: Any, held: Tree) -> Tree:
+            return jax.tree.map(functools.partial(_added, i=i), kinds, held, part(i))
+
+        held = jax.lax.fori_loop(0, total, step, started)
+        return jax.tree.map(functools.partial(_finished, total=total), kinds, held)
+
+    return in_parts
+
+
+def _parts(given: list[Any], axes: list[int], size: int) -> list[Any]:
+    """Every argument with its batch axis cut in two: a leading axis of micro-batches, and the examples of each."""
+    sizes = {x.shape[a] for t, a in zip(given, axes, strict=True) for x in jax.tree.leaves(t)}
+    if len(sizes) != 1:
+        checks.fail(f"the batched arguments have the sizes {sorted(sizes)}; one size is expected")
+    (n,) = sizes
+    if n % size or n == 0:
+        checks.fail(f"microbatch_size {size} must divide the batch of {n}")
+
+    def cut(x: Any, axis: int) -> Any:
+        axis %= x.ndim
+        whole = x.reshape(*x.shape[:axis], n // size, size, *x.shape[axis + 1 :])
+        return jnp.moveaxis(whole, axis, 0)
+
+    return [jax.tree.map(lambda x, a=a: cut(jnp.asarray(x), a), t) for t, a in zip(given, axes, strict=True)]
+
+
+def _kinds(accumulator: Any, shapes: Tree) -> Tree:
+    def spread(kind: Any, branch: Tree) -> Tree:
+        return jax.tree.map(lambda _: kind, branch)
+
+    return jax.tree.map(spread, accumulator, shapes)
+
+
+def _started(kind: AccumulationType, x: Any, count: int) -> Any:
+    if kind is AccumulationType.CONCAT:
+        return jnp.zeros((count, *x.shape), x.dtype)
+    means = kind in (AccumulationType.MEAN, AccumulationType.RUNNING_MEAN)
+    return jnp.zeros(x.shape, jnp.result_type(x.dtype, jnp.float32) if means and not _inexact(x) else x.dtype)
+
+
+def _inexact(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)
+
+
+def _added(kind: AccumulationType, held: Any, x: Any, i: Any) -> Any:
+    if kind is AccumulationType.CONCAT:
+        return jax.lax.dynamic_update_index_in_dim(held, x, i, 0)
+    x = jnp.asarray(x).astype(held.dtype)
+    if kind is AccumulationType.RUNNING_MEAN:
+        return held + (x - held) / (jnp.asarray(i) + 1).astype(held.dtype)
+    return held + x
+
+
+def _finished(kind: AccumulationType, held: Any, total: Any) -> Any:
+    if kind is AccumulationType.CONCAT:
+        return held.reshape(held.shape[0] * held.shape[1], *held.shape[2:])
+    return held / jnp.asarray(total).astype(held.dtype) if kind is AccumulationType.MEAN else held

@@ -1,0 +1,82 @@
+"""Adan: Nesterov's momentum from the change of the gradient."""
+
+from typing import Any, NamedTuple
+
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain
+from ..lift import Slot, elementwise
+from ..numerics import abs_sq, debias, ema, root_ratio, scalar_dtype, scaled
+from ..registry import example, register
+from ..transforms.scale import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule, Updates
+
+
+class ScaleByAdanState(NamedTuple):
+    m: Updates
+    v: Updates
+    n: Updates
+    g: Updates
+    t: Count
+
+
+@register(example(), example(0.9, 0.8, 0.95, 1e-3, 1e-6))
+def scale_by_adan(
+    b1: Scalar = 0.98, b2: Scalar = 0.92, b3: Scalar = 0.99, eps: Scalar = 1e-8, eps_root: Scalar = 0.0
+) -> GradientTransformationExtraArgs:
+    """Divide the running mean gradient, led by its running change, by their root mean square.
+
+        d   = g - the last g,  0 on the first update         x^ = x / (1 - b^t)
+        m  <- b1 m + (1 - b1) g
+        v  <- b2 v + (1 - b2) d
+        n  <- b3 n + (1 - b3) |g + b2 d|^2
+        u   = (m^ + b2 v^) / (sqrt(n^ + eps_root) + eps)
+
+    Args:    b1, b2, b3 in [0, 1), one minus the paper's betas; eps in units of g, eps_root of g^2, both >= 0.
+    State:   m, v, n, g (the last one) shaped like params: 16 bytes per float32 parameter; t, the count.
+    Source:  Xie et al. 2022, Alg. 1, with the bias corrections of its code.
+    Differs: Optax 0.2.8 has 1 - b2 where the paper and its code have b2 before d and v^.
+    """
+
+    def scalars(t: Count) -> dict[str, Array]:
+        return {"later": (t > 1).astype(scalar_dtype())}
+
+    def rule(g: Array, last_g: Array, m: Array, v: Array, n: Array, t: Count, later: Array) -> Any:
+        change = scaled(g - last_g, later)
+        m, v = ema(m, g, b1), ema(v, change, b2)
+        n = ema(n, abs_sq(g + scaled(change, b2)), b3)
+        top = debias(m, b1, t) + scaled(debias(v, b2, t), b2)
+        return root_ratio(top, debias(n, b3, t), eps, eps_root), (m, v, n, g)
+
+    return elementwise(
+        rule,
+        ScaleByAdanState,
+        scalars=scalars,
+        m=Slot(decay=b1),
+        # Differences of gradients that are alike: fewer bits would make noise of them.
+        v=Slot(decay=1.0),
+        n=Slot(real=True),
+        g=Slot(decay=1.0),
+    )
+
+
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+def adan(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.98,
+    b2: Scalar = 0.92,
+    b3: Scalar = 0.99,
+    eps: Scalar = 1e-8,
+    eps_root: Scalar = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: MaskOrFn = None,
+) -> GradientTransformationExtraArgs:
+    """Adan: `scale_by_adan`, `add_decayed_weights`, then minus the learning rate.
+
+    Differs: the paper divides the parameters by 1 + learning_rate weight_decay.
+    """
+    return chain(
+        scale_by_adan(b1, b2, b3, eps, eps_root),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

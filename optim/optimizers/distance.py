@@ -1,0 +1,63 @@
+"""Distance over gradients, leaf by leaf."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs
+from ..lift import Slot, leafwise
+from ..numerics import like, root_ratio, saturated, scaled, square
+from ..registry import example, register
+from ..transforms.norms import norm
+from ..types import Array, DType, Params, Scalar, Tree
+
+
+class ScaleByDistanceOverGradientsState(NamedTuple):
+    max_dist: Tree
+    grad_sum_of_squares: Tree
+    init_params: Params
+
+
+@register(
+    example(),
+    example(0.1, 0.5, global_scale=2.0),
+    ranges={"reps_rel": checks.POSITIVE, "global_scale": checks.REAL},
+)
+def scale_by_distance_over_gradients(
+    reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8, param_dtype: DType = jnp.float32, global_scale: Scalar = 1.0
+) -> GradientTransformationExtraArgs:
+    """Scale each leaf by how far it has come over the root of its squared gradients.
+
+        r <- max(r, |p - p0|),  r = reps_rel (1 + |p0|) at first
+        G <- G + |g|^2
+        u  = global_scale r / sqrt(G + eps) g
+
+    `dog` has the norms of the whole tree.
+
+    Args:    reps_rel > 0; eps >= 0, in units of g^2; param_dtype: the dtype of r and G, at least; global_scale: a
+             finite number.
+    State:   max_dist (r), grad_sum_of_squares (G), a scalar per leaf; init_params (p0) shaped like params.
+    Source:  Ivgi, Hinder & Carmon 2023, Eq. 1, layer by layer.
+    Differs: Optax 0.2.8 measures how far a matrix has come in the spectral norm.
+    """
+
+    def start(p: Array) -> Array:
+        size = norm(p)
+        return like(size, reps_rel) * (1 + size)
+
+    def rule(g: Array, p: Array, max_dist: Array, grad_sum_of_squares: Array, init_params: Array) -> Any:
+        dist = jnp.maximum(max_dist, norm(p - init_params))
+        total = grad_sum_of_squares + saturated(jnp.sum(square(g)))
+        size = like(dist, global_scale) * root_ratio(dist, total[0], 0.0, eps)
+        return scaled(g, size), (dist, total, init_params)
+
+    # The policy gives float32 and, to float64 parameters, float64.
+    dtype = None if jnp.dtype(param_dtype).itemsize <= 4 else param_dtype
+    return leafwise(
+        rule,
+        ScaleByDistanceOverGradientsState,
+        max_dist=Slot(init=start, dtype=dtype, real=True, free=True),
+        grad_sum_of_squares=Slot(init=lambda p: jnp.zeros(1), dtype=dtype, real=True, free=True),
+        init_params=Slot(init=lambda p: p),
+    )

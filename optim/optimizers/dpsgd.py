@@ -1,0 +1,36 @@
+"""Differentially private gradient descent."""
+
+from typing import Any
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs, identity
+from ..compose import chain
+from ..registry import example, register
+from ..transforms.momentum import trace
+from ..transforms.privacy import differentially_private_aggregate
+from ..transforms.scale import scale_by_learning_rate
+from ..types import Scalar, ScalarOrSchedule
+
+
+@register(
+    example(0.1, 1.0, 0.5, 1),
+    kind="factory",
+    ranges={"l2_norm_clip": checks.POSITIVE, "noise_multiplier": checks.NON_NEGATIVE},
+)
+def dpsgd(
+    learning_rate: ScalarOrSchedule,
+    l2_norm_clip: Scalar,
+    noise_multiplier: Scalar,
+    seed: Any,
+    momentum: Scalar | None = None,
+    nesterov: bool = False,
+) -> GradientTransformationExtraArgs:
+    """Private gradient descent: `differentially_private_aggregate`, `trace`, then minus the learning rate.
+
+    Args:    seed: an int or a PRNG key; momentum: the decay of `trace`, None for none.
+    """
+    return chain(
+        differentially_private_aggregate(l2_norm_clip, noise_multiplier, seed),
+        identity() if momentum is None else trace(momentum, nesterov),
+        scale_by_learning_rate(learning_rate),
+    )

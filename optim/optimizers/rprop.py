@@ -1,0 +1,81 @@
+"""Rprop: a step size of its own for every element, from the signs of its gradients."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain
+from ..lift import Slot, elementwise
+from ..numerics import like
+from ..registry import example, register
+from ..transforms.scale import scale
+from ..types import Array, Scalar, Updates
+
+_RANGES = {
+    "learning_rate": checks.NON_NEGATIVE,
+    "eta_minus": checks.CLOSED_UNIT,
+    "eta_plus": checks.Range(1),
+    "min_step_size": checks.NON_NEGATIVE,
+    "max_step_size": checks.NON_NEGATIVE,
+}
+_CROSSED = [(example(0.1, min_step_size=1.0, max_step_size=0.5), "min_step_size must be <= max_step_size, got 1.0 and")]
+
+
+class ScaleByRpropState(NamedTuple):
+    step_sizes: Updates
+    prev_updates: Updates
+
+
+@register(example(0.1), example(0.1, 0.7, 1.5, 0.08, 0.12), ranges=_RANGES, errors=_CROSSED)
+def scale_by_rprop(
+    learning_rate: Scalar,
+    eta_minus: Scalar = 0.5,
+    eta_plus: Scalar = 1.2,
+    min_step_size: Scalar = 1e-6,
+    max_step_size: Scalar = 50.0,
+) -> GradientTransformationExtraArgs:
+    """Replace every element by its sign times a step that grows while the sign stays and shrinks where it turns.
+
+        s <- s eta_plus  where sign(g) is the sign of the last u,  s eta_minus  where it is the other one,
+             both clamped to [min_step_size, max_step_size]
+        u  = 0  where it is the other one, else sign(g) s
+
+    Args:    learning_rate >= 0: s at first, no schedule; eta_minus in [0, 1]; eta_plus >= 1; min_step_size <=
+             max_step_size, in units of params.
+    State:   step_sizes (s), prev_updates (u) shaped like params: 8 bytes per float32 parameter.
+    Raises:  ValueError where min_step_size > max_step_size.
+    Source:  Riedmiller & Braun 1993; Igel & Huesken 2000, Rprop-, which takes no step back at a turn.
+    Differs: Optax 0.2.8 returns the update of the step before.
+    """
+    limits = (min_step_size, max_step_size)
+    if all(map(checks.is_number, limits)) and limits[0] > limits[1]:
+        checks.fail(f"min_step_size must be <= max_step_size, got {limits[0]} and {limits[1]}")
+
+    def rule(g: Array, step_sizes: Array, prev_updates: Array) -> Any:
+        agree = jnp.sign(g) * jnp.sign(prev_updates)
+        longer, shorter = step_sizes * like(g, eta_plus), step_sizes * like(g, eta_minus)
+        moved = jnp.clip(jnp.where(agree > 0, longer, shorter), *(like(g, x) for x in limits))
+        s = jnp.where(agree == 0, step_sizes, moved)
+        u = jnp.where(agree < 0, 0, jnp.sign(g) * s)
+        return u, (s, u)
+
+    return elementwise(
+        rule,
+        ScaleByRpropState,
+        step_sizes=Slot(init=learning_rate, real=True),
+        prev_updates=Slot(decay=1.0),
+    )
+
+
+@register(example(0.1), ranges=_RANGES, errors=_CROSSED)
+def rprop(
+    learning_rate: Scalar,
+    eta_minus: Scalar = 0.5,
+    eta_plus: Scalar = 1.2,
+    min_step_size: Scalar = 1e-6,
+    max_step_size: Scalar = 50.0,
+) -> GradientTransformationExtraArgs:
+    """Rprop: `scale_by_rprop`, downhill."""
+    return chain(scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size), scale(-1.0))

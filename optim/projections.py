@@ -1,0 +1,288 @@
+"""Projections: the nearest point of a convex set, or of a sphere, to a tree taken as one vector.
+
+All are computed in at least float32 and cast last to each leaf's dtype. They can be differentiated, with finite
+derivatives. `None` leaves are no part of the vector.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from . import checks, numerics, tree as trees
+from .types import Array, Scalar, Tree
+
+# Bounds on every element
+
+
+@checks.naming("projection_non_negative")
+def projection_non_negative(tree: Tree) -> Tree:
+    """The nearest tree x >= 0.
+
+    Raises: ValueError naming a complex leaf.
+    """
+    return trees.clip(tree, 0)
+
+
+@checks.naming("projection_box")
+def projection_box(tree: Tree, lower: Any, upper: Any) -> Tree:
+    """The nearest tree lower <= x <= upper.
+
+    Args:    lower, upper: numbers, or trees like `tree` of numbers or arrays of the leaves' shapes, None for no bound.
+    Raises:  ValueError for numbers in the wrong order, for a tree of another structure, naming a complex leaf.
+    """
+    if checks.is_number(lower) and checks.is_number(upper) and lower > upper:
+        checks.fail(f"lower must be <= upper, got {lower} and {upper}")
+    leaves, structure = trees.flatten(tree)
+    rows = zip(leaves, _bounds(lower, tree, "lower"), _bounds(upper, tree, "upper"), strict=True)
+    paths = trees.paths(tree)
+    return structure.unflatten([_held(*row, path) for row, path in zip(rows, paths, strict=True)])
+
+
+def _bounds(bound: Any, tree: Tree, name: str) -> list[Any]:
+    """One bound for each leaf."""
+    leaves, structure = trees.flatten(tree)
+    if jax.tree_util.all_leaves([bound]) and jnp.shape(bound) == ():
+        return [bound] * len(leaves)
+    return trees.match(bound, tree, name, "tree") if bound is not None else [None] * structure.num_leaves
+
+
+def _held(x: Any, low: Any, high: Any, path: str) -> Any:
+    if trees.absent(x):
+        return x
+    for name, bound in (("lower", low), ("upper", high)):
+        if bound is not None and jnp.shape(bound) not in ((), jnp.shape(x)):
+            checks.fail(f"{name}{path} has shape {jnp.shape(bound)}, tree{path} has {jnp.shape(x)}")
+    if jnp.iscomplexobj(x):
+        checks.fail(f"tree{path} is {jnp.result_type(x)}: complex numbers have no order")
+    return trees.clip(x, low, high)
+
+
+@checks.naming("projection_hypercube")
+def projection_hypercube(tree: Tree, scale: Any = 1) -> Tree:
+    """The nearest tree 0 <= x <= scale.
+
+    Args:    scale >= 0: a number, or a tree like `tree`.
+    Raises:  as `projection_box`.
+    """
+    if checks.is_number(scale):
+        _check_scale(scale)
+    return projection_box(tree, 0, scale)
+
+
+# Simplex and balls
+
+
+def _check_scale(scale: Scalar) -> None:
+    checks.argument("scale", scale, checks.NON_NEGATIVE)
+
+
+def _vector(tree: Tree, name: str = "tree", *, ordered: bool = False) -> Array:
+    """All elements, in one precision of at least float32."""
+    leaves, _ = trees.flatten(tree)
+    for i, x in enumerate(leaves):
+        if not trees.absent(x) and not jnp.issubdtype(jnp.result_type(x), jnp.floating if ordered else jnp.inexact):
+            expected = "a floating one" if ordered else "a floating or complex one"
+            checks.fail(f"{name}{trees.paths(tree)[i]} has dtype {jnp.result_type(x)}, expected {expected}")
+    arrays = [jnp.ravel(x) for x in trees.leaves(tree)]
+    dtype = numerics.common_dtype(jnp.float32, *(x.dtype for x in arrays))
+    return jnp.concatenate([x.astype(dtype) for x in arrays]) if arrays else jnp.zeros(0, dtype)
+
+
+def _tree(vector: Array, tree: Tree) -> Tree:
+    """What `_vector` was given, with other elements."""
+    leaves, structure = trees.flatten(tree)
+    done, out = 0, []
+    for x in leaves:
+        if trees.absent(x):
+            out.append(x)
+            continue
+        x = trees.as_array(x)
+        part = lax.slice_in_dim(vector, done, done + x.size).reshape(x.shape)
+        part = part if jnp.iscomplexobj(x) else part.real
+        out.append(numerics.convert(part, x.dtype, weak=x.weak_type))
+        done += x.size
+    return structure.unflatten(out)
+
+
+def _on_simplex(v: Array, scale: Scalar) -> tuple[Array, Array]:
+    """max(v - theta, 0), whose sum is `scale`, and theta. v has the largest element subtracted: nothing cancels."""
+    total = numerics.like(v, scale)
+    top = lax.stop_gradient(jnp.max(v, initial=-jnp.inf))
+    w = v - top
+    falling = -jnp.sort(-lax.stop_gradient(w))
+    ranks = jnp.arange(1, v.size + 1, dtype=v.dtype)
+    sums = jnp.cumsum(falling) - lax.stop_gradient(jnp.asarray(total, v.dtype))
+    kept = jnp.max(jnp.where(falling * ranks > sums, jnp.arange(1, v.size + 1), 0))
+    least = jnp.where(kept > 0, falling[jnp.maximum(kept, 1) - 1], jnp.inf)
+    support = lax.stop_gradient(w) >= least
+    # The sum over the support has the derivative, and rounds less than the running sum.
+    count = jnp.maximum(jnp.sum(support), 1).astype(v.dtype)
+    theta = (jnp.sum(jnp.where(support, w, 0)) - jnp.where(kept > 0, total, 0)) / count
+    nothing = jnp.where(jnp.isnan(top), jnp.nan, 0)
+    return jnp.where(support, jnp.maximum(w - theta, 0), nothing), theta + top
+
+
+@checks.naming("projection_simplex")
+def projection_simplex(tree: Tree, scale: Scalar = 1) -> Tree:
+    """The nearest tree x >= 0 with sum(x) = scale.
+
+        x = max(v - theta, 0),   theta = (v_1 + ... + v_k - scale) / k over the k largest, the most that exceed it
+
+    Args:    scale >= 0.
+    Raises:  ValueError naming a leaf that is not floating, for a scale out of range.
+    Source:  Duchi et al. 2008, Fig. 1.
+    """
+    _check_scale(scale)
+    v = _vector(tree, ordered=True)
+    return _tree(_on_simplex(v, scale)[0], tree) if v.size else tree
+
+
+def _phase(v: Array) -> tuple[Array, Array]:
+    """|v| and v / |v|, where zero counts as positive."""
+    if jnp.iscomplexobj(v):
+        there = v != 0
+        size = jnp.abs(jnp.where(there, v, 1))
+        return jnp.where(there, size, 0), jnp.where(there, v / size, 1)
+    sign = jnp.where(v < 0, -1, 1).astype(v.dtype)
+    return v * sign, sign
+
+
+@checks.naming("projection_l1_sphere")
+def projection_l1_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
+    """The nearest tree with sum(|x|) = scale: the magnitudes on the simplex, signs and phases as they were.
+
+    Args:    scale >= 0.
+    Raises:  ValueError naming a leaf of integers, for a scale out of range.
+    Differs: a zero counts as positive, where Optax keeps it and so leaves the sphere.
+    """
+    _check_scale(scale)
+    v = _vector(tree)
+    if not v.size:
+        return tree
+    size, sign = _phase(v)
+    return _tree(_on_simplex(size, scale)[0] * sign, tree)
+
+
+@checks.naming("projection_l1_ball")
+def projection_l1_ball(tree: Tree, scale: Scalar = 1) -> Tree:
+    """The nearest tree with sum(|x|) <= scale.
+
+    Args:    scale >= 0.
+    Raises:  ValueError naming a leaf of integers, for a scale out of range.
+    Source:  Duchi et al. 2008, Sec. 4.
+    """
+    _check_scale(scale)
+    v = _vector(tree)
+    if not v.size:
+        return tree
+    size, sign = _phase(v)
+    moved, theta = _on_simplex(size, scale)
+    return _tree(jnp.where(theta > 0, moved * sign, v), tree)
+
+
+def _norm(v: Array) -> Array:
+    """|v|, whose squares neither overflow nor vanish; its derivative at zero is zero."""
+    top = lax.stop_gradient(jnp.max(jnp.abs(v), initial=0))
+    top = jnp.where(top >= jnp.finfo(top.dtype).tiny, top, 1)  # type: ignore[no-untyped-call]
+    return top * numerics.root(jnp.sum(numerics.square(v / top)))
+
+
+@checks.naming("projection_l2_sphere")
+def projection_l2_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
+    """The nearest tree with |x| = scale: tree scale / |tree|. To zero all are near; it goes where all are equal.
+
+    Args:    scale >= 0.
+    Raises:  ValueError naming a leaf of integers, for a scale out of range.
+    Differs: Optax gives NaN for zero.
+    """
+    _check_scale(scale)
+    v = _vector(tree)
+    size = _norm(v)
+    total = numerics.like(size, scale)
+    zero = jnp.where(size > 0, 0, total / max(v.size, 1) ** 0.5)
+    return _tree(v / jnp.where(size > 0, size, 1) * total + zero, tree)
+
+
+@checks.naming("projection_l2_ball")
+def projection_l2_ball(tree: Tree, scale: Scalar = 1) -> Tree:
+    """The nearest tree with |x| <= scale: tree min(1, scale / |tree|).
+
+    Args:    scale >= 0.
+    Raises:  ValueError naming a leaf of integers, for a scale out of range.
+    """
+    _check_scale(scale)
+    v = _vector(tree)
+    size = _norm(v)
+    total = numerics.like(size, scale)
+    outside = size > total
+    return _tree(v / jnp.where(outside, size, 1) * jnp.where(outside, total, 1), tree)
+
+
+@checks.naming("projection_linf_ball")
+def projection_linf_ball(tree: Tree, scale: Scalar = 1) -> Tree:
+    """The nearest tree with max(|x|) <= scale: every element held, a complex one by its magnitude.
+
+    Args:    scale >= 0.
+    Raises:  ValueError for a scale out of range.
+    """
+    _check_scale(scale)
+
+    def held(x: Any) -> Any:
+        if not jnp.iscomplexobj(x):
+            return trees.clip(x, -scale, scale)
+        size = jnp.abs(x)
+        total = numerics.like(size, scale)
+        outside = size > total
+        return x / jnp.where(outside, size, 1) * jnp.where(outside, total, 1)
+
+    return trees.map(held, tree)
+
+
+# Lines and planes
+
+
+def _along(x: Tree, a: Tree, b: Scalar, move: Callable[[Array, Array, Array, Array], Array]) -> Tree:
+    """`move(x, u, <u, x>, b / |a|)` for the unit vector u along a, which is zero where a is."""
+    if jnp.shape(b) != ():
+        checks.fail(f"b must be a scalar, got {checks.shown(b)}")
+    pairs = [pair for pair in trees.aligned({"x": x, "a": a}) if not trees.absent(pair[0])]
+    v, n = _vector(x, "x"), _vector([trees.as_array(q) * 1.0 for _, q in pairs], "a")
+    if jnp.iscomplexobj(n) and not jnp.iscomplexobj(v):
+        checks.fail(f"a is complex, x is not: {n.dtype} and {v.dtype}")
+    dtype = numerics.common_dtype(v.dtype, n.dtype)
+    v, n = v.astype(dtype), n.astype(dtype)
+    size = _norm(n)
+    unit = n / jnp.where(size > 0, size, 1)
+    offset = numerics.ratio(jnp.asarray(numerics.like(size, b), size.dtype), size)
+    return _tree(move(v, unit, jnp.vdot(unit, v, precision=lax.Precision.HIGHEST), offset), x)
+
+
+@checks.naming("projection_vector")
+def projection_vector(x: Tree, a: Tree) -> Tree:
+    """The nearest multiple of a: (<a, x> / <a, a>) a; zero for a zero a.
+
+    Raises: ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    """
+    return _along(x, a, 0.0, lambda v, unit, inner, _: inner * unit)
+
+
+@checks.naming("projection_hyperplane")
+def projection_hyperplane(x: Tree, a: Tree, b: Scalar) -> Tree:
+    """The nearest tree y with <a, y> = b: x - (<a, x> - b) / <a, a> a; x itself for a zero a, which has no plane.
+
+    Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    Differs: Optax gives NaN for a zero a.
+    """
+    return _along(x, a, b, lambda v, unit, inner, offset: v - (inner - offset) * unit)
+
+
+@checks.naming("projection_halfspace")
+def projection_halfspace(x: Tree, a: Tree, b: Scalar) -> Tree:
+    """The nearest tree y with <a, y> <= b, for complex trees Re <a, y> <= b: x - max(<a, x> - b, 0) / <a, a> a.
+
+    Raises: ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    """
+    return _along(x, a, b, lambda v, unit, inner, offset: v - jnp.maximum(inner.real - offset, 0) * unit)

@@ -1,0 +1,132 @@
+"""Reading and setting what a state holds, by the names of its fields."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import keystr
+
+from .. import checks
+from ..types import Tree
+from .places import children, entry_name, structure
+
+Path = tuple[Any, ...]
+Filter = Callable[[Path, Any], bool]
+
+
+@dataclass(frozen=True)
+class NamedTupleKey:
+    """An entry of a path: the field `name` of a named tuple of the class `tuple_name`."""
+
+    tuple_name: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.tuple_name}.{self.name}"
+
+
+def _is_named_tuple(x: Any) -> bool:
+    return isinstance(x, tuple) and hasattr(x, "_fields")
+
+
+def _entries(tree: Tree) -> list[tuple[Any, Any]] | None:
+    """The entries one level down, those of named tuples with the name of their class; None for a leaf."""
+    found = children(tree)
+    if found is None or not _is_named_tuple(tree):
+        return found
+    return [(NamedTupleKey(type(tree).__name__, entry_name(entry)), child) for entry, child in found]
+
+
+def _shown(path: Path) -> str:
+    return "state" + "".join(f".{k.name}" if isinstance(k, NamedTupleKey) else keystr((k,)) for k in path)
+
+
+def _walk(tree: Tree, key: Any, keep: Filter | None, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    called = (path and entry_name(path[-1]) == key) or (_is_named_tuple(tree) and type(tree).__name__ == key)
+    if called and (keep is None or keep(path, tree)):
+        yield path, tree
+        return
+    for entry, child in _entries(tree) or ():
+        yield from _walk(child, key, keep, (*path, entry))
+
+
+def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> list[tuple[Path, Any]]:
+    """Every field, attribute or dict entry named `key`, and every named tuple of that class, each with its path.
+
+    What lies inside one that was found is not searched. Fields of named tuples are `NamedTupleKey`s in a path.
+    """
+    return list(_walk(tree, key, filtering))
+
+
+def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
+    """The value that every field named `key` has; `default` where there is none.
+
+    Args:    filtering(path, value) -> bool keeps the places that count.
+    Raises:  KeyError where several places disagree, naming them.
+    """
+    found = get_all_with_path(tree, key, filtering)
+    if not found:
+        return default
+    (first_path, first), *others = found
+    for path, value in others:
+        if not _agree(first, value):
+            checks.fail(
+                f"{_shown(first_path)} and {_shown(path)} differ; choose with filtering=lambda path, value: ...",
+                KeyError,
+            )
+    return first
+
+
+def _agree(a: Tree, b: Tree) -> bool:
+    if structure(a) != structure(b):
+        return False
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(
+        x is y
+        or (
+            not (checks.is_traced(x) or checks.is_traced(y))
+            and jnp.shape(x) == jnp.shape(y)
+            and bool(jnp.array_equal(x, y))
+        )
+        for x, y in pairs
+    )
+
+
+def set(tree: Tree, filtering: Filter | None = None, /, **kwargs: Any) -> Tree:
+    """`tree` with every field named by a keyword replaced; dtypes and shapes stay, so nothing is traced again.
+
+    Raises: KeyError for a name that is nowhere, listing near ones; ValueError for a value of another shape.
+    """
+    for key, value in kwargs.items():
+        places = [path for path, _ in get_all_with_path(tree, key, filtering)]
+        if not places:
+            known = {str(entry_name(k)) for p, _ in jax.tree_util.tree_flatten_with_path(tree)[0] for k in p}
+            checks.fail(f"nothing named {key!r} in the state{checks.near(key, known)}", KeyError)
+        tree = _replace(tree, frozenset(places), value)
+    return tree
+
+
+def _replace(tree: Tree, places: frozenset[Path], value: Any, path: Path = ()) -> Tree:
+    if path in places:
+        return _fitted(tree, value, path)
+    children = _entries(tree)
+    if children is None:
+        return tree
+    new = [_replace(child, places, value, (*path, entry)) for entry, child in children]
+    return jax.tree.unflatten(jax.tree.structure(tree, is_leaf=lambda x: x is not tree), new)
+
+
+def _fitted(old: Any, value: Any, path: Path) -> Any:
+    if structure(old) != structure(value):
+        checks.fail(f"{_shown(path)} is {jax.tree.structure(old)}, the new value is {jax.tree.structure(value)}")
+
+    def fit(o: Any, v: Any) -> Any:
+        if not isinstance(o, jax.Array):
+            return v
+        if jnp.shape(v) != o.shape:
+            checks.fail(f"{_shown(path)} has shape {o.shape}, the new value has {jnp.shape(v)}")
+        return v if jnp.issubdtype(o.dtype, jax.dtypes.extended) else jnp.asarray(v, o.dtype)
+
+    return jax.tree.map(fit, old, value)

@@ -1,0 +1,149 @@
+"""Sums, norms and extremes over all elements of all leaves, in at least float32."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .. import checks, numerics
+from ..types import Array, Tree
+from .places import absent, aligned, as_array, flatten, leaves, match
+
+
+def _wide(x: Any) -> Array:
+    """A leaf in the floating or complex dtype that it is summed in."""
+    x = as_array(x)
+    return numerics.convert(x, numerics.wide_dtype(x.dtype))
+
+
+def _common(parts: list[Array]) -> list[Array]:
+    dtype = numerics.common_dtype(*(x.dtype for x in parts))
+    return [numerics.convert(x, dtype) for x in parts]
+
+
+def _total(parts: list[Array]) -> Array:
+    return jnp.sum(jnp.stack(_common(parts))) if parts else jnp.zeros((), jnp.float32)
+
+
+# One trace for all leaves of a shape
+_jit: Callable[[Callable[..., Array]], Callable[..., Array]] = jax.jit
+
+
+@_jit
+def _sum_sq(x: Array) -> Array:
+    return numerics.saturated(jnp.sum(numerics.square(x)))
+
+
+def sum_sq(tree: Tree) -> Array:
+    """The sum of |x|^2 over all elements of all leaves, in at least float32; 0 for an empty tree."""
+    return _total([_sum_sq(_wide(x)) for x in leaves(tree)])
+
+
+def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:
+    """The sum over all elements of f(x, *others), leaf by leaf over `home`, in a hyperparameter's dtype, kept finite.
+
+    The arrays of one place come to `f` real and in one dtype of at least float32: a complex one as two real ones, along
+    a last axis of two. Where another tree has nothing `f` gets `None`, and what it returns `None` for is not summed.
+    """
+    columns = [flatten(home)[0], *(match(t, home, "a tree", "its home") for t in trees)]
+    sums = []
+    for x, *others in zip(*columns, strict=True):
+        value = None if absent(x) else f(*_real([x, *others]))
+        if value is not None:
+            sums.append(numerics.convert(numerics.saturated(jnp.sum(value)), numerics.scalar_dtype()))
+    return jnp.sum(jnp.stack(sums)) if sums else jnp.zeros((), numerics.scalar_dtype())
+
+
+def _real(xs: list[Any]) -> list[Any]:
+    arrays = [None if absent(x) else as_array(x) for x in xs]
+    reals = [
+        jnp.stack([x.real, x.imag], axis=-1) if x is not None and jnp.issubdtype(x.dtype, jnp.complexfloating) else x
+        for x in arrays
+    ]
+    dtype = numerics.common_dtype(jnp.float32, *(x.dtype for x in reals if x is not None))
+    return [None if x is None else numerics.convert(x, dtype) for x in reals]
+
+
+def global_norm(updates: Tree) -> Array:
+    """sqrt(sum over all leaves of |x|^2), in at least float32; its derivative at zero is zero."""
+    return numerics.root(sum_sq(updates))
+
+
+def norm(tree: Tree, ord: Any = None, squared: bool = False) -> Array:
+    """The norm of all elements as one vector, in at least float32; 0 for an empty tree.
+
+    Args:    ord: None or 2, 1, or "inf" (`numpy.inf` too). squared: return its square.
+    Raises:  ValueError for another order.
+    """
+    if ord in (None, 2):
+        return sum_sq(tree) if squared else global_norm(tree)
+    magnitudes = [jnp.abs(_wide(x)) for x in leaves(tree) if jnp.size(x)]
+    if ord == 1:
+        found = _total([jnp.sum(x) for x in magnitudes])
+    elif ord in ("inf", jnp.inf):
+        found = _extreme(jnp.max, magnitudes, 0)
+    else:
+        with checks.naming("tree.norm"):
+            checks.fail(f"ord must be None, 1, 2 or 'inf', got {checks.shown(ord)}")
+    return jnp.square(found) if squared else found
+
+
+@_jit
+def _sum(x: Array) -> Array:
+    return jnp.sum(x if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool else _wide(x))
+
+
+def sum(tree: Tree, associative_reduction: bool = False) -> Array:
+    """The sum of all elements, floating leaves in at least float32; 0 for an empty tree.
+
+    Args:    associative_reduction: add the leaves' sums in one reduction, in place of one after the other: faster to
+             compile for many leaves, and rounded differently.
+    """
+    parts = [_sum(as_array(x)) for x in leaves(tree)]
+    return _total(parts) if associative_reduction or not parts else functools.reduce(jnp.add, _common(parts))
+
+
+def max(tree: Tree) -> Array:
+    """The largest element, -inf for an empty tree."""
+    return _extreme(jnp.max, [as_array(x) for x in leaves(tree) if jnp.size(x)], -jnp.inf)
+
+
+def min(tree: Tree) -> Array:
+    """The smallest element, inf for an empty tree."""
+    return _extreme(jnp.min, [as_array(x) for x in leaves(tree) if jnp.size(x)], jnp.inf)
+
+
+def _extreme(f: Callable[..., Array], arrays: list[Array], of_nothing: float) -> Array:
+    parts = [f(x) for x in arrays]
+    return f(jnp.stack(_common(parts))) if parts else jnp.asarray(of_nothing, jnp.float32)
+
+
+@_jit
+def _vdot(x: Array, y: Array) -> Array:
+    whole = not (jnp.issubdtype(x.dtype, jnp.inexact) or jnp.issubdtype(y.dtype, jnp.inexact))
+    both = numerics.common_dtype(x.dtype, y.dtype, jnp.int32 if whole else jnp.float32)
+    return jnp.vdot(numerics.convert(x, both), numerics.convert(y, both), precision=lax.Precision.HIGHEST)
+
+
+@checks.naming("tree.vdot")
+def vdot(tree_x: Tree, tree_y: Tree) -> Array:
+    """The sum over all elements of conj(x) y, floating leaves in at least float32; 0 for empty trees.
+
+    Raises: ValueError naming the leaf whose shape is not that of its fellow.
+    """
+    pairs = aligned({"tree_x": tree_x, "tree_y": tree_y})
+    return _total([_vdot(as_array(x), as_array(y)) for x, y in pairs if not absent(x)])
+
+
+@checks.naming("tree.allclose")
+def allclose(a: Tree, b: Tree, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Array:
+    """Whether all elements x of a and y of b have |x - y| <= atol + rtol |y|; True for empty trees.
+
+    Raises: ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    """
+    pairs = [_common([_wide(x), _wide(y)]) for x, y in aligned({"a": a, "b": b}, strict=True) if not absent(x)]
+    close = [jnp.allclose(x, y, rtol, atol, equal_nan) for x, y in pairs]
+    return jnp.all(jnp.stack(close)) if close else jnp.asarray(True)

@@ -1,0 +1,218 @@
+"""Several gradients for one step."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+
+from .. import checks, tree
+from ..base import GradientTransformationExtraArgs, taking_extra_args
+from ..compose import around
+from ..lift import Slot, elementwise
+from ..numerics import safe_increment, scalar_dtype, scaled
+from ..registry import example, register
+from ..transforms.momentum import ema
+from ..types import Array, Count, DType, Params, Scalar, Schedule, Updates
+from .gate import either, finite, fitted, guarded, present, restored, seeing_all
+from .skip import skip_not_finite
+
+
+class MultiStepsState(NamedTuple):
+    mini_step: Count
+    gradient_step: Count
+    inner_opt_state: Any
+    acc_grads: Any
+    skip_state: Any = ()
+
+
+class _Sum(NamedTuple):
+    acc_grads: Updates
+
+
+def _one_then_two(gradient_step: Count) -> Any:
+    return jnp.where(gradient_step < 1, 1, 2)
+
+
+@register(
+    example(ema(0.9), 2),
+    example(ema(0.9), _one_then_two, use_grad_mean=False),
+    example(ema(0.9), 2, should_skip_update_fn=skip_not_finite),
+    example(ema(0.9), 2, nonfinite="skip"),
+    ranges={"every_k_schedule": checks.Range(1, integer=True, schedule=True)},
+    errors=[
+        (example(1, 2), "opt must be a transformation (init, update), got 1"),
+        (example(ema(0.9), 2, nonfinite="no"), "nonfinite must be 'propagate' or 'skip', got 'no'"),
+        (example(ema(0.9), 2, should_skip_update_fn=1), "should_skip_update_fn must be a function, got 1"),
+    ],
+)
+class MultiSteps(GradientTransformationExtraArgs):
+    """Accumulate the gradients of several micro-steps, then take one step of `opt` with their mean.
+
+        a <- a + (g - a) / n  at the n-th micro-step of a window; u = opt(a) at its end, 0 before
+
+    It is a transformation, for `chain` as well. `has_updated` tells whether the last call took a step, `flush` takes
+    one with what a last, shorter window holds.
+
+    Args:    opt: a transformation. every_k_schedule: the length of a window, an integer >= 1 or a function of the
+             steps taken. use_grad_mean: False for the sum. should_skip_update_fn(updates, gradient_step, params)
+             -> (skip, state): a micro-step that it skips does not count, see `skip_not_finite`. accumulator_dtype:
+             by default the parameter's, at least float32. nonfinite: "skip" leaves a gradient that is not finite out
+             of its window, which ends when it would have; the mean is over those that count.
+    State:   MultiStepsState(mini_step, gradient_step, inner_opt_state, acc_grads, skip_state): acc_grads shaped like
+             params, 4 bytes per float32 parameter.
+    Differs: with skips `has_updated` is False after a micro-step that was skipped.
+    """
+
+    def __new__(
+        cls,
+        opt: Any,
+        every_k_schedule: Scalar | Schedule,
+        use_grad_mean: bool = True,
+        should_skip_update_fn: Any = None,
+        accumulator_dtype: DType = None,
+        *,
+        nonfinite: Literal["propagate", "skip"] = "propagate",
+    ) -> Self:
+        member = taking_extra_args(opt, "opt")
+        if nonfinite not in ("propagate", "skip"):
+            checks.fail(f"nonfinite must be 'propagate' or 'skip', got {checks.shown(nonfinite)}")
+        if not (should_skip_update_fn is None or callable(should_skip_update_fn)):
+            checks.fail(f"should_skip_update_fn must be a function, got {checks.shown(should_skip_update_fn)}")
+        counts = nonfinite == "skip"
+        window = _Window(member, every_k_schedule, use_grad_mean, should_skip_update_fn, accumulator_dtype, counts)
+        plain = around(
+            member,
+            window.init,
+            window.update,
+            inner=lambda state: state.inner_opt_state,
+            grain=window.grain,
+            slots=("acc_grads",),
+            inner_opt=member,
+            window=window,
+        )
+        new = tuple.__new__(cls, plain)
+        new.__dict__.update(plain.__dict__)
+        return new
+
+    inner_opt: GradientTransformationExtraArgs
+    window: "_Window"
+
+    def __getnewargs_ex__(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        assert self.call is not None
+        return self.call.args, self.call.kwargs
+
+    def has_updated(self, state: MultiStepsState) -> Array:
+        """Whether the last update took a step."""
+        return self.window.has_updated(state)
+
+    def flush(self, state: MultiStepsState, params: Any = None, **extra_args: Any) -> tuple[Any, MultiStepsState]:
+        """The update of a step with what the window holds so far, zero if that is nothing; the window is then empty."""
+        with checks.naming("MultiSteps"):
+            return self.window.flush(state, params, extra_args)
+
+    def gradient_transformation(self) -> Self:
+        """Itself: the pair (init, update)."""
+        return self
+
+
+class _Window:
+    """The micro-steps between two steps."""
+
+    def __init__(
+        self, member: GradientTransformationExtraArgs, every_k: Any, mean: bool, judge: Any, dtype: DType, counts: bool
+    ) -> None:
+        self.member, self.every_k, self.judge, self.counts = member, every_k, judge, counts
+        self.grain = None if judge is not None and judge is not skip_not_finite else seeing_all(member)
+        if judge is None and not self.counts:
+            self.grain = member.grain
+
+        def rule(g: Array, acc_grads: Array, weight: Array) -> Any:
+            return g, acc_grads + (scaled(g - acc_grads, weight) if mean else g)
+
+        slot = Slot(dtype=dtype, decay=1.0)
+        self.fold = elementwise(rule, _Sum, scalars=lambda weight: {"weight": weight}, acc_grads=slot)
+
+    def init(self, params: Params) -> MultiStepsState:
+        acc_grads = self.fold.init(params).acc_grads
+        skip_state: Any = ()
+        if self.judge is not None:
+            like = jax.eval_shape(lambda: self.judge(acc_grads, jnp.zeros((), jnp.int32), params)[1])
+            skip_state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        if self.counts:
+            skip_state = {"counted": jnp.zeros((), jnp.int32), "by_function": skip_state}
+        mini_step, gradient_step = (jnp.zeros((), jnp.int32) for _ in range(2))
+        return MultiStepsState(mini_step, gradient_step, self.member.init(params), acc_grads, skip_state)
+
+    def update(self, updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        every = self.every_k
+        k = every(state.gradient_step) if callable(every) and not checks.is_array(every) else every
+        folded: Any = True
+        advances: Any = True
+        skip_state, n = self._judged(state), self._counted(state)
+        if self.judge is not None:
+            skip, skip_state = self.judge(updates, state.gradient_step, params)
+            folded = advances = jnp.logical_not(skip)
+        if self.counts:
+            folded &= finite(updates)
+
+        def fold() -> Any:
+            weight = 1 / (n + 1).astype(scalar_dtype())
+            return self.fold.update(guarded(folded, here), _Sum(state.acc_grads), weight=weight)[1].acc_grads
+
+        here = present(updates)
+        acc = either(folded, fold, lambda: state.acc_grads)
+        n = jnp.where(folded, n + 1, n)
+        mini_step = jnp.where(advances, safe_increment(state.mini_step), state.mini_step)
+        closes = advances & (mini_step >= k)
+        steps = closes & (n > 0)
+        new, inner_state, acc = self._step(steps, acc, state, params, extra_args, here)
+        return restored(new, updates), self._state(state, closes, steps, mini_step, n, inner_state, acc, skip_state)
+
+    def flush(self, state: MultiStepsState, params: Any, extra_args: Any) -> tuple[Any, MultiStepsState]:
+        n = self._counted(state)
+        like = tree.cast_like(state.acc_grads, state.acc_grads if params is None else params)
+        updates, inner_state, acc = self._step(n > 0, state.acc_grads, state, params, extra_args, like)
+        return updates, self._state(state, True, n > 0, state.mini_step, n, inner_state, acc, self._judged(state))
+
+    def has_updated(self, state: MultiStepsState) -> Array:
+        updated: Array = (state.mini_step == 0) & (state.gradient_step > 0)
+        judged = self._judged(state)
+        if isinstance(judged, Mapping) and "should_skip" in judged:
+            updated &= ~judged["should_skip"]
+        if self.counts:
+            updated &= state.skip_state["counted"] > 0
+        return updated
+
+    def _judged(self, state: MultiStepsState) -> Any:
+        return state.skip_state["by_function"] if self.counts else state.skip_state
+
+    def _counted(self, state: MultiStepsState) -> Count:
+        """How many gradients the window holds; what a closed one held is forgotten only here, for `has_updated`."""
+        return jnp.where(state.mini_step == 0, 0, state.skip_state["counted"]) if self.counts else state.mini_step
+
+    def _step(
+        self, taken: Any, acc: Any, state: Any, params: Any, extra_args: Any, updates: Any
+    ) -> tuple[Any, Any, Any]:
+        """A step with `acc` where `taken`: the update, the inner state, and what is accumulated after it."""
+        places = tree.structure(acc).unflatten(tree.match(updates, acc, "updates", "state.acc_grads"))
+        mean = tree.map(lambda _, a: a, places, acc)
+
+        def do() -> Any:
+            new, inner_state = self.member.update(mean, state.inner_opt_state, params, **extra_args)
+            emptied = tree.map(lambda a, m: a if m is None else tree.zeros_like(a), acc, mean)
+            return jax.tree.leaves(restored(new, updates)), fitted(inner_state, state.inner_opt_state), emptied
+
+        def leave() -> Any:
+            return jax.tree.leaves(tree.zeros_like(updates)), state.inner_opt_state, acc
+
+        new, inner_state, acc = either(taken, do, leave)
+        return restored(new, updates), inner_state, acc
+
+    def _state(
+        self, old: Any, closes: Any, stepped: Any, mini_step: Any, n: Any, inner_state: Any, acc: Any, judged: Any
+    ) -> MultiStepsState:
+        gradient_step = jnp.where(stepped, safe_increment(old.gradient_step), old.gradient_step)
+        judged = fitted(judged, self._judged(old))
+        skip_state = {"counted": n, "by_function": judged} if self.counts else judged
+        return MultiStepsState(jnp.where(closes, 0, mini_step), gradient_step, inner_state, acc, skip_state)

@@ -1,0 +1,84 @@
+"""Transforming at some steps and not at others."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs, taking_extra_args
+from ..compose import around
+from ..numerics import safe_increment
+from ..registry import example, register
+from ..transforms.momentum import ema
+from ..types import Count, Params, Tree
+from .gate import nothing, step_if
+
+
+class ConditionallyMaskState(NamedTuple):
+    step: Count
+    inner_state: Any
+
+
+class ConditionallyTransformState(NamedTuple):
+    inner_state: Any
+    step: Count
+
+
+def _every_other(step: Count) -> Any:
+    return step % 2 == 0
+
+
+def _early(step: Count, **extra_args: Any) -> Any:
+    return step < extra_args.get("until", 2)
+
+
+_ERRORS = [
+    (example(1, _every_other), "inner must be a transformation (init, update), got 1"),
+    (example(ema(0.9), True), "should_transform_fn must be a function of the step, got True"),
+]
+
+
+@register(example(ema(0.9), _every_other), example(ema(0.9), _early, True), errors=_ERRORS)
+def conditionally_mask(
+    inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
+) -> GradientTransformationExtraArgs:
+    """Apply `inner` at the steps that a function chooses; at the others updates are zero and `inner` stays as it is.
+
+    Args:    inner: a transformation. should_transform_fn(step) -> bool, step being 0 on the first update.
+             forward_extra_args: whether it gets the extra arguments of update as keywords.
+    State:   ConditionallyMaskState(step, inner_state); step counts all updates.
+    """
+    return _conditionally(inner, should_transform_fn, forward_extra_args, ConditionallyMaskState, nothing)
+
+
+@register(example(ema(0.9), _every_other), example(ema(0.9), _early, True), errors=_ERRORS)
+def conditionally_transform(
+    inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
+) -> GradientTransformationExtraArgs:
+    """Apply `inner` at the steps that a function chooses; at the others updates pass as they are.
+
+    Args:    as in `conditionally_mask`.
+    State:   ConditionallyTransformState(inner_state, step); step counts all updates.
+    """
+    return _conditionally(
+        inner, should_transform_fn, forward_extra_args, ConditionallyTransformState, lambda updates: updates
+    )
+
+
+def _conditionally(
+    inner: Any, chosen: Callable[..., Any], forward: bool, state_class: Any, left: Callable[[Tree], Tree]
+) -> GradientTransformationExtraArgs:
+    member = taking_extra_args(inner, "inner")
+    if not callable(chosen):
+        checks.fail(f"should_transform_fn must be a function of the step, got {checks.shown(chosen)}", TypeError)
+
+    def init(params: Params) -> Any:
+        return state_class(inner_state=member.init(params), step=jnp.zeros((), jnp.int32))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        taken = chosen(state.step, **extra_args) if forward else chosen(state.step)
+        updates, inner_state = step_if(taken, member, updates, state.inner_state, params, extra_args, left=left)
+        return updates, state_class(inner_state=inner_state, step=safe_increment(state.step))
+
+    return around(member, init, update, inner=lambda state: state.inner_state)

@@ -1,0 +1,86 @@
+"""Complex parameters as pairs of real ones."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from .. import checks, tree
+from ..base import GradientTransformationExtraArgs, taking_extra_args
+from ..compose import around
+from ..inspection import eval_params
+from ..registry import example, register
+from ..slots import is_complex
+from ..transforms.momentum import ema
+from ..types import Array, Params, Tree
+
+
+class SplitRealAndImaginaryArrays(NamedTuple):
+    """A complex array as two real ones."""
+
+    real: Array
+    imaginary: Array
+
+
+class SplitRealAndImaginaryState(NamedTuple):
+    inner_state: Any
+
+
+@register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
+def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
+    """Let `inner` see every complex leaf as two real ones, its real and its imaginary part.
+
+    The elementwise and treewise rules of this library do so by themselves: this is for others, and for rules that
+    depend on a whole leaf.
+
+    Args:    inner: a transformation.
+    State:   SplitRealAndImaginaryState(inner_state), inner_state that of `inner` for the parts.
+    """
+    member = taking_extra_args(inner, "inner")
+
+    def init(params: Params) -> SplitRealAndImaginaryState:
+        return SplitRealAndImaginaryState(member.init(_split(params)))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        if params is None:
+            home, parts = updates, _split(updates)
+        else:
+            home, leaves = params, tree.match(updates, params, "updates", "params")
+            pairs = [_halves(g, p) for g, p in zip(leaves, tree.flatten(params)[0], strict=True)]
+            parts = tree.structure(params).unflatten(pairs)
+        halves = None if params is None else _split(params)
+        new, inner_state = member.update(parts, state.inner_state, halves, **extra_args)
+        return _joined(new, home), SplitRealAndImaginaryState(inner_state)
+
+    def evaluates(state: Any, params: Any) -> Any:
+        parts = _split(params)
+        other = eval_params(member, state.inner_state, parts)
+        return params if other is parts else _joined(other, params)
+
+    seen = {"inner": lambda state: state.inner_state, "seen": lambda params: jax.eval_shape(_split, params)}
+    return around(member, init, update, **seen, evaluates=evaluates)
+
+
+def _split(params: Tree) -> Tree:
+    leaves, structure = tree.flatten(params)
+    return structure.unflatten([_halves(x, x) for x in leaves])
+
+
+def _halves(g: Any, p: Any) -> Any:
+    """The parts of `g`, which belongs to `p`."""
+    if tree.absent(p) or not is_complex(p):
+        return g
+    if tree.absent(g):
+        return SplitRealAndImaginaryArrays(None, None)  # type: ignore[arg-type]
+    if not is_complex(g):
+        checks.fail(f"updates have a leaf of dtype {tree.as_array(g).dtype} whose parameter is complex")
+    return SplitRealAndImaginaryArrays(tree.as_array(g).real, tree.as_array(g).imag)
+
+
+def _joined(parts: Tree, home: Tree) -> Tree:
+    """What `_split` was given, where `home` is complex."""
+    structure = tree.structure(home)
+    found = [
+        x if not isinstance(x, SplitRealAndImaginaryArrays) else None if x.real is None else jax.lax.complex(*x)
+        for x in structure.flatten_up_to(parts)
+    ]
+    return structure.unflatten(found)

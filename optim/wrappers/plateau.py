@@ -1,0 +1,106 @@
+"""A learning rate that falls where the loss does not."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs
+from ..checks import CLOSED_UNIT, NON_NEGATIVE, STEPS, Range
+from ..lift import Scalar as StateScalar, elementwise
+from ..numerics import like, scaled
+from ..registry import example, register
+from ..types import Array, Count, Scalar
+
+
+class ReduceLROnPlateauState(NamedTuple):
+    scale: Array
+    best_value: Array
+    plateau_count: Count
+    cooldown_count: Count
+    count: Count
+    avg_value: Array
+
+
+@register(
+    example(0.5, patience=2, cooldown=1).given(value=1.0),
+    example(0.5, 1, min_scale=0.1, atol=0.1).given(value=1.0),
+    ranges={
+        "factor": Range(0, 1, open_low=True, open_high=True),
+        "patience": STEPS,
+        "rtol": CLOSED_UNIT,
+        "atol": NON_NEGATIVE,
+        "cooldown": STEPS,
+        "accumulation_size": Range(1, integer=True),
+        "min_scale": NON_NEGATIVE,
+    },
+    errors=[(example(rtol=0.0), "at least one of rtol and atol must be positive, got 0.0 and 0.0")],
+)
+def reduce_on_plateau(
+    factor: Scalar = 0.1,
+    patience: Scalar = 10,
+    rtol: Scalar = 1e-4,
+    atol: Scalar = 0.0,
+    cooldown: Scalar = 0,
+    accumulation_size: Scalar = 1,
+    min_scale: Scalar = 0.0,
+) -> GradientTransformationExtraArgs:
+    """Multiply updates by a scale that falls by `factor` whenever a loss has stopped falling.
+
+        better: value < best - rtol |best| - atol
+        scale <- factor scale      after `patience` values in a row that are not better
+
+    The loss is the extra argument `value` of update.
+
+    Args:    factor in (0, 1); patience, cooldown: integers >= 0; rtol in [0, 1], atol >= 0, not both 0; after a fall
+             `cooldown` values are not counted. accumulation_size: an integer >= 1; so many values are averaged
+             before they are looked at. min_scale >= 0: the scale falls no lower.
+    State:   ReduceLROnPlateauState(scale, best_value, plateau_count, cooldown_count, count, avg_value): scalars.
+    Differs: Optax compares with (1 - rtol) best - atol, which every negative loss is below, so that none is ever on a
+             plateau; its patience 0 acts once, at the first value, where here it is that of 1.
+    """
+    if all(checks.is_number(x) and x == 0 for x in (rtol, atol)):
+        checks.fail(f"at least one of rtol and atol must be positive, got {rtol} and {atol}")
+
+    def scalars(
+        value: Any,
+        scale: Array,
+        best_value: Array,
+        plateau_count: Count,
+        cooldown_count: Count,
+        count: Count,
+        avg_value: Array,
+    ) -> dict[str, Array]:
+        value = jnp.asarray(value, avg_value.dtype)
+        if value.shape != ():
+            checks.fail(f"value must be a scalar, got {checks.shown(value)}")
+        count = count + 1
+        avg_value = avg_value + (value - avg_value) / count.astype(value.dtype)
+        looked = count >= accumulation_size
+        # `best` is infinite at first, and infinity less a part of itself is no number.
+        margin = jnp.where(jnp.isfinite(best_value), like(value, rtol) * jnp.abs(best_value) + like(value, atol), 0)
+        better = avg_value < best_value - margin
+        stuck = jnp.where(better | (cooldown_count > 0), 0, plateau_count + 1)
+        falls = (stuck >= patience) & (stuck > 0)
+        fallen = jnp.maximum(scale * like(value, factor), like(value, min_scale))
+        new = {
+            "scale": jnp.where(falls, fallen, scale),
+            "best_value": jnp.where(better, avg_value, best_value),
+            "plateau_count": jnp.where(falls, 0, stuck),
+            "cooldown_count": jnp.where(falls, cooldown, jnp.maximum(cooldown_count - 1, 0)),
+        }
+        old = {
+            "scale": scale,
+            "best_value": best_value,
+            "plateau_count": plateau_count,
+            "cooldown_count": cooldown_count,
+        }
+        found = {name: jnp.where(looked, new[name].astype(old[name].dtype), old[name]) for name in new}
+        found["count"] = jnp.where(looked, 0, count)
+        found["avg_value"] = jnp.where(looked, 0, avg_value)
+        return found
+
+    counts = {name: StateScalar(0, jnp.int32) for name in ("plateau_count", "cooldown_count", "count")}
+    values = {name: StateScalar(x) for name, x in (("scale", 1.0), ("best_value", jnp.inf), ("avg_value", 0.0))}
+    declared = {**counts, **values}
+    return elementwise(lambda g, scale: scaled(g, scale), ReduceLROnPlateauState, scalars=scalars, **declared)
