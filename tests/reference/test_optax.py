@@ -21,6 +21,7 @@ DIFFERS = {
     "apply_every-1": "the count goes on",
     "chain": "Optax refuses an empty chain",
     "monitor": "Optax has no measurements before the first update",
+    **dict.fromkeys(["adafactor-2", "scale_by_factored_rms-1"], "before the offset Optax gives NaN"),
     "normalize": "Optax gives NaN for a zero gradient",
     **{f"MultiSteps{i}": "Optax accumulates in float32: see test_optax_wrappers" for i in ("", "-1", "-2", "-3")},
     **{f"lookahead{i}": "Optax has no plain parameters: see test_optax_wrappers" for i in ("", "-1")},
@@ -39,11 +40,17 @@ FAULTS = {
     **dict.fromkeys(["scale_by_acprop", "acprop"], "the second moment's distance is from the mean before this update"),
     **dict.fromkeys(["scale_by_adan", "adan"], "1 - b2 stands where the paper and its code have b2"),
     "scale_by_distance_over_gradients": "how far a matrix has come is measured in the spectral norm",
+    **dict.fromkeys(["scale_by_sm3", "sm3"], "Optax fails on scalars: see test_matrices_are_optax"),
+    **dict.fromkeys(["scale_by_muon"], "Optax needs dimension numbers: see test_matrices_are_optax"),
     **dict.fromkeys(["scale_by_rprop", "rprop"], "each update is that of the step before, the first is 0"),
 }
 
 # What Optax computes in float32 also where float64 is enabled.
-COARSE = {"scale_by_madgrad": 1e-5, "madgrad": 1e-5}
+COARSE = {
+    **dict.fromkeys(["scale_by_factored_rms", "adafactor", "scale_by_galore", "galore"], 1e-5),
+    "scale_by_madgrad": 1e-5,
+    "madgrad": 1e-5,
+}
 
 
 def theirs_of(name):
