@@ -52,6 +52,11 @@ def scalar_dtype() -> np.dtype[Any]:
     return jnp.dtype(jnp.result_type(float))
 
 
+def spacing(dtype: DType) -> float:
+    """The distance from 1 to the next number of that dtype."""
+    return float(_finfo(dtype).eps)
+
+
 def convert(x: Array, dtype: DType, *, weak: bool = False) -> Array:
     """`x` in another dtype, weakly typed on request so that a weak parameter stays weak."""
     if x.dtype == dtype and x.weak_type == weak:
