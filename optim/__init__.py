@@ -55,6 +55,24 @@ from .linalg import (
     power_iteration as power_iteration,
 )
 
+# Line searches
+from .linesearch.backtracking import (
+    BacktrackingLinesearchInfo as BacktrackingLinesearchInfo,
+    ScaleByBacktrackingLinesearchState as ScaleByBacktrackingLinesearchState,
+    scale_by_backtracking_linesearch as scale_by_backtracking_linesearch,
+)
+from .linesearch.lbfgs import (
+    ScaleByLBFGSState as ScaleByLBFGSState,
+    lbfgs as lbfgs,
+    scale_by_lbfgs as scale_by_lbfgs,
+)
+from .linesearch.reuse import value_and_grad_from_state as value_and_grad_from_state
+from .linesearch.zoom import (
+    ScaleByZoomLinesearchState as ScaleByZoomLinesearchState,
+    ZoomLinesearchInfo as ZoomLinesearchInfo,
+    scale_by_zoom_linesearch as scale_by_zoom_linesearch,
+)
+
 # Parts of a batch
 from .microbatching import AccumulationType as AccumulationType, microbatch as microbatch
 from .numerics import (

@@ -27,7 +27,6 @@ class FactoredState(NamedTuple):
     v: Tree
 
 
-@register(example(3, 0.8), kind="function")
 def _decay_rate_pow(i: Array, exponent: Scalar = 0.8) -> Array:
     """1 - (i + 1)^-exponent: 0 at the first update, so that it needs no bias correction."""
     time = jnp.maximum(jnp.asarray(i).astype(scalar_dtype()) + 1, 1)

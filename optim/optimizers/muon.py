@@ -53,12 +53,12 @@ def _conditioned(x: Array, way: str, eps: Scalar) -> Array:
     """Matrices of singular values that the iteration converges from: 1 at most."""
     if way == "aol":
         rows = root(jnp.sum(jnp.abs(_gram(x)), axis=-1, keepdims=True))
-        return x * ratio(jnp.ones_like(rows), rows)
+        return x * ratio(jnp.ones_like(rows), rows).astype(x.dtype)
     if way == "spectral":
         size = jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True)
     else:
         size = _norm(x) if way == "frobenius" else root(_norm(_gram(x)))
-    out: Array = x / (size + like(size, eps))
+    out: Array = x / (size + like(size, eps)).astype(x.dtype)
     return out
 
 
@@ -155,7 +155,8 @@ def scale_by_muon(
         matrices, back = as_matrices(x, numbers)
         out = orthogonalised(matrices, ns, ns_steps, preconditioning, eps)
         if adaptive:
-            out = out * jnp.sum((jnp.conj(matrices) * out).real, axis=(-2, -1), keepdims=True)
+            dual = jnp.sum((jnp.conj(matrices) * out).real, axis=(-2, -1), keepdims=True)
+            out = out * dual.astype(out.dtype)
         return back(out)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:

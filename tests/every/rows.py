@@ -29,7 +29,8 @@ class Row:
         def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
             return tx.update(updates, state, params, **{**self.example.extra, **extra})
 
-        facts = getattr(tx, "__dict__", {})
+        # As one rule it would be called without them.
+        facts = {**getattr(tx, "__dict__", {}), "lifted": None, "links": None}
         return optim.GradientTransformationExtraArgs(tx.init, update).knowing(**facts)
 
 

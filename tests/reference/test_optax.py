@@ -42,6 +42,7 @@ FAULTS = {
     "scale_by_distance_over_gradients": "how far a matrix has come is measured in the spectral norm",
     **dict.fromkeys(["scale_by_sm3", "sm3"], "Optax fails on scalars: see test_matrices_are_optax"),
     **dict.fromkeys(["scale_by_muon"], "Optax needs dimension numbers: see test_matrices_are_optax"),
+    "sophia": "every update has the size of the clip, whatever the curvature",
     **dict.fromkeys(["scale_by_rprop", "rprop"], "each update is that of the step before, the first is 0"),
 }
 
