@@ -14,7 +14,7 @@ from ..numerics import safe_increment, scalar_dtype, scaled
 from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Array, Count, DType, Params, Scalar, Schedule, Updates
-from .gate import either, finite, fitted, guarded, present, restored, seeing_all
+from .gate import either, finite, fitted, present, restored, seeing_all
 from .skip import skip_not_finite
 
 
@@ -159,7 +159,7 @@ class _Window:
         here, weight = present(updates), 1 / (n + 1).astype(scalar_dtype())
 
         def fold() -> Any:
-            return self.fold.update(guarded(folded, here), _Sum(state.acc_grads), weight=weight)[1].acc_grads
+            return self.fold.update(here, _Sum(state.acc_grads), weight=weight)[1].acc_grads
 
         def accumulated() -> Any:
             return either(folded, fold, lambda: state.acc_grads)
