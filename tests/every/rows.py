@@ -56,7 +56,7 @@ VARIED = {"jit", "dtypes", "none", "derivative", "complex", "magnitudes", "preci
 # Columns in which a chain may fail though its members, which are rows of their own, do not.
 COMPOSED = {"jit", "dtypes", "none", "purity", "errors"}
 # What the quick part of the suite runs.
-QUICK = {"jit", "none", "purity", "errors", "extra"}
+QUICK = {"jit", "none", "errors"}
 # OPTIM_EVERY_CELL=1 runs every column for every example of every factory, about twice as many.
 EVERY_CELL = bool(os.environ.get("OPTIM_EVERY_CELL"))
 

@@ -35,10 +35,14 @@ def far(a, b):
     return np.max(np.nan_to_num(apart, nan=np.inf), initial=0)
 
 
-CASES = [(name, i) for name, p in sorted(PAPERS.items()) for i in range(len(p.configs))]
+def case(name, i):
+    return pytest.param(name, i, id=f"{name}-{i}", marks=[pytest.mark.slow] if i else [])
 
 
-@pytest.mark.parametrize(("name", "i"), CASES, ids=[f"{n}-{i}" for n, i in CASES])
+CASES = [case(name, i) for name, p in sorted(PAPERS.items()) for i in range(len(p.configs))]
+
+
+@pytest.mark.parametrize(("name", "i"), CASES)
 def test_transformation_is_the_paper(name, i, x64):
     paper = PAPERS[name]
     grads, params = paper.stream()

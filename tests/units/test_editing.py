@@ -231,6 +231,7 @@ def test_inspect_sees_through_other_libraries_states(standard_promotion):
     assert int(optim.inspect(tx, state)["step"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.id)
 def test_summary_is_exact(row):
     tx, params = row.make(), tree()
@@ -253,7 +254,8 @@ def test_summary_of_groups(params):
     assert optim.summary(grouped(), shapes) == optim.summary(grouped(), params)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.id)
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [r for r in ROWS if r.example is r.entry.examples[0]], ids=lambda r: r.id)
 def test_eval_params_and_inspect_take_every_state(row):
     tx, params = row.make(), tree()
     _, state = tx.update(grads(params), tx.init(params), params)
