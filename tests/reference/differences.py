@@ -9,10 +9,7 @@ DIFFERS = {
     "monitor": "Optax has no measurements before the first update",
     **dict.fromkeys(["adafactor-2", "scale_by_factored_rms-1"], "before the offset Optax gives NaN"),
     "normalize": "Optax gives NaN for a zero gradient",
-    **{
-        f"MultiSteps{i}": "Optax accumulates in float32: see tests/reference/test_optax_wrappers.py"
-        for i in ("", "-1", "-2", "-3")
-    },
+    **{f"MultiSteps{i}": "Optax accumulates in float32: see test_optax_wrappers.py" for i in ("", "-1", "-2", "-3")},
     **{f"lookahead{i}": "Optax has no plain parameters: see test_optax_wrappers.py" for i in ("", "-1")},
     "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
     "selective_transform-1": "Optax freezes everything where the mask is a function",
