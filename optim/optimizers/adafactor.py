@@ -10,7 +10,7 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs, identity
 from ..compose import chain
 from ..lift import Slot, leafwise
-from ..numerics import abs_sq, like, ratio, root, root_ratio, scalar_dtype, scaled
+from ..numerics import abs_sq, like, ratio, root_ratio, saturated, scalar_dtype, scaled
 from ..registry import example, register
 from ..transforms.clip import clip_by_block_rms
 from ..transforms.momentum import ema as mean_of_updates
@@ -107,7 +107,7 @@ def scale_by_factored_rms(
 
     def rule(g: Array, v_row: Array, v_col: Array, v: Array, new: Array) -> Any:
         square, found = abs_sq(g), axes(g)
-        square = square + like(square, epsilon)
+        square = saturated(square + like(square, epsilon))
 
         def moved(x: Array, now: Array) -> Array:
             return x + scaled(now - x, new)
@@ -116,12 +116,12 @@ def scale_by_factored_rms(
             v = moved(v, square)
             return root_ratio(g, v, 0.0), (v_row, v_col, v)
         d1, d0 = found
-        v_row = moved(v_row, jnp.mean(square, axis=d0))
-        v_col = moved(v_col, jnp.mean(square, axis=d1))
+        v_row = moved(v_row, saturated(jnp.mean(square, axis=d0)))
+        v_col = moved(v_col, saturated(jnp.mean(square, axis=d1)))
         across = d1 - 1 if d1 > d0 else d1
-        shares = ratio(v_row, jnp.broadcast_to(jnp.mean(v_row, axis=across, keepdims=True), v_row.shape))
-        rows, columns = (ratio(jnp.ones_like(x), root(x)) for x in (shares, v_col))
-        return g * jnp.expand_dims(rows, d0) * jnp.expand_dims(columns, d1), (v_row, v_col, v)
+        shares = ratio(v_row, jnp.broadcast_to(saturated(jnp.mean(v_row, axis=across, keepdims=True)), v_row.shape))
+        estimate = jnp.expand_dims(shares, d0) * jnp.expand_dims(v_col, d1)
+        return root_ratio(g, estimate, 0.0), (v_row, v_col, v)
 
     return leafwise(
         rule,

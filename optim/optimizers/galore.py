@@ -34,6 +34,7 @@ class GaLoreDimensionNumbers(NamedTuple):
     output_axis: int | Sequence[int] = 1
 
 
+_NO_DERIVATIVE = "the directions are those of a singular value decomposition, which has none at zero"
 _COUNT = checks.Range(1, integer=True)
 _RANGES = {"rank": _COUNT, "update_proj_gap": _COUNT, "scale": checks.REAL}
 
@@ -48,7 +49,7 @@ def _plain(params: Params) -> Any:
     ranges=_RANGES,
     errors=[(example(base_optimizer=1), "base_optimizer must be a transformation (init, update), got 1")],
     exceptions={
-        "derivative": "the directions are those of a singular value decomposition, which has none at zero",
+        **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
         "sharding": "the directions of a sharded matrix are the whole matrix's",
     },
 )
@@ -165,7 +166,7 @@ def _up(x: Array, like: Array, numbers: DimensionNumbers, projector: Array) -> A
     example(0.1, 2, 3, weight_decay=0.1, mask=True),
     ranges=_RANGES,
     exceptions={
-        "derivative": "the directions are those of a singular value decomposition, which has none at zero",
+        **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
         "sharding": "the directions of a sharded matrix are the whole matrix's",
     },
 )

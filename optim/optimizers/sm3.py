@@ -56,7 +56,8 @@ def scale_by_sm3(b1: Scalar = 0.9, b2: Scalar = 1.0, eps: Scalar = 1e-8) -> Grad
     def start(p: Array) -> list[Array]:
         return [jnp.zeros(n) for n in p.shape] or [jnp.zeros(())]
 
-    return leafwise(rule, ScaleBySM3State, mu=Slot(init=start, real=True, free=True), nu=Slot(decay=b1, kept=True))
+    # nu is as wide as a second moment, whose name it has.
+    return leafwise(rule, ScaleBySM3State, mu=Slot(init=start, real=True, free=True), nu=Slot(decay=1.0))
 
 
 @register(example(0.1))
