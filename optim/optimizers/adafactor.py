@@ -10,7 +10,7 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs, identity
 from ..compose import chain
 from ..lift import Slot, leafwise
-from ..numerics import abs_sq, like, ratio, root_ratio, saturated, scalar_dtype, scaled
+from ..numerics import abs_sq, like, ratio, root, root_ratio, saturated, scalar_dtype, scaled
 from ..registry import example, register
 from ..transforms.clip import clip_by_block_rms
 from ..transforms.momentum import ema as mean_of_updates
@@ -119,9 +119,10 @@ def scale_by_factored_rms(
         v_row = moved(v_row, saturated(jnp.mean(square, axis=d0)))
         v_col = moved(v_col, saturated(jnp.mean(square, axis=d1)))
         across = d1 - 1 if d1 > d0 else d1
-        shares = ratio(v_row, jnp.broadcast_to(saturated(jnp.mean(v_row, axis=across, keepdims=True)), v_row.shape))
-        estimate = jnp.expand_dims(shares, d0) * jnp.expand_dims(v_col, d1)
-        return root_ratio(g, estimate, 0.0), (v_row, v_col, v)
+        # Roots before ratios: the derivative of a ratio of numbers as small as epsilon leaves the range of float32.
+        mean = jnp.broadcast_to(saturated(jnp.mean(v_row, axis=across, keepdims=True)), v_row.shape)
+        over_rows = g * jnp.expand_dims(ratio(root(mean), root(v_row)), d0)
+        return root_ratio(over_rows, jnp.expand_dims(v_col, d1), 0.0), (v_row, v_col, v)
 
     return leafwise(
         rule,
