@@ -37,6 +37,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "transforms",
     "optimizers",
     "wrappers",
+    "linesearch",
     "step",
     "keras",
     "optim",
