@@ -88,6 +88,11 @@ from .optimizers.adadelta import (
     adadelta as adadelta,
     scale_by_adadelta as scale_by_adadelta,
 )
+from .optimizers.adafactor import (
+    FactoredState as FactoredState,
+    adafactor as adafactor,
+    scale_by_factored_rms as scale_by_factored_rms,
+)
 from .optimizers.adagrad import (
     ScaleByRssState as ScaleByRssState,
     adagrad as adagrad,
@@ -140,6 +145,12 @@ from .optimizers.distance import (
 )
 from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
 from .optimizers.dpsgd import dpsgd as dpsgd
+from .optimizers.galore import (
+    GaLoreDimensionNumbers as GaLoreDimensionNumbers,
+    GaLoreState as GaLoreState,
+    galore as galore,
+    scale_by_galore as scale_by_galore,
+)
 from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
 from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
 from .optimizers.momo import (
@@ -148,7 +159,18 @@ from .optimizers.momo import (
     momo as momo,
     momo_adam as momo_adam,
 )
+from .optimizers.muon import (
+    MuonDimensionNumbers as MuonDimensionNumbers,
+    MuonState as MuonState,
+    muon as muon,
+    scale_by_muon as scale_by_muon,
+)
 from .optimizers.nadam import ScaleByNadamState as ScaleByNadamState, scale_by_nadam as scale_by_nadam
+from .optimizers.novograd import (
+    ScaleByNovogradState as ScaleByNovogradState,
+    novograd as novograd,
+    scale_by_novograd as scale_by_novograd,
+)
 from .optimizers.optimistic import (
     ScaleByOptimisticGradientState as ScaleByOptimisticGradientState,
     optimistic_adam as optimistic_adam,
@@ -177,6 +199,14 @@ from .optimizers.schedule_free import (
 )
 from .optimizers.sgd import noisy_sgd as noisy_sgd, sgd as sgd
 from .optimizers.sign import scale_by_sign as scale_by_sign, sign_sgd as sign_sgd, signum as signum
+from .optimizers.sm3 import ScaleBySM3State as ScaleBySM3State, scale_by_sm3 as scale_by_sm3, sm3 as sm3
+from .optimizers.sophia import (
+    HutchinsonState as HutchinsonState,
+    SophiaState as SophiaState,
+    hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
+    sophia as sophia,
+)
+from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 from .record import ScheduleFn as ScheduleFn
 from .registry import (

@@ -82,7 +82,11 @@ def near(name: str, known: Iterable[str], n: int = 3) -> str:
 
 @dataclass(frozen=True)
 class Range:
-    """An interval of the reals. `schedule` tells whether a function of the count may stand for a number."""
+    """An interval of the reals.
+
+    `schedule` tells whether a function of the count may stand for a number, `optional` whether None may; where None is
+    the default it may anyhow.
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -90,6 +94,7 @@ class Range:
     open_high: bool = False
     schedule: bool = False
     integer: bool = False
+    optional: bool = False
 
     def __contains__(self, x: float) -> bool:
         above = x > self.low if self.open_low else x >= self.low
@@ -169,7 +174,7 @@ def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> Non
         if bound.signature.parameters[name].annotation is bool and not isinstance(value, bool | np.bool_):
             fail(f"{name} must be True or False, got {shown(value)}", TypeError)
         optional = bound.signature.parameters[name].default is None
-        if name in ranges and not (value is None and optional):
+        if name in ranges and not (value is None and (optional or ranges[name].optional)):
             argument(name, value, ranges[name])
 
 

@@ -64,6 +64,7 @@ def compiled(call: Call, update: Update) -> Update:
         if (
             program is False
             or not concrete
+            or not jax.tree.leaves(updates)  # nothing to do, perhaps a group without parameters in a trace
             or _config.jax_disable_jit
             or not all(isinstance(v, Hashable) for _, v in static)
         ):

@@ -11,7 +11,7 @@ from . import checks, numerics, tree
 from .types import Array, Scalar, Tree
 
 
-@checks.naming("power_iteration")
+@numerics.mixing("power_iteration")
 def power_iteration(
     matrix: Array | Callable[[Tree], Tree],
     *,
@@ -23,7 +23,7 @@ def power_iteration(
 ) -> tuple[Array, Tree]:
     """The eigenvalue of largest magnitude of a symmetric linear map, and its eigenvector.
 
-        v <- A v / |A v|,   lambda = <v, A v>,   until lambda moves less than error_tolerance
+        v <- A v / |A v|,   lambda = <v, A v>,   until |A v - lambda v| <= error_tolerance |lambda|
 
     Args:    matrix: a square matrix, or a function of trees like v0.
              v0: where to start; for a matrix by default a random vector, drawn with `key`.
@@ -55,22 +55,22 @@ def power_iteration(
         return tree.cast_like(times(tree.cast_like(v, v0)), start)
 
     def step(carry: Any) -> Any:
-        i, v, _, value, _ = carry
+        i, v, value, _ = carry
         moved = applied(v)
-        new = tree.vdot(v, moved).real.astype(value.dtype)
-        return i + 1, unit(moved, v), v, new, jnp.abs(new - value)
+        value = tree.vdot(v, moved).real.astype(value.dtype)
+        error = tree.norm(tree.add_scale(moved, -value, v))
+        return i + 1, unit(moved, v), value, error > error_tolerance * jnp.abs(value)
 
     def going(carry: Any) -> Any:
-        i, _, _, _, change = carry
-        return (i < num_iters) & (change > error_tolerance)
+        i, _, _, moving = carry
+        return (i < num_iters) & moving
 
     start = tree.widen(v0)
     first = unit(start, start)
     first = unit(applied(first), first)
     value = jnp.zeros((), numerics.real_dtype(tree.vdot(first, first).dtype))
-    _, vector, _, value, _ = lax.while_loop(
-        going, step, (jnp.zeros((), jnp.int32), first, first, value, jnp.full_like(value, jnp.inf))
-    )
+    begin = (jnp.zeros((), jnp.int32), first, value, jnp.asarray(True))
+    _, vector, value, _ = lax.while_loop(going, step, begin)
     return value, tree.cast_like(vector, v0)
 
 
@@ -87,7 +87,7 @@ def _product(a: Array, b: Array, precision: lax.Precision = lax.Precision.HIGHES
     return out
 
 
-@checks.naming("matrix_inverse_pth_root")
+@numerics.mixing("matrix_inverse_pth_root")
 def matrix_inverse_pth_root(
     matrix: Array,
     p: int,
@@ -131,14 +131,17 @@ def matrix_inverse_pth_root(
         return (i < num_iters) & (error > error_tolerance) & better
 
     order = jnp.asarray(p, real)
+    least = 1e-16
+    size = jnp.maximum(jnp.max(jnp.abs(wide), initial=0), least)  # so that no norm overflows or vanishes
+    wide = numerics.scaled(wide, 1 / size)
     largest, _ = power_iteration(wide, precision=precision)
-    ridge = numerics.like(wide, ridge_epsilon) * jnp.maximum(largest, 1e-16)
-    damped = wide + ridge * eye
+    ridge = numerics.like(wide, ridge_epsilon) * jnp.maximum(largest, least / size)
+    damped = wide + numerics.scaled(eye, ridge)
     z = (1 + order) / (2 * jnp.linalg.norm(damped))
-    m = damped * z
-    start = (jnp.zeros((), jnp.int32), m, eye * z ** (1 / order), off(m), jnp.asarray(True))
+    m = numerics.scaled(damped, z)
+    start = (jnp.zeros((), jnp.int32), m, numerics.scaled(eye, z ** (1 / order)), off(m), jnp.asarray(True))
     _, _, h, error, _ = lax.while_loop(going, step, start)
-    return h.astype(matrix.dtype), error
+    return numerics.scaled(h, size ** (-1 / order)).astype(matrix.dtype), error
 
 
 def _power(t: Array, p: Any, precision: lax.Precision) -> Array:
@@ -154,7 +157,7 @@ def _power(t: Array, p: Any, precision: lax.Precision) -> Array:
     return result
 
 
-@checks.naming("nnls")
+@numerics.mixing("nnls")
 def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Scalar | None = None) -> Array:  # noqa: N803
     """The x >= 0 that minimises |A x - b|^2 / 2, by accelerated projected gradient steps.
 

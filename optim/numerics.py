@@ -4,8 +4,10 @@ Rules see arrays of at least float32. A hyperparameter reaches these functions a
 tracer; `like` gives it the precision of the array it meets.
 """
 
+import contextlib
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,11 +16,19 @@ import numpy as np
 from jax import lax
 from jax.extend.core.primitives import convert_element_type_p
 
+from . import checks
 from .types import Array, Count, DType, Scalar
 
 # Dtypes
 
 _finfo: Any = jnp.finfo  # untyped in jax
+
+
+@contextlib.contextmanager
+def mixing(name: str) -> Iterator[None]:
+    """Calls named `name` in errors, in which real numbers may meet complex ones whatever the user has asked of JAX."""
+    with checks.naming(name), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def common_dtype(*dtypes: DType) -> np.dtype[Any]:

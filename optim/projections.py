@@ -17,7 +17,7 @@ from .types import Array, Scalar, Tree
 # Bounds on every element
 
 
-@checks.naming("projection_non_negative")
+@numerics.mixing("projection_non_negative")
 def projection_non_negative(tree: Tree) -> Tree:
     """The nearest tree x >= 0.
 
@@ -26,7 +26,7 @@ def projection_non_negative(tree: Tree) -> Tree:
     return trees.clip(tree, 0)
 
 
-@checks.naming("projection_box")
+@numerics.mixing("projection_box")
 def projection_box(tree: Tree, lower: Any, upper: Any) -> Tree:
     """The nearest tree lower <= x <= upper.
 
@@ -60,7 +60,7 @@ def _held(x: Any, low: Any, high: Any, path: str) -> Any:
     return trees.clip(x, low, high)
 
 
-@checks.naming("projection_hypercube")
+@numerics.mixing("projection_hypercube")
 def projection_hypercube(tree: Tree, scale: Any = 1) -> Tree:
     """The nearest tree 0 <= x <= scale.
 
@@ -125,7 +125,7 @@ def _on_simplex(v: Array, scale: Scalar) -> tuple[Array, Array]:
     return jnp.where(support, jnp.maximum(w - theta, 0), nothing), theta + top
 
 
-@checks.naming("projection_simplex")
+@numerics.mixing("projection_simplex")
 def projection_simplex(tree: Tree, scale: Scalar = 1) -> Tree:
     """The nearest tree x >= 0 with sum(x) = scale.
 
@@ -150,7 +150,7 @@ def _phase(v: Array) -> tuple[Array, Array]:
     return v * sign, sign
 
 
-@checks.naming("projection_l1_sphere")
+@numerics.mixing("projection_l1_sphere")
 def projection_l1_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
     """The nearest tree with sum(|x|) = scale: the magnitudes on the simplex, signs and phases as they were.
 
@@ -166,7 +166,7 @@ def projection_l1_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
     return _tree(_on_simplex(size, scale)[0] * sign, tree)
 
 
-@checks.naming("projection_l1_ball")
+@numerics.mixing("projection_l1_ball")
 def projection_l1_ball(tree: Tree, scale: Scalar = 1) -> Tree:
     """The nearest tree with sum(|x|) <= scale.
 
@@ -190,7 +190,7 @@ def _norm(v: Array) -> Array:
     return top * numerics.root(jnp.sum(numerics.square(v / top)))
 
 
-@checks.naming("projection_l2_sphere")
+@numerics.mixing("projection_l2_sphere")
 def projection_l2_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
     """The nearest tree with |x| = scale: tree scale / |tree|. To zero all are near; it goes where all are equal.
 
@@ -206,7 +206,7 @@ def projection_l2_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
     return _tree(v / jnp.where(size > 0, size, 1) * total + zero, tree)
 
 
-@checks.naming("projection_l2_ball")
+@numerics.mixing("projection_l2_ball")
 def projection_l2_ball(tree: Tree, scale: Scalar = 1) -> Tree:
     """The nearest tree with |x| <= scale: tree min(1, scale / |tree|).
 
@@ -221,7 +221,7 @@ def projection_l2_ball(tree: Tree, scale: Scalar = 1) -> Tree:
     return _tree(v / jnp.where(outside, size, 1) * jnp.where(outside, total, 1), tree)
 
 
-@checks.naming("projection_linf_ball")
+@numerics.mixing("projection_linf_ball")
 def projection_linf_ball(tree: Tree, scale: Scalar = 1) -> Tree:
     """The nearest tree with max(|x|) <= scale: every element held, a complex one by its magnitude.
 
@@ -245,11 +245,14 @@ def projection_linf_ball(tree: Tree, scale: Scalar = 1) -> Tree:
 
 
 def _along(x: Tree, a: Tree, b: Scalar, move: Callable[[Array, Array, Array, Array], Array]) -> Tree:
-    """`move(x, u, <u, x>, b / |a|)` for the unit vector u along a, which is zero where a is."""
+    """`move(x, u, <u, x>, b / |a|)` for the unit vector u along a, which is zero where a is.
+
+    A tree with a real leaf is a vector over the reals, so its inner products are real.
+    """
     if jnp.shape(b) != ():
         checks.fail(f"b must be a scalar, got {checks.shown(b)}")
     pairs = [pair for pair in trees.aligned({"x": x, "a": a}) if not trees.absent(pair[0])]
-    v, n = _vector(x, "x"), _vector([trees.as_array(q) * 1.0 for _, q in pairs], "a")
+    v, n = _vector(x, "x"), _vector([_floating(trees.as_array(q)) for _, q in pairs], "a")
     if jnp.iscomplexobj(n) and not jnp.iscomplexobj(v):
         checks.fail(f"a is complex, x is not: {n.dtype} and {v.dtype}")
     dtype = numerics.common_dtype(v.dtype, n.dtype)
@@ -257,29 +260,36 @@ def _along(x: Tree, a: Tree, b: Scalar, move: Callable[[Array, Array, Array, Arr
     size = _norm(n)
     unit = n / jnp.where(size > 0, size, 1)
     offset = numerics.ratio(jnp.asarray(numerics.like(size, b), size.dtype), size)
-    return _tree(move(v, unit, jnp.vdot(unit, v, precision=lax.Precision.HIGHEST), offset), x)
+    inner = jnp.vdot(unit, v, precision=lax.Precision.HIGHEST)
+    inner = inner if all(jnp.iscomplexobj(p) for p, _ in pairs) else inner.real
+    return _tree(move(v, unit, inner, offset), x)
 
 
-@checks.naming("projection_vector")
+def _floating(x: Array) -> Array:
+    return numerics.convert(x, numerics.wide_dtype(x.dtype))
+
+
+@numerics.mixing("projection_vector")
 def projection_vector(x: Tree, a: Tree) -> Tree:
     """The nearest multiple of a: (<a, x> / <a, a>) a; zero for a zero a.
 
-    Raises: ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    Differs: for complex trees Optax conjugates x in place of a.
     """
     return _along(x, a, 0.0, lambda v, unit, inner, _: inner * unit)
 
 
-@checks.naming("projection_hyperplane")
+@numerics.mixing("projection_hyperplane")
 def projection_hyperplane(x: Tree, a: Tree, b: Scalar) -> Tree:
     """The nearest tree y with <a, y> = b: x - (<a, x> - b) / <a, a> a; x itself for a zero a, which has no plane.
 
     Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
-    Differs: Optax gives NaN for a zero a.
+    Differs: Optax gives NaN for a zero a, and for complex trees conjugates x in place of a.
     """
     return _along(x, a, b, lambda v, unit, inner, offset: v - (inner - offset) * unit)
 
 
-@checks.naming("projection_halfspace")
+@numerics.mixing("projection_halfspace")
 def projection_halfspace(x: Tree, a: Tree, b: Scalar) -> Tree:
     """The nearest tree y with <a, y> <= b, for complex trees Re <a, y> <= b: x - max(<a, x> - b, 0) / <a, a> a.
 

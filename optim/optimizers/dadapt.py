@@ -88,7 +88,7 @@ def dadapt_adamw(
              estim_lr0 > 0: d at first. weight_decay >= 0.
     State:   count, estim_lr (d), numerator_weighted (r); exp_avg (m), exp_avg_sq (v), grad_sum (s) shaped like params:
              12 bytes per float32 parameter.
-    Source:  Defazio & Mishchenko 2023, Alg. 5, with Adam's bias corrections and decoupled decay.
+    Source:  Defazio & Mishchenko 2023, D-adapted Adam, with bias corrections and decoupled decay.
     """
     b1, b2 = _pair(betas)
     q = _sqrt(b2)

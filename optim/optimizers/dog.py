@@ -74,7 +74,7 @@ def dog(
              `add_decayed_weights`. init_step: the first r as ("distance", x), or x (1 + |p0|) as ("heuristic", x);
              or the first step's size in place of r / sqrt(G + eps) as ("learning_rate", x); x > 0.
     State:   is_init_step, max_dist (r), sum_sq_norm_grads (G), and init_params (p0) shaped like params.
-    Source:  Ivgi, Hinder & Carmon 2023, Eqs. 1 and 2.
+    Source:  Ivgi, Hinder & Carmon 2023, Sec. 2.
     Differs: in Optax a first gradient of zero uses the ("learning_rate", x) up, and no later step ever moves.
     """
     if not (isinstance(init_step, tuple | list) and len(init_step) == 2 and init_step[0] in _WAYS):

@@ -74,7 +74,7 @@ def schedule_free(
     State:   b1, weight_sum, step_count (1 before the first update), max_lr, the base optimizer's, z shaped like params:
              4 bytes per float32 parameter. x is not stored: bfloat16 parameters round it at every step.
     Raises:  TypeError for a base that is no (init, update) pair.
-    Source:  Defazio et al. 2024, Eqs. 3-5, and Alg. 1 for the weights.
+    Source:  Defazio et al. 2024, Sec. 1, and Alg. 1 for the weights.
     Differs: Optax weighs an update with the schedule's next learning rate, here it is the one the base optimizer uses.
     """
     member = taking_extra_args(base_optimizer, "base_optimizer")

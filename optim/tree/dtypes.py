@@ -123,8 +123,8 @@ def compute(f: Callable[..., Array], *xs: Any) -> Array:
     arrays = [as_array(x) for x in xs]
     with jax.numpy_dtype_promotion("standard"):
         dtype, weak = jax.dtypes.result_type(*arrays, return_weak_type_flag=True)
-    wide = numerics.wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
-    out = f(*(numerics.convert(x, wide) for x in arrays))
+        wide = numerics.wide_dtype(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
+        out = f(*(numerics.convert(x, wide) for x in arrays))
     # A quotient of integers is floating.
     return numerics.convert(out, dtype if jnp.issubdtype(dtype, jnp.inexact) else out.dtype, weak=weak)
 

@@ -7,23 +7,21 @@ import jax.numpy as jnp
 
 from .. import checks, numerics
 from ..types import Array, Count, Scalar, Tree, Updates
-from .dtypes import widen
+from .dtypes import compute
 from .places import absent, aligned, as_array, map, paths, structure
 
 
-@checks.naming("bias_correction")
+@numerics.mixing("bias_correction")
 def bias_correction(moment: Tree, decay: Scalar, count: Count) -> Tree:
     """moment / (1 - decay^count): what a mean that began at zero would be without its beginning."""
 
     def corrected(x: Any) -> Array:
-        x = as_array(x)
-        wide = numerics.debias(widen(x), decay, count)
-        return numerics.convert(wide, x.dtype, weak=x.weak_type)
+        return compute(lambda m: numerics.debias(m, decay, count), x)
 
     return map(corrected, moment)
 
 
-@checks.naming("update_moment")
+@numerics.mixing("update_moment")
 def update_moment(updates: Updates, moments: Tree, decay: Scalar, order: int) -> Tree:
     """decay m + (1 - decay) g^order.
 
@@ -32,7 +30,7 @@ def update_moment(updates: Updates, moments: Tree, decay: Scalar, order: int) ->
     return _moved(updates, moments, lambda m, g: numerics.ema(m, _power(g, order), decay))
 
 
-@checks.naming("update_moment_per_elem_norm")
+@numerics.mixing("update_moment_per_elem_norm")
 def update_moment_per_elem_norm(updates: Updates, moments: Tree, decay: Scalar, order: int) -> Tree:
     """decay m + (1 - decay) |g|^order for complex g, which has a real moment; g^order for a real one."""
 
@@ -45,7 +43,7 @@ def update_moment_per_elem_norm(updates: Updates, moments: Tree, decay: Scalar, 
     return _moved(updates, moments, lambda m, g: numerics.ema(m, powered(g), decay))
 
 
-@checks.naming("update_infinity_moment")
+@numerics.mixing("update_infinity_moment")
 def update_infinity_moment(updates: Updates, moments: Tree, decay: Scalar, eps: Scalar) -> Tree:
     """max(decay m, |g| + eps)."""
 

@@ -14,7 +14,7 @@ from ..numerics import safe_increment, scalar_dtype, scaled
 from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Array, Count, DType, Params, Scalar, Schedule, Updates
-from .gate import either, finite, fitted, guarded, present, restored, seeing_all
+from .gate import either, finite, fitted, present, restored, seeing_all
 from .skip import skip_not_finite
 
 
@@ -156,23 +156,25 @@ class _Window:
         if self.counts:
             folded &= finite(updates)
 
-        def fold() -> Any:
-            weight = 1 / (n + 1).astype(scalar_dtype())
-            return self.fold.update(guarded(folded, here), _Sum(state.acc_grads), weight=weight)[1].acc_grads
+        here, weight = present(updates), 1 / (n + 1).astype(scalar_dtype())
 
-        here = present(updates)
-        acc = either(folded, fold, lambda: state.acc_grads)
+        def fold() -> Any:
+            return self.fold.update(here, _Sum(state.acc_grads), weight=weight)[1].acc_grads
+
+        def accumulated() -> Any:
+            return either(folded, fold, lambda: state.acc_grads)
+
         n = jnp.where(folded, n + 1, n)
         mini_step = jnp.where(advances, safe_increment(state.mini_step), state.mini_step)
         closes = advances & (mini_step >= k)
         steps = closes & (n > 0)
-        new, inner_state, acc = self._step(steps, acc, state, params, extra_args, here)
+        new, inner_state, acc = self._step(steps, accumulated, state, params, extra_args, here)
         return restored(new, updates), self._state(state, closes, steps, mini_step, n, inner_state, acc, skip_state)
 
     def flush(self, state: MultiStepsState, params: Any, extra_args: Any) -> tuple[Any, MultiStepsState]:
         n = self._counted(state)
         like = tree.cast_like(state.acc_grads, state.acc_grads if params is None else params)
-        updates, inner_state, acc = self._step(n > 0, state.acc_grads, state, params, extra_args, like)
+        updates, inner_state, acc = self._step(n > 0, lambda: state.acc_grads, state, params, extra_args, like)
         return updates, self._state(state, True, n > 0, state.mini_step, n, inner_state, acc, self._judged(state))
 
     def has_updated(self, state: MultiStepsState) -> Array:
@@ -192,19 +194,22 @@ class _Window:
         return jnp.where(state.mini_step == 0, 0, state.skip_state["counted"]) if self.counts else state.mini_step
 
     def _step(
-        self, taken: Any, acc: Any, state: Any, params: Any, extra_args: Any, updates: Any
+        self, taken: Any, accumulated: Any, state: Any, params: Any, extra_args: Any, updates: Any
     ) -> tuple[Any, Any, Any]:
-        """A step with `acc` where `taken`: the update, the inner state, and what is accumulated after it."""
-        places = tree.structure(acc).unflatten(tree.match(updates, acc, "updates", "state.acc_grads"))
-        mean = tree.map(lambda _, a: a, places, acc)
+        """A step where `taken`: the update, the inner state, and what is accumulated after it."""
+        home = state.acc_grads
+        places = tree.structure(home).unflatten(tree.match(updates, home, "updates", "state.acc_grads"))
 
+        # The sum is made in the branches, so that where there is no step it is made in place.
         def do() -> Any:
+            acc = accumulated()
+            mean = tree.map(lambda _, a: a, places, acc)
             new, inner_state = self.member.update(mean, state.inner_opt_state, params, **extra_args)
             emptied = tree.map(lambda a, m: a if m is None else tree.zeros_like(a), acc, mean)
             return jax.tree.leaves(restored(new, updates)), fitted(inner_state, state.inner_opt_state), emptied
 
         def leave() -> Any:
-            return jax.tree.leaves(tree.zeros_like(updates)), state.inner_opt_state, acc
+            return jax.tree.leaves(tree.zeros_like(updates)), state.inner_opt_state, accumulated()
 
         new, inner_state, acc = either(taken, do, leave)
         return restored(new, updates), inner_state, acc

@@ -16,7 +16,10 @@ def _every_other(params: Params) -> Any:
     return structure.unflatten([i % 2 == 0 for i in range(len(leaves))])
 
 
-_BY_LEAF = {"grain": "what is frozen is told by leaves, and one vector is one leaf"}
+_BY_LEAF = {
+    "grain": "what is frozen is told by leaves, and one vector is one leaf",
+    "complex": "what is frozen is told by leaves, and two halves are two leaves",
+}
 
 
 @register(

@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 def either(taken: Any, do: Callable[[], T], leave: Callable[[], T]) -> T:
-    """`do()` where `taken`, else `leave()`: only one of them runs, unless `vmap` needs both."""
+    """`do()` where `taken`, else `leave()`: one of them runs.
+
+    Under `vmap` both do; JAX then keeps what the other one computes out of values and derivatives alike.
+    """
     if not checks.is_traced(taken):
         return do() if taken else leave()
     out: T = lax.cond(taken, do, leave)
@@ -26,14 +29,6 @@ def finite(updates: Tree) -> Array:
     """Whether no element of any leaf is infinite or NaN."""
     found = [jnp.all(jnp.isfinite(tree.as_array(x))) for x in tree.leaves(updates)]
     return jnp.all(jnp.stack(found)) if found else jnp.asarray(True)
-
-
-def guarded(taken: Any, updates: Tree) -> Tree:
-    """`updates` where they are `taken`, else zeros: under `vmap` both branches run, and one's NaN would spoil
-    the derivative of the other."""
-    if not checks.is_traced(taken):
-        return updates
-    return tree.map(lambda g: lax.select(taken, g, lax.full_like(g, 0)), updates)
 
 
 def present(updates: Tree) -> Tree:
@@ -75,7 +70,7 @@ def step_if(
     here = present(updates)
 
     def do() -> Any:
-        new, new_state = member.update(guarded(taken, here), state, params, **extra_args)
+        new, new_state = member.update(here, state, params, **extra_args)
         return jax.tree.leaves(restored(new, here)), fitted(new_state, state)
 
     def leave() -> Any:

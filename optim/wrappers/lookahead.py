@@ -10,11 +10,11 @@ from ..base import GradientTransformationExtraArgs, apply_updates, taking_extra_
 from ..checks import Range
 from ..compose import around
 from ..lift import Slot, elementwise
-from ..numerics import safe_increment, scaled
+from ..numerics import like, safe_increment, scalar_dtype, scaled
 from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Array, Count, Params, Scalar
-from .gate import either, fitted, present, restored
+from .gate import fitted, present, restored
 
 
 class LookaheadParams(NamedTuple):
@@ -78,12 +78,16 @@ def lookahead(
     """
     member = taking_extra_args(fast_optimizer, "fast_optimizer")
 
-    def rule(g: Array, p: Array, slow: Array) -> Any:
+    def rule(g: Array, p: Array, slow: Array, to_fast: Array, to_slow: Array) -> Any:
         gap = (slow - p) - g  # in this order nothing as large as p is rounded
-        slow = slow - scaled(gap, slow_step_size)
-        return g + scaled(gap, 1 - slow_step_size), slow
+        return g + scaled(gap, to_slow), slow - scaled(gap, to_fast)
 
-    meet = elementwise(rule, _Slow, slow=Slot(init=lambda p: p, decay=1.0))
+    def scalars(synced: Array) -> dict[str, Array]:
+        # 0 but where they meet; a condition would write every tree to memory.
+        now = synced.astype(scalar_dtype())
+        return {"to_fast": now * like(now, slow_step_size), "to_slow": now * (1 - like(now, slow_step_size))}
+
+    meet = elementwise(rule, _Slow, scalars=scalars, slow=Slot(init=lambda p: p, decay=1.0))
 
     def init(params: Params) -> Any:
         if _paired(params):
@@ -103,17 +107,11 @@ def lookahead(
         wide = tree.widen(present(places))
         steps, fast_state = member.update(wide, state.fast_state, fast, **extra_args)
         count = safe_increment(state.steps_since_sync)
-
-        def sync() -> Any:
-            new, (new_slow,) = meet.update(steps, _Slow(slow), fast)
-            started = member.init(apply_updates(fast, new)) if reset_state else fast_state
-            return jax.tree.leaves(new), fitted(started, fast_state), new_slow
-
-        def go_on() -> Any:
-            return jax.tree.leaves(steps), fast_state, slow
-
         synced = count >= sync_period
-        new, fast_state, new_slow = either(synced, sync, go_on)
+        new, (new_slow,) = meet.update(steps, _Slow(slow), fast, synced=synced)
+        if reset_state:
+            started = fitted(member.init(apply_updates(fast, new)), fast_state)
+            fast_state = jax.tree.map(lambda a, b: jnp.where(synced, a, b), started, fast_state)
         count = jnp.where(synced, 0, count)
         new = restored(new, places)
         if not paired:

@@ -112,13 +112,16 @@ def _slope(g: Tree, p: Tree, x0: Tree, total: Array, decay: Scalar, least: Scala
     if not there:
         return jnp.zeros((), total.dtype)
     dtype = total.dtype
+    most = numerics.saturated(jnp.full((), jnp.inf, dtype))
     raised = decay * total * numerics.saturated(tree.global_norm([g for *_, g in there]).astype(dtype))
     inverse = 1 / (tree.global_norm([p for _, p, _ in there]).astype(dtype) + least)
-    with jax.numpy_dtype_promotion("standard"):  # of real numbers that meet complex ones
-        found = [_dot(a - p, g, dtype) + raised * _dot(a - p, p * inverse, dtype) for a, p, g in there]
-    bound = numerics.root(numerics.saturated(jnp.full((), jnp.inf, dtype)))
-    return jnp.clip(jnp.sum(jnp.stack(found)) / (total + least), -bound, bound)
+    # Sums held finite, so that a zero times one of them is zero.
+    along_g = jnp.clip(sum(_dot(a - p, g, dtype) for a, p, g in there), -most, most)
+    along_p = jnp.clip(sum(_dot(a - p, p, dtype) for a, p, _ in there), -most, most)
+    h = (along_g + raised * (inverse * along_p)) / (total + least)
+    return jnp.clip(h, -numerics.root(most), numerics.root(most))
 
 
 def _dot(a: Array, b: Array, dtype: Any) -> Array:
-    return jnp.real(jnp.sum(jnp.conj(a) * b)).astype(dtype)
+    with jax.numpy_dtype_promotion("standard"):  # of precisions, where gradients are wider than parameters
+        return jnp.real(jnp.sum(jnp.conj(a) * b)).astype(dtype)

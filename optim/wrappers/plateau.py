@@ -103,4 +103,5 @@ def reduce_on_plateau(
     counts = {name: StateScalar(0, jnp.int32) for name in ("plateau_count", "cooldown_count", "count")}
     values = {name: StateScalar(x) for name, x in (("scale", 1.0), ("best_value", jnp.inf), ("avg_value", 0.0))}
     declared = {**counts, **values}
-    return elementwise(lambda g, scale: scaled(g, scale), ReduceLROnPlateauState, scalars=scalars, **declared)
+    tx = elementwise(lambda g, scale: scaled(g, scale), ReduceLROnPlateauState, scalars=scalars, **declared)
+    return tx.knowing(exposes=lambda state: {"count": state.count})  # of values, and not of updates

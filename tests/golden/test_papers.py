@@ -35,10 +35,14 @@ def far(a, b):
     return np.max(np.nan_to_num(apart, nan=np.inf), initial=0)
 
 
-CASES = [(name, i) for name, p in sorted(PAPERS.items()) for i in range(len(p.configs))]
+def case(name, i):
+    return pytest.param(name, i, id=f"{name}-{i}", marks=[pytest.mark.slow] if i else [])
 
 
-@pytest.mark.parametrize(("name", "i"), CASES, ids=[f"{n}-{i}" for n, i in CASES])
+CASES = [case(name, i) for name, p in sorted(PAPERS.items()) for i in range(len(p.configs))]
+
+
+@pytest.mark.parametrize(("name", "i"), CASES)
 def test_transformation_is_the_paper(name, i, x64):
     paper = PAPERS[name]
     grads, params = paper.stream()
@@ -78,7 +82,7 @@ def test_schedule_is_the_paper(name, x64):
 def test_every_optimizer_has_a_golden():
     # No formula, or a random one.
     without = {"chain", "named_chain", "masked", "partition", "stateless", "stateless_with_tree_map", "add_noise"}
-    without |= {"monitor", "snapshot"}
+    without |= {"monitor", "snapshot", "sophia"}  # sophia needs a loss: tests/units/test_leafwise.py
     # wrappers that only choose what their inner transformation sees; the plateau's loss is an argument of its update
     without |= {"apply_if_finite", "conditionally_mask", "conditionally_transform", "flatten", "freeze"}
     without |= {"selective_transform", "split_real_and_imaginary", "reduce_on_plateau"}

@@ -91,7 +91,7 @@ def test_no_paragraph_stands_twice():
     assert {p: w for p, w in places.items() if len(w) > 1} == {}
 
 
-CODE = [p for top in ("optim", "tests", "examples") for p in sorted((ROOT / top).rglob("*.py"))]
+CODE = [p for top in ("optim", "tests", "examples", "benchmarks") for p in sorted((ROOT / top).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))

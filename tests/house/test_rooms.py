@@ -27,6 +27,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "groups",
     "base",
     "schedules",
+    "matrices",
     "slots",
     "rules",
     "lift",

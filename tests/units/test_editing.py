@@ -231,6 +231,7 @@ def test_inspect_sees_through_other_libraries_states(standard_promotion):
     assert int(optim.inspect(tx, state)["step"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.id)
 def test_summary_is_exact(row):
     tx, params = row.make(), tree()
@@ -253,7 +254,8 @@ def test_summary_of_groups(params):
     assert optim.summary(grouped(), shapes) == optim.summary(grouped(), params)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.id)
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [r for r in ROWS if r.example is r.entry.examples[0]], ids=lambda r: r.id)
 def test_eval_params_and_inspect_take_every_state(row):
     tx, params = row.make(), tree()
     _, state = tx.update(grads(params), tx.init(params), params)
@@ -266,8 +268,9 @@ def test_eval_params_and_inspect_take_every_state(row):
     told = optim.inspect(tx, state)
     assert all(np.shape(x) == () for x in told.values())
     counts = optim.tree.get_all_with_path(state, "count")
-    if counts:
-        assert int(told["step"]) == 1
+    if counts and row.entry.name != "reduce_on_plateau":  # whose count is of values
+        between = told["steps_since_sync"] if isinstance(state, optim.SAMState) else told.get("mini_step", 0)
+        assert int(told["step"]) == (0 if between else 1)
     assert all(isinstance(name, str) for name in told)
     assert all(
         inexact(x) or jnp.issubdtype(jnp.asarray(x).dtype, jnp.integer) or x.dtype == bool

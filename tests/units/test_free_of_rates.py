@@ -20,35 +20,15 @@ TREEWISE = {
     "momo_adam": optim.momo_adam(0.5, adapt_lower_bound=True),
 }
 BOTH = {**TREEWISE, "cocob": optim.cocob(alpha=3.0), "schedule_free_adamw": optim.schedule_free_adamw(0.1)}
-NAMES = pytest.mark.parametrize("name", BOTH)
 
 
-@NAMES
+@pytest.mark.parametrize("name", BOTH)
 def test_fresh_state_is_optaxs(name, x64, standard_promotion):
     params = tree(jnp.float64)
     arguments = {k: v for k, v in BOTH[name].call.arguments.items() if v is not None}
     other = getattr(optax.contrib, name)(**arguments).init(params)
     for a, b in zip(jax.tree.leaves(BOTH[name].init(params)), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
-
-
-@NAMES
-def test_a_complex_parameter_is_two_real_ones(name):
-    def pairs(x):
-        return jnp.stack([x.real, x.imag], -1)
-
-    rng = np.random.default_rng(0)
-    start, *gs = (jnp.asarray(rng.normal(size=3) + 1j * rng.normal(size=3), jnp.complex64) for _ in range(5))
-    moved = []
-    for as_seen in (lambda x: x, pairs):
-        params = {"w": as_seen(start)}
-        state = BOTH[name].init(params)
-        for g in gs:
-            u, state = BOTH[name].update({"w": as_seen(g)}, state, params, value=1.0)
-            params = optim.apply_updates(params, u)
-        moved.append(params["w"])
-    assert moved[0].dtype == jnp.complex64
-    np.testing.assert_allclose(pairs(moved[0]), moved[1], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["dog", "dowg", "dadapt_adamw", "prodigy"])

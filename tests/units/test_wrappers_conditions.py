@@ -55,7 +55,12 @@ def test_vmap_and_derivatives(name):
         return sum(jnp.sum(x) for x in jax.tree.leaves((u, u2))), state.inner_state
 
     kept = {} if name == "apply_if_finite" else {"step": jnp.int32(2)}
-    (values, inner), slopes = jax.jit(jax.vmap(jax.value_and_grad(total, has_aux=True)))(both, state)
+
+    def whole(both):
+        values, inner = jax.vmap(total)(both, state)
+        return jnp.sum(values), (values, inner)
+
+    (_, (values, inner)), slopes = jax.jit(jax.value_and_grad(whole, has_aux=True))(both)
     assert finite((values, inner, slopes))
     assert [int(x) for x in inner[0].count] == [2, 1]
 

@@ -168,6 +168,7 @@ def test_plateau_of_any_sign(arguments, size, offset, x64):
         close(u["w"], grads(PARAMS)["w"] * state.scale.astype(jnp.float32))
     np.testing.assert_allclose(scales, plateau(values, size=size, **arguments), rtol=1e-12)
     assert 0 < scales[-1] < 0.5
+    assert "step" not in optim.inspect(tx, state)
 
 
 def test_plateau_needs_a_scalar_value():

@@ -25,7 +25,7 @@ def sizes_of(x):
         {"learning_rate": 0.5, "init_step": ("learning_rate", 0.1), "weight_decay": fading},
     ),
     mutations=("sign", "eps_moved", "no_max", "no_sum", "coupled", "elementwise", "late_count"),
-    source="Ivgi et al. 2023, Eqs. 1 and 2",
+    source="Ivgi et al. 2023, Section 2",
 )
 def dog(
     grads,
@@ -138,7 +138,7 @@ def cocob(grads, params, *, mutation=None, learning_rate=1.0, weight_decay=0.0, 
         {"learning_rate": 0.5, "estim_lr0": 1e-2, "betas": (0.0, 0.9), "weight_decay": fading},
     ),
     mutations=("sign", "no_decay", "no_correction", "eps_moved", "late_count", "new_d", "new_v", "no_growth"),
-    source="Defazio & Mishchenko 2023, Algorithm 5, bias-corrected, with decoupled decay",
+    source="Defazio & Mishchenko 2023, D-adapted Adam, bias-corrected, with decoupled decay",
     stream=leaning,
 )
 def dadapt_adamw(
@@ -183,7 +183,7 @@ def dadapt_adamw(
         {"learning_rate": rising, "estim_lr0": 1e-2, "beta3": 0.8, "safeguard_warmup": True, "weight_decay": fading},
     ),
     mutations=("sign", "no_decay", "no_correction", "old_eps", "late_count", "new_d", "no_safeguard", "no_growth"),
-    source="Mishchenko & Defazio 2023, Algorithm 4, in the units of its code",
+    source="Mishchenko & Defazio 2023, the Adam version, in the units of its code",
     stream=leaning,
 )
 def prodigy(

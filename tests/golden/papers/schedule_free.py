@@ -13,7 +13,7 @@ MUTATIONS = ("sign", "late_count", "no_max", "no_power", "no_weights", "gradient
 def averaged(step, params, count, learning_rate, b1, power, mutation):
     """y = (1 - b) z + b x; z <- z + step(y); x <- (1 - c) x + c z, where c is the step's share of all weights.
 
-    Defazio et al. 2024, Eqs. 3 to 5, and Algorithm 1 with the largest learning rate so far in the weights.
+    Defazio et al. 2024, Section 1, and Algorithm 1 with the largest learning rate so far in the weights.
     """
     z = x = y = params
     total = largest = 0.0
@@ -50,7 +50,7 @@ def warmed(learning_rate, warmup_steps):
         {"base_optimizer": optim.sgd(rising), "learning_rate": rising, "b1": 1.0, "weight_lr_power": 0.5},
     ),
     mutations=MUTATIONS,
-    source="Defazio et al. 2024, Eqs. 3 to 5",
+    source="Defazio et al. 2024, Section 1",
 )
 def schedule_free(grads, params, *, mutation=None, base_optimizer, learning_rate, b1=0.9, weight_lr_power=2.0):
     """On gradient descent with the same learning rate, and with decay where the base is a chain."""
@@ -71,7 +71,7 @@ def schedule_free(grads, params, *, mutation=None, base_optimizer, learning_rate
         {"learning_rate": fading, "warmup_steps": 0, "weight_decay": fading},
     ),
     mutations=(*MUTATIONS, "no_warmup"),
-    source="Defazio et al. 2024, Eqs. 3 to 5",
+    source="Defazio et al. 2024, Section 1",
 )
 def schedule_free_sgd(
     grads,

@@ -1,0 +1,1 @@
+"""This library beside Optax, Keras and PyTorch, in one run: `python -m benchmarks --help`."""

@@ -1,0 +1,168 @@
+"""The fastest a step could be: the memory's bandwidth, measured as one pass of AdamW or as a copy on the device."""
+
+import ctypes
+import functools
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .optimizers import DECAY, EPS
+from .trees import Tree
+
+NAME = "ceiling"
+BYTES = 28
+"""What AdamW moves for a float32 parameter: reads p, g, m, v, writes p, m, v."""
+
+SOURCE = """
+#include <math.h>
+void adamw(float *restrict p, const float *restrict g, float *restrict m, float *restrict v, long low, long high,
+           float rate, float first, float second, float eps, float decay) {
+    for (long i = low; i < high; i++) {
+        float mi = m[i] + 0.1f * (g[i] - m[i]);
+        float vi = v[i] + 0.001f * (g[i] * g[i] - v[i]);
+        m[i] = mi;
+        v[i] = vi;
+        p[i] -= rate * (first * mi / (sqrtf(second * vi) + eps) + decay * p[i]);
+    }
+}
+"""
+
+Pass = Callable[..., None]
+
+
+@functools.cache
+def compiled() -> Pass | None:
+    """The pass in C, or None where there is no compiler."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        source, library = Path(scratch, "adamw.c"), Path(scratch, "adamw.so")
+        source.write_text(SOURCE)
+        flags = ["-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
+        built = subprocess.run([compiler, *flags, source, "-o", library, "-lm"], capture_output=True, check=False)
+        if built.returncode:
+            return None
+        function = ctypes.CDLL(str(library)).adamw
+    function.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_long] * 2 + [ctypes.c_float] * 5
+    function.restype = None
+
+    def adamw(p: Any, g: Any, m: Any, v: Any, *rest: Any) -> None:
+        function(p.ctypes.data, g.ctypes.data, m.ctypes.data, v.ctypes.data, *rest)
+
+    return adamw
+
+
+def chunked(p: Any, g: Any, m: Any, v: Any, low: int, high: int, *scalars: float, chunk: int = 16_384) -> None:
+    """The same in NumPy, by pieces that stay in the cache between one operation and the next."""
+    rate, first, second, eps, decay = (np.float32(x) for x in scalars)
+    for i in range(low, high, chunk):
+        s = slice(i, min(i + chunk, high))
+        m[s] += np.float32(0.1) * (g[s] - m[s])
+        v[s] += np.float32(0.001) * (g[s] * g[s] - v[s])
+        p[s] -= rate * (first * m[s] / (np.sqrt(second * v[s]) + eps) + decay * p[s])
+
+
+class AdamwPass:
+    """AdamW over one flat buffer, by as many threads as serve it."""
+
+    def __init__(self, tree: Tree, rate: float) -> None:
+        self.tree, self.rate = tree, rate
+        self.moved = BYTES * tree.size
+        self.run = compiled() or chunked
+        self.threads = 1
+        self.pool = ThreadPoolExecutor(os.cpu_count())
+
+    def load(self) -> None:
+        self.arrays = [_flat(self.tree.params()), _flat(self.tree.grads())]
+        self.arrays += [np.zeros(self.tree.size, np.float32) for _ in range(2)]
+        self.t = 0
+        kept = [x.copy() for x in self.arrays] if self.tree.size < 1_000_000 else None
+        if kept:  # only a small tree may be faster without a second thread
+            tried = {n: self._timed(n) for n in (1, os.cpu_count() or 1)}
+            self.threads = min(tried, key=tried.__getitem__)
+            self.arrays, self.t = kept, 0
+        else:
+            self.threads = os.cpu_count() or 1
+
+    def _timed(self, threads: int) -> float:
+        self.threads, found = threads, []
+        for _ in range(5):
+            start = time.perf_counter()
+            self.step()
+            found.append(time.perf_counter() - start)
+        return min(found)
+
+    def unload(self) -> None:
+        self.arrays = []
+
+    def step(self) -> None:
+        self.t += 1
+        scalars = (self.rate, 1 / (1 - 0.9**self.t), 1 / (1 - 0.999**self.t), EPS, DECAY)
+        edges = [self.tree.size * i // self.threads for i in range(self.threads + 1)]
+        parts = list(itertools.pairwise(edges))
+        others = [self.pool.submit(self.run, *self.arrays, *part, *scalars) for part in parts[1:]]
+        self.run(*self.arrays, *parts[0], *scalars)
+        wait(others)
+
+    def wait(self) -> None:
+        """Every step has waited."""
+
+    def parameters(self) -> list[np.ndarray]:
+        ends = np.cumsum([int(np.prod(s)) for s in self.tree.flat])
+        return [x.reshape(s) for x, s in zip(np.split(self.arrays[0], ends[:-1]), self.tree.flat, strict=True)]
+
+    def buffers(self) -> list[Any]:
+        return [x.ctypes.data for x in self.arrays]
+
+    def reused(self, before: list[Any]) -> bool:
+        return self.buffers() == before
+
+
+class DeviceCopy:
+    """A copy from one buffer of the device to another."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.moved = 8 * tree.size
+        self.copy = jax.jit(jnp.copy)
+
+    def load(self) -> None:
+        self.source, self.target = jnp.zeros(self.tree.size, jnp.float32), None
+
+    def unload(self) -> None:
+        self.source = self.target = None
+
+    def step(self) -> None:
+        self.target = self.copy(self.source)
+
+    def wait(self) -> None:
+        jax.block_until_ready(self.target)
+
+    def parameters(self) -> list[np.ndarray]:
+        return [np.asarray(self.target)]
+
+    def buffers(self) -> list[Any]:
+        return []
+
+    def reused(self, before: list[Any]) -> bool:
+        return True
+
+
+def session(tree: Tree, rate: float) -> AdamwPass | DeviceCopy:
+    return AdamwPass(tree, rate) if jax.default_backend() == "cpu" else DeviceCopy(tree)
+
+
+def _flat(leaves: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate([x.ravel() for x in leaves])

@@ -1,0 +1,282 @@
+"""Muon: momentum, orthogonalised matrix by matrix."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import checks, tree
+from ..base import GradientTransformationExtraArgs, init_empty_state
+from ..compose import chain, partition
+from ..lift import Scalar as StateScalar, Slot, elementwise
+from ..matrices import DimensionNumbers, as_matrices, numbers_of
+from ..numerics import debias, ema, like, nesterov_mean, ratio, root, scalar_dtype, scaled, square
+from ..registry import example, register
+from ..transforms.scale import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
+from .adam import adamw
+
+Preconditioning = Literal["frobenius", "spectral", "aol", "schatten"]
+_WAYS = ("frobenius", "spectral", "aol", "schatten")
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+class MuonState(NamedTuple):
+    count: Count
+    mu: Updates
+    ns_coeffs: Array
+
+
+class MuonDimensionNumbers(NamedTuple):
+    """Which axes of a leaf are the rows and the columns of a matrix; all others count matrices.
+
+    Args:    reduction_axis: the axes that the matrix takes, an int or several; output_axis: those that it gives.
+    """
+
+    reduction_axis: int | Sequence[int] = 0
+    output_axis: int | Sequence[int] = 1
+
+
+def _norm(x: Array) -> Array:
+    """The Frobenius norm of each matrix."""
+    return root(jnp.sum(square(x), axis=(-2, -1), keepdims=True))
+
+
+def _gram(x: Array) -> Array:
+    return x @ jnp.conj(jnp.swapaxes(x, -1, -2))
+
+
+def _conditioned(x: Array, way: str, eps: Scalar) -> Array:
+    """Matrices of singular values that the iteration converges from: 1 at most."""
+    if way == "aol":
+        rows = root(jnp.sum(jnp.abs(_gram(x)), axis=-1, keepdims=True))
+        return x * ratio(jnp.ones_like(rows), rows).astype(x.dtype)
+    if way == "spectral":
+        size = jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True)
+    else:
+        size = _norm(x) if way == "frobenius" else root(_norm(_gram(x)))
+    out: Array = x / (size + like(size, eps)).astype(x.dtype)
+    return out
+
+
+def orthogonalised(x: Array, coefficients: Array, steps: int, way: str, eps: Scalar) -> Array:
+    """The nearest semi-orthogonal matrices, roughly: all singular values near 1, by Newton and Schulz's iteration.
+
+    X <- a X + (b A + c A^2) X,  A = X X^H, on the side where A is small.
+    """
+    if x.size == 0:
+        return x
+    tall = x.shape[-2] > x.shape[-1]
+    x = jnp.swapaxes(x, -1, -2) if tall else x
+    x = _conditioned(x, way, eps)
+
+    def step(x: Array, abc: Array) -> Array:
+        a, b, c = (abc[i].astype(x.dtype) for i in range(3))
+        gram = _gram(x)
+        return a * x + (b * gram + c * (gram @ gram)) @ x
+
+    if coefficients.ndim == 1:
+        x = jax.lax.fori_loop(0, steps, lambda _, x: step(x, coefficients), x, unroll=True)
+    else:
+        for abc in coefficients:
+            x = step(x, abc)
+    return jnp.swapaxes(x, -1, -2) if tall else x
+
+
+def _checked(ns_coeffs: Any, preconditioning: str) -> np.ndarray[Any, Any]:
+    coefficients = np.asarray(ns_coeffs, float)
+    if coefficients.ndim not in (1, 2) or coefficients.shape[-1] != 3 or coefficients.size == 0:
+        checks.fail(f"ns_coeffs must be three numbers, or three for each step, got {checks.shown(ns_coeffs)}")
+    if preconditioning not in _WAYS:
+        checks.fail(f"preconditioning must be one of {_WAYS}, got {checks.shown(preconditioning)}")
+    return coefficients
+
+
+_RANGES = {"ns_steps": checks.STEPS, "consistent_rms": checks.POSITIVE}
+_ERRORS = [
+    (example(ns_coeffs=(1.0, 2.0)), "ns_coeffs must be three numbers, or three for each step"),
+    (example(preconditioning="none"), "preconditioning must be one of ('frobenius', 'spectral', 'aol', 'schatten')"),
+]
+
+
+@register(
+    example(),
+    example(ns_steps=2, nesterov=False, adaptive=True, preconditioning="aol"),
+    example(((3.4445, -4.775, 2.0315), (1.5, -0.5, 0.0)), preconditioning="schatten"),
+    ranges=_RANGES,
+    errors=_ERRORS,
+)
+def scale_by_muon(
+    ns_coeffs: Any = _COEFFICIENTS,
+    ns_steps: int = 5,
+    beta: Scalar = 0.95,
+    eps: Scalar = 1e-8,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = True,
+    adaptive: bool = False,
+    preconditioning: Preconditioning = "frobenius",
+    weight_dimension_numbers: Any = None,
+) -> GradientTransformationExtraArgs:
+    """Replace each matrix of updates by the orthogonal one that is nearest to its running mean.
+
+        mu <- beta mu + (1 - beta) g,  mu^ = mu / (1 - beta^t);  with nesterov as in `scale_by_adam`
+        u   = X after ns_steps of  X <- a X + b A X + c A^2 X,  A = X X^H,  from X = mu^ / (|mu^| + eps)
+
+    With adaptive u is multiplied by <mu^, u>.
+
+    Args:    ns_coeffs: (a, b, c), or several, one for each step in place of ns_steps >= 0. beta in [0, 1). eps >= 0, in
+             units of g. mu_dtype: the dtype of mu. preconditioning: what X is divided by at first: "frobenius" or
+             "spectral" norm, "schatten" 4-norm, or "aol", rows by the root of their sums in |A|.
+             weight_dimension_numbers: a `MuonDimensionNumbers` for each leaf, a tree or a function params -> tree; by
+             default the last two axes make a matrix and the others count them, a vector is one row.
+    State:   count; mu shaped like params: 4 bytes per float32 parameter; ns_coeffs.
+    Source:  Jordan et al. 2024, Muon; Bernstein & Newhouse 2024 for adaptive; Boissin et al. 2025 for "aol".
+    Differs: Optax needs weight_dimension_numbers, and fails on empty leaves.
+    """
+    coefficients = _checked(ns_coeffs, preconditioning)
+
+    def averaged(g: Array, mu: Array, t: Count) -> Any:
+        mu = ema(mu, g, beta)
+        return (nesterov_mean(mu, g, beta, t) if nesterov else debias(mu, beta, t)), mu
+
+    # The count is this state's, the coefficients are carried along for checkpoints.
+    momentum = elementwise(
+        averaged,
+        MuonState,
+        mu=Slot(dtype=mu_dtype, decay=beta, kept=True),
+        ns_coeffs=StateScalar(lambda _: jnp.asarray(coefficients, scalar_dtype())),
+    )
+
+    def orthogonal(x: Array, numbers: DimensionNumbers | None, ns: Array) -> Array:
+        matrices, back = as_matrices(x, numbers)
+        out = orthogonalised(matrices, ns, ns_steps, preconditioning, eps)
+        if adaptive:
+            dual = jnp.sum((jnp.conj(matrices) * out).real, axis=(-2, -1), keepdims=True)
+            out = out * dual.astype(out.dtype)
+        return back(out)
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        means, state = momentum.update(tree.widen(updates), state, params)
+        leaves, structure = tree.flatten(means)
+        numbers = numbers_of(weight_dimension_numbers, means if params is None else params, means)
+        us = [x if tree.absent(x) else orthogonal(x, n, state.ns_coeffs) for x, n in zip(leaves, numbers, strict=True)]
+        likes = tree.match(updates, means, "updates", "their means")
+        return tree.cast_like(structure.unflatten(us), structure.unflatten(likes)), state
+
+    return GradientTransformationExtraArgs(momentum.init, update).knowing(grain="leafwise", slots=("mu",))
+
+
+def _sized(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> GradientTransformationExtraArgs:
+    """Steps of like size for matrices of all shapes."""
+
+    def size(x: Array, numbers: DimensionNumbers | None) -> Any:
+        matrices, _ = as_matrices(x, numbers)
+        rows, columns = matrices.shape[-2:]
+        if consistent_rms is None:
+            return max(1.0, columns / max(rows, 1)) ** 0.5
+        return consistent_rms * max(rows, columns) ** 0.5
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        leaves, structure = tree.flatten(updates)
+        numbers = numbers_of(weight_dimension_numbers, updates if params is None else params, updates)
+        us = [x if tree.absent(x) else scaled(x, size(x, n)) for x, n in zip(leaves, numbers, strict=True)]
+        return structure.unflatten(us), state
+
+    return GradientTransformationExtraArgs(init_empty_state, update).knowing(grain="leafwise")
+
+
+def _matrices(params: Params) -> Any:
+    """The matrices of a tree, as Muon's default has them."""
+    return tree.map(lambda p: MuonDimensionNumbers() if jnp.ndim(p) == 2 else None, params)
+
+
+@register(
+    example(0.1),
+    example(0.1, nesterov=False, weight_decay=0.1, weight_decay_mask=True, consistent_rms=0.2),
+    ranges={
+        **_RANGES,
+        **dict.fromkeys(["adam_b1", "adam_b2"], checks.DECAY),
+        "adam_eps_root": checks.NON_NEGATIVE,
+        "adam_weight_decay": checks.RATE,
+        "adam_learning_rate": checks.RATE,
+    },
+    errors=[(example(0.1, preconditioning="none"), _ERRORS[1][1])],
+    exceptions={"traced": "the iteration amplifies what an array rounds of a number"},
+)
+def muon(
+    learning_rate: ScalarOrSchedule,
+    ns_coeffs: Any = _COEFFICIENTS,
+    ns_steps: int = 5,
+    beta: Scalar = 0.95,
+    eps: Scalar = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: MaskOrFn = None,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = True,
+    adaptive: bool = False,
+    preconditioning: Preconditioning = "frobenius",
+    adam_b1: Scalar = 0.9,
+    adam_b2: Scalar = 0.999,
+    adam_eps_root: Scalar = 0.0,
+    adam_weight_decay: ScalarOrSchedule = 0.0,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+    muon_weight_dimension_numbers: Any = None,
+    consistent_rms: Scalar | None = None,
+) -> GradientTransformationExtraArgs:
+    """Muon for matrices, `adamw` for everything else.
+
+    The matrices' updates are those of `scale_by_muon`, times sqrt(max(1, columns / rows)), or with consistent_rms times
+    consistent_rms sqrt(max(rows, columns)); then `add_decayed_weights`, and minus the learning rate.
+
+    Args:    adam_b1, adam_b2, adam_eps_root, adam_weight_decay, adam_learning_rate: adamw's, whose eps is eps and whose
+             learning rate is learning_rate where none is given. weight_decay, weight_decay_mask: the matrices'.
+             muon_weight_dimension_numbers: as in `scale_by_muon`, with None for what is adamw's; by default leaves of
+             two axes are matrices. consistent_rms > 0. ns_coeffs, ns_steps, beta, mu_dtype, nesterov, adaptive,
+             preconditioning: as in `scale_by_muon`.
+    State:   PartitionState of the groups "muon" and "adam": 4 and 8 bytes per float32 parameter.
+    Source:  Jordan et al. 2024, Muon; Liu et al. 2025 for consistent_rms.
+    """
+    given = _matrices if muon_weight_dimension_numbers is None else muon_weight_dimension_numbers
+
+    def labels(params: Params) -> Any:
+        numbers = numbers_of(given, params, params)
+        return tree.structure(params).unflatten(["adam" if n is None else "muon" for n in numbers])
+
+    def within(params: Params) -> Any:
+        """The numbers of the group, in a tree that has nothing elsewhere."""
+        return tree.structure(params).unflatten(numbers_of(given, params, params))
+
+    orthogonal = chain(
+        scale_by_muon(
+            ns_coeffs,
+            ns_steps,
+            beta,
+            eps,
+            mu_dtype,
+            nesterov=nesterov,
+            adaptive=adaptive,
+            preconditioning=preconditioning,
+            weight_dimension_numbers=within,
+        ),
+        _sized(within, consistent_rms),
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        scale_by_learning_rate(learning_rate),
+    )
+    rest = adamw(
+        learning_rate if adam_learning_rate is None else adam_learning_rate,
+        adam_b1,
+        adam_b2,
+        eps,
+        adam_eps_root,
+        mu_dtype,
+        adam_weight_decay,
+        nesterov=nesterov,
+    )
+    return partition({"muon": orthogonal, "adam": rest}, labels)

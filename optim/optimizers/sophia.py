@@ -1,0 +1,177 @@
+"""Sophia: momentum over an estimate of the Hessian's diagonal, clipped."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .. import checks, tree
+from ..base import GradientTransformationExtraArgs, taking_extra_args
+from ..compose import chain
+from ..lift import Slot, elementwise
+from ..numerics import ema, like, ratio, safe_increment, scaled
+from ..registry import example, register
+from ..transforms.noise import as_key
+from ..transforms.scale import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from ..types import Array, Count, DType, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, Updates
+
+
+class HutchinsonState(NamedTuple):
+    key: Array
+
+
+class SophiaState(NamedTuple):
+    count: Count
+    mu: Updates
+    nu: Updates
+    hessian_fn_state: OptState
+
+
+class _Moments(NamedTuple):
+    mu: Updates
+    nu: Updates
+
+
+def _bowl(params: Params) -> Array:
+    """A loss for the sweeps: a quartic of every parameter."""
+    return sum((jnp.sum(p.real**4) for p in tree.leaves(tree.widen(params))), start=jnp.zeros(()))
+
+
+_NO_LOSS = "its updates are of a function's second derivatives, which it needs as obj_fn"
+
+
+@register(example(), kind="factory")
+def hutchinson_estimator_diag_hessian(random_seed: Any = None) -> GradientTransformationExtraArgs:
+    """Estimate the diagonal of a function's Hessian, without bias: z (H z) with random signs z.
+
+    update needs obj_fn=..., a function params -> loss; it returns the estimate in place of updates.
+
+    Args:    random_seed: a PRNG key or an int, 0 by default.
+    State:   key.
+    Source:  Hutchinson 1989; Liu et al. 2023, Alg. 1.
+    """
+
+    def init(params: Params) -> HutchinsonState:
+        del params
+        return HutchinsonState(jnp.copy(as_key(random_seed, None)))
+
+    def update(updates: Any, state: Any, params: Any = None, *, obj_fn: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        if not callable(obj_fn) or params is None:
+            checks.fail("update needs the parameters and obj_fn: call update(..., params, obj_fn=loss)", TypeError)
+        kept, used = jax.random.split(state.key)
+        leaves = jax.tree.leaves(params)
+        keys = iter(jax.random.split(used, max(len(leaves), 1)))
+
+        def sign(p: Any) -> Array:
+            return jax.random.rademacher(next(keys), jnp.shape(p)).astype(jnp.result_type(p))
+
+        signs = jax.tree.map(sign, params)
+        curved = jax.jvp(jax.grad(obj_fn), (params,), (signs,))[1]
+        del updates
+        return jax.tree.map(jnp.multiply, signs, curved), HutchinsonState(kept)
+
+    return GradientTransformationExtraArgs(init, update).knowing(grain="leafwise")
+
+
+_HUTCHINSON = hutchinson_estimator_diag_hessian()
+
+_RANGES = {
+    "gamma": checks.POSITIVE,
+    "clip_threshold": checks.Range(0, open_low=True, optional=True),
+    "update_interval": checks.Range(1, integer=True),
+}
+
+
+@register(
+    example(0.1).given(obj_fn=_bowl),
+    example(0.1, weight_decay=0.1, weight_decay_mask=True, gamma=0.5, update_interval=1).given(obj_fn=_bowl),
+    ranges=_RANGES,
+    exceptions={
+        "vmap": "random signs are drawn anew under vmap",
+        "grain": "random signs are drawn for each leaf",
+        "none": _NO_LOSS,
+        "dtypes": _NO_LOSS,
+        "magnitudes": _NO_LOSS,
+        "inject": _NO_LOSS,
+        "sharding": "random signs are drawn per shard layout",
+    },
+)
+def sophia(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.965,
+    b2: Scalar = 0.99,
+    eps: Scalar = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    weight_decay_mask: MaskOrFn = None,
+    gamma: Scalar = 0.01,
+    clip_threshold: Scalar | None = 1.0,
+    update_interval: int = 10,
+    hessian_diagonal_fn: Any = _HUTCHINSON,
+    mu_dtype: DType = None,
+    verbose: bool = False,
+    print_win_rate_every_n_steps: int = 0,
+) -> GradientTransformationExtraArgs:
+    """Divide the running mean gradient by the running diagonal of the Hessian, clip, and decay.
+
+        mu <- b1 mu + (1 - b1) g
+        nu <- b2 nu + (1 - b2) h                        every update_interval updates, h the estimated diagonal
+        u   = mu / max(gamma nu, eps), clamped to [-clip_threshold, clip_threshold]
+
+    Then `add_decayed_weights`, and minus the learning rate.
+
+    Args:    b1, b2 in [0, 1); eps >= 0; gamma > 0; clip_threshold > 0, or None; update_interval >= 1.
+             hessian_diagonal_fn: a transformation whose update gives h, by default `hutchinson_estimator_diag_hessian`,
+             which needs obj_fn=... in update; extra arguments go to it. weight_decay_mask: as in `masked`. mu_dtype:
+             the dtype of mu. verbose: whether to print, every print_win_rate_every_n_steps updates, what share of
+             the updates is not clipped.
+    State:   SophiaState(count, mu, nu, hessian_fn_state): 8 bytes per float32 parameter.
+    Source:  Liu et al. 2023, Alg. 3.
+    Differs: in Optax 0.2.8 every update has the size clip_threshold, whatever the curvature.
+    """
+    estimator = taking_extra_args(hessian_diagonal_fn, "hessian_diagonal_fn")
+
+    def rule(g: Array, mu: Array, nu: Array) -> Any:
+        mu = ema(mu, g, b1)
+        # A curvature of 0 without eps leaves the sign.
+        u = ratio(mu, jnp.maximum(scaled(nu, gamma), like(nu, eps)))
+        if clip_threshold is not None:
+            most = like(u, clip_threshold)
+            u = jnp.clip(u, -most, most)
+        return u, (mu, nu)
+
+    moments = elementwise(rule, _Moments, mu=Slot(dtype=mu_dtype, decay=b1, kept=True), nu=Slot(decay=1.0))
+
+    def init(params: Params) -> SophiaState:
+        held = moments.init(params)
+        return SophiaState(jnp.zeros((), jnp.int32), held.mu, held.nu, estimator.init(params))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        def curve() -> Any:
+            h, inner = estimator.update(updates, state.hessian_fn_state, params, **extra_args)
+            hs = tree.match(tree.widen(h), state.nu, "the Hessian's diagonal", "state.nu")
+            leaves, structure = tree.flatten(state.nu)
+            pairs = zip(leaves, hs, strict=True)
+            new = [x if x is None or tree.absent(v) else ema(x, v.astype(x.dtype), b2) for x, v in pairs]
+            return structure.unflatten(new), inner
+
+        due = state.count % update_interval == 0
+        nu, inner = jax.lax.cond(due, curve, lambda: (state.nu, state.hessian_fn_state))
+        us, held = moments.update(updates, _Moments(state.mu, nu), params)
+        if verbose and print_win_rate_every_n_steps:
+            _tell(us, state.count, clip_threshold, print_win_rate_every_n_steps)
+        return us, SophiaState(safe_increment(state.count), held.mu, held.nu, inner)
+
+    core = GradientTransformationExtraArgs(init, update).knowing(grain="leafwise", slots=("mu", "nu"))
+    return chain(core, add_decayed_weights(weight_decay, weight_decay_mask), scale_by_learning_rate(learning_rate))
+
+
+def _tell(us: Updates, count: Count, threshold: Any, every: int) -> None:
+    most = jnp.inf if threshold is None else threshold
+    free = sum(jnp.sum(jnp.abs(u) < most) for u in tree.leaves(us)) / max(sum(u.size for u in tree.leaves(us)), 1)
+
+    def say() -> None:
+        jax.debug.print("Sophia: {share:.1%} of the updates are not clipped", share=free)
+
+    jax.lax.cond(count % every == 0, say, lambda: None)

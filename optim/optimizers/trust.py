@@ -1,0 +1,93 @@
+"""Steps as long as the parameters are large: LARS, LAMB, Fromage."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+
+from .. import checks
+from ..base import GradientTransformationExtraArgs
+from ..compose import chain, masked
+from ..lift import elementwise
+from ..numerics import scaled
+from ..registry import example, register
+from ..transforms.momentum import trace
+from ..transforms.norms import scale_by_trust_ratio
+from ..transforms.scale import scale_by_learning_rate
+from ..transforms.weight_decay import add_decayed_weights
+from ..types import MaskOrFn, Scalar, ScalarOrSchedule
+from .adam import scale_by_adam
+
+
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+def lamb(
+    learning_rate: ScalarOrSchedule,
+    b1: Scalar = 0.9,
+    b2: Scalar = 0.999,
+    eps: Scalar = 1e-6,
+    eps_root: Scalar = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: MaskOrFn = None,
+) -> GradientTransformationExtraArgs:
+    """LAMB: `scale_by_adam`, `add_decayed_weights`, `scale_by_trust_ratio`, then minus the learning rate.
+
+    Source:  You et al. 2020, Alg. 2.
+    """
+    return chain(
+        scale_by_adam(b1, b2, eps, eps_root),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_trust_ratio(),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@register(
+    example(0.1),
+    example(0.1, 0.1, True, 0.5, 1e-3, False, momentum=0.5, nesterov=True),
+    ranges={"trust_coefficient": checks.NON_NEGATIVE},
+    exceptions={"precision": "a sum of 1 / (1 - momentum) updates is rounded at its own size, not the update's"},
+)
+def lars(
+    learning_rate: ScalarOrSchedule,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: MaskOrFn = True,
+    trust_coefficient: Scalar = 0.001,
+    eps: Scalar = 0.0,
+    trust_ratio_mask: MaskOrFn = True,
+    momentum: Scalar = 0.9,
+    nesterov: bool = False,
+) -> GradientTransformationExtraArgs:
+    """LARS: `add_decayed_weights`, `scale_by_trust_ratio`, minus the learning rate, then `trace`.
+
+    Args:    trust_coefficient >= 0. weight_decay_mask, trust_ratio_mask: where they act, as in `masked`. momentum in
+             [0, 1], the decay of the trace.
+    Source:  You et al. 2017, Alg. 1.
+    """
+    return chain(
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        masked(scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps), trust_ratio_mask),
+        scale_by_learning_rate(learning_rate),
+        trace(momentum, nesterov),
+    )
+
+
+@register(
+    example(0.1),
+    example(0.5, 0.1),
+    ranges={"learning_rate": checks.NON_NEGATIVE, "min_norm": checks.NON_NEGATIVE},
+)
+def fromage(learning_rate: Scalar, min_norm: Scalar = 1e-6) -> GradientTransformationExtraArgs:
+    """Fromage: a step as long as its parameter, after which that is shortened to where it would be on a circle.
+
+        p <- (p - learning_rate |p| / |g| g) / sqrt(1 + learning_rate^2),  norms of each leaf, at least min_norm
+
+    Args:    learning_rate >= 0: a number or an array, no schedule; min_norm >= 0.
+    Source:  Bernstein et al. 2020, Alg. 1.
+    """
+    rate: Any = learning_rate
+    shrink = 1 / (jnp.sqrt(1 + rate**2) if checks.is_array(rate) else math.sqrt(1 + rate**2))
+    return chain(
+        scale_by_trust_ratio(min_norm),
+        scale_by_learning_rate(rate * shrink),
+        elementwise(lambda g, p: g + scaled(p, shrink - 1)),
+    )

@@ -1,0 +1,141 @@
+"""Optimizers that look at whole leaves: what the sweeps and the goldens of one matrix do not see."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optim
+
+from ..every.rows import close, finite, grads
+
+MATRICES = {
+    "wide": jnp.asarray(np.linspace(-1, 1, 6).reshape(2, 3), jnp.float32),
+    "tall": jnp.asarray(np.linspace(0.5, -1, 8).reshape(4, 2), jnp.float32),
+}
+
+
+def theirs():
+    return pytest.importorskip("optax.contrib", reason="Optax is a test dependency")
+
+
+def compared(ours, other, params, steps=5, rtol=1e-6):
+    state, state_other = ours.init(params), other.init(params)
+    for n in range(steps):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            v, state_other = other.update(grads(params, n), state_other, params)
+        u, state = jax.jit(ours.update)(grads(params, n), state, params)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-7), u, v)
+
+
+OPTIONS = [
+    {},
+    {"nesterov": False, "adaptive": True},
+    {"preconditioning": "aol"},
+    {"preconditioning": "spectral", "ns_steps": 2},
+    {"preconditioning": "schatten", "ns_coeffs": ((3.4445, -4.775, 2.0315), (1.5, -0.5, 0.0))},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_matrices_are_optax(options, x64, standard_promotion):
+    contrib = theirs()
+    params = {k: v.astype(jnp.float64) for k, v in MATRICES.items()}
+    numbers = dict.fromkeys(params, contrib.MuonDimensionNumbers())
+    ours = optim.scale_by_muon(**options, weight_dimension_numbers=optim.MuonDimensionNumbers())
+    compared(ours, contrib.scale_by_muon(**options, weight_dimension_numbers=numbers), params)
+
+
+@pytest.mark.parametrize("name", ["scale_by_sm3", "sm3"])
+def test_sm3_is_optax_on_matrices(name, x64, standard_promotion):
+    optax = pytest.importorskip("optax", reason="Optax is a test dependency")
+    params = {k: v.astype(jnp.float64) for k, v in MATRICES.items()}
+    args = (0.1,) if name == "sm3" else ()
+    compared(getattr(optim, name)(*args), getattr(optax, name)(*args), params)
+
+
+def test_muon_takes_matrices_of_several_axes(standard_promotion):
+    contrib = theirs()
+    params = {"heads": jnp.asarray(np.linspace(-1, 1, 24).reshape(2, 3, 4), jnp.float32), "b": jnp.ones(3)}
+    args = {"reduction_axis": 0, "output_axis": (1, 2)}
+    ours = optim.muon(0.1, muon_weight_dimension_numbers={"heads": optim.MuonDimensionNumbers(**args), "b": None})
+    numbers = {"heads": contrib.MuonDimensionNumbers(**args), "b": None}
+    compared(ours, contrib.muon(0.1, muon_weight_dimension_numbers=numbers), params, rtol=1e-4)
+
+
+def test_muon_orthogonalises_stacks_and_leaves_nothing_out():
+    params = {"stack": jnp.zeros((3, 4, 2)), "row": jnp.zeros(5), "none": jnp.zeros((0, 3)), "one": jnp.zeros(())}
+    tx = optim.scale_by_muon(ns_steps=12, ns_coeffs=(1.5, -0.5, 0.0))
+    u, _ = tx.update(grads(params), tx.init(params), params)
+    for matrix in u["stack"]:
+        np.testing.assert_allclose(matrix.T @ matrix, np.eye(2), atol=1e-3)
+    assert float(jnp.linalg.norm(u["row"])) == pytest.approx(1, abs=1e-3)
+    assert u["none"].shape == (0, 3)
+
+
+def test_muon_of_a_complex_matrix_is_unitary():
+    z = jnp.asarray(np.array([[1 + 2j, 0.5], [0.1j, -1.0]]), jnp.complex64)
+    tx = optim.scale_by_muon(ns_steps=12, ns_coeffs=(1.5, -0.5, 0.0))
+    u, _ = tx.update(z, tx.init(z))
+    np.testing.assert_allclose(u @ u.conj().T, np.eye(2), atol=1e-3)
+
+
+def test_dimension_numbers_are_checked():
+    params = {"w": jnp.ones((2, 3))}
+    for numbers, sentence in (
+        (optim.MuonDimensionNumbers(0, 0), "must be different ones"),
+        (optim.MuonDimensionNumbers(0, 5), "a leaf of 2 axes has no axis 5"),
+        ({"v": None}, "must be a prefix of the parameters' tree"),
+    ):
+        tx = optim.scale_by_muon(weight_dimension_numbers=numbers)
+        with pytest.raises(ValueError, match=sentence):
+            tx.update(params, tx.init(params), params)
+
+
+def test_galore_keeps_small_moments():
+    params = {"w": jnp.ones((64, 16)), "b": jnp.ones(16)}
+    state = optim.galore(0.1, rank=2).init(params)[0]
+    assert state.base_optimizer_state.mu["w"].shape == (2, 16)
+    assert state.projector["w"].shape == (64, 2)
+    assert state.base_optimizer_state.mu["b"].shape == (16,)
+
+
+def test_sophia_divides_by_the_curvature_and_clips():
+    """On a separable quartic the estimate is exact: 12 x^2."""
+
+    def loss(params):
+        return jnp.sum(params["x"] ** 4)
+
+    params = {"x": jnp.asarray([0.5, -0.25, 2.0])}
+    tx = optim.sophia(1.0, weight_decay=0.0, gamma=0.5, clip_threshold=0.02, update_interval=2)
+    state, m, h = tx.init(params), np.zeros(3), np.zeros(3)
+    step = jax.jit(lambda g, s, p: tx.update(g, s, p, obj_fn=loss))
+    for n in range(4):
+        x = np.asarray(params["x"], np.float64)
+        g = 4 * x**3
+        m = 0.965 * m + 0.035 * g
+        h = 0.99 * h + 0.01 * 12 * x**2 if n % 2 == 0 else h
+        u, state = step(jax.grad(loss)(params), state, params)
+        np.testing.assert_allclose(u["x"], -np.clip(m / np.maximum(0.5 * h, 1e-8), -0.02, 0.02), rtol=1e-4)
+        params = optim.apply_updates(params, u)
+    with pytest.raises(TypeError, match="update needs the parameters and obj_fn"):
+        tx.update(params, state, params)
+
+
+def test_factored_moments_are_rows_and_columns():
+    params = {"w": jnp.ones((256, 128)), "c": jnp.ones((3, 200, 128)), "b": jnp.ones(256)}
+    state = optim.adafactor(0.1).init(params)[0]
+    assert [state.v_row[k].shape for k in "wcb"] == [(128,), (3, 128), (1,)]
+    assert [state.v_col[k].shape for k in "wcb"] == [(256,), (3, 200), (1,)]
+    assert [state.v[k].shape for k in "wcb"] == [(1,), (1,), (256,)]
+
+
+def test_steps_of_trust_do_not_depend_on_the_gradients_scale():
+    for tx in (optim.lamb(0.1), optim.fromage(0.1), optim.novograd(0.1)):
+        u, _ = tx.update(MATRICES, tx.init(MATRICES), MATRICES)
+        v, _ = tx.update(jax.tree.map(lambda g: 1e3 * g, MATRICES), tx.init(MATRICES), MATRICES)
+        close(u, v, rtol=1e-3)
+        assert finite(u)
