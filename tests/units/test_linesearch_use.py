@@ -80,6 +80,18 @@ def test_where_nothing_is_finite_it_stays_and_later_goes_on(search):
 
 
 @EITHER
+def test_the_gradient_that_stays_is_as_jax_gives_it(search):
+    z = jnp.array([1 + 2j], jnp.complex64)
+
+    def alone(p):
+        return jnp.where(jnp.all(p == z), jnp.sum(jnp.square(jnp.abs(p))), jnp.nan)
+
+    down = -jnp.conj(jax.grad(alone)(z))
+    _, state = search.update(down, search.init(z), z, value=alone(z), grad=-down, value_fn=alone)
+    close(state.grad, jax.grad(alone)(z))
+
+
+@EITHER
 def test_complex_parameters(search):
     """Gradients and directions are conjugated as any update is; the state keeps what `jax.grad` gives."""
     target = jnp.array([1 + 2j, 3 - 1j], jnp.complex64)
