@@ -143,6 +143,7 @@ def test_state_fields(name):
 OTHER_DEFAULTS = {
     ("MultiSteps", "accumulator_dtype"): "the parameter's, at least float32: float64 stays",
     ("lbfgs", "linesearch"): "this library's search, with the same arguments",
+    ("sophia", "hessian_diagonal_fn"): "this library's estimator, with the same arguments",
 }
 
 
