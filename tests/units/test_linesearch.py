@@ -25,7 +25,7 @@ def losses(n=40, seed=0):
         if i % 3 == 0:
             c[5:] = rng.uniform(0, 2), 10 ** rng.uniform(0, 1.5)
         if i == 4:
-            c[0] = 2e-6  # nearer than the interval may be narrow
+            c[0] = 1e-7  # nearer than the interval may be narrow
         found.append((c, -float(np.sign(along(c, 1.0)(0.0)[1]))))
     return found
 
