@@ -52,9 +52,9 @@ def of_grain(*grains: str | None) -> list[Row]:
 
 
 # Columns in which another example of a factory, with other branches of its rule, may fail where the first does not.
-VARIED = {"jit", "none", "derivative", "magnitudes", "precision", "errors"}
+VARIED = {"jit", "precision", "errors"}
 # Columns in which a chain may fail though its members, which are rows of their own, do not.
-COMPOSED = {"jit", "dtypes", "none", "purity", "errors"}
+COMPOSED = {"jit", "none", "errors"}
 # What the quick part of the suite runs.
 QUICK = {"jit", "none", "errors"}
 # OPTIM_EVERY_CELL=1 runs every column for every example of every factory, about twice as many.
