@@ -10,7 +10,7 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs, identity
 from ..compose import chain
 from ..lift import Slot, leafwise
-from ..numerics import abs_sq, like, ratio, root, root_ratio, saturated, scalar_dtype, scaled
+from ..numerics import abs_sq, full_like, like, ratio, real_dtype, root, root_ratio, saturated, scalar_dtype, scaled
 from ..registry import example, register
 from ..transforms.clip import clip_by_block_rms
 from ..transforms.momentum import ema as mean_of_updates
@@ -92,12 +92,11 @@ def scale_by_factored_rms(
         """Zeros for means over one of the two axes, or for the whole leaf."""
 
         def start(p: Array) -> Array:
-            found = axes(p)
+            # Made of the parameter, so that it lives where the parameter does.
+            found, zeros = axes(p), full_like(p, 0, real_dtype(p.dtype))
             if which is None:
-                return jnp.zeros(1) if found else jnp.zeros(p.shape)
-            if not found:
-                return jnp.zeros(1)
-            return jnp.zeros([n for i, n in enumerate(p.shape) if i != found[which]])
+                return jnp.zeros(1) if found else zeros
+            return jnp.sum(zeros, axis=found[which]) if found else jnp.zeros(1)
 
         return start
 

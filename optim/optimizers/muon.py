@@ -108,6 +108,7 @@ _ERRORS = [
     example(((3.4445, -4.775, 2.0315), (1.5, -0.5, 0.0)), preconditioning="schatten"),
     ranges=_RANGES,
     errors=_ERRORS,
+    exceptions={"sharding": "on an explicit mesh a product over a sharded axis is ambiguous"},
 )
 def scale_by_muon(
     ns_coeffs: Any = _COEFFICIENTS,

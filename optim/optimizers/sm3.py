@@ -9,7 +9,7 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
 from ..lift import Slot, leafwise
-from ..numerics import abs_sq, complement, ema, root_ratio, scaled
+from ..numerics import abs_sq, complement, ema, full_like, real_dtype, root_ratio, scaled
 from ..registry import example, register
 from ..transforms.scale import scale
 from ..types import Array, Scalar, Tree, Updates
@@ -54,7 +54,9 @@ def scale_by_sm3(b1: Scalar = 0.9, b2: Scalar = 1.0, eps: Scalar = 1e-8) -> Grad
         return nu, ([_covered(total, i) for i in range(g.ndim)] or [total], nu)
 
     def start(p: Array) -> list[Array]:
-        return [jnp.zeros(n) for n in p.shape] or [jnp.zeros(())]
+        # Made of the parameter, so that they live where the parameter does.
+        zeros = full_like(p, 0, real_dtype(p.dtype))
+        return [_covered(zeros, i) for i in range(p.ndim)] or [zeros]
 
     # nu is as wide as a second moment, whose name it has.
     return leafwise(rule, ScaleBySM3State, mu=Slot(init=start, real=True, free=True), nu=Slot(decay=1.0))
