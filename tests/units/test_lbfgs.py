@@ -12,6 +12,8 @@ import optim
 
 from ..every.rows import close, finite
 
+pytestmark = pytest.mark.slow
+
 optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 
 

@@ -7,6 +7,8 @@ import pytest
 
 import optim
 
+pytestmark = pytest.mark.slow
+
 optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 
 

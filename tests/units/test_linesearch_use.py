@@ -9,6 +9,8 @@ import optim
 
 from ..every.rows import close
 
+pytestmark = pytest.mark.slow
+
 
 def loss(params, target, scale=1.0):
     return scale * sum(jnp.sum(jnp.square(p - target)) for p in jax.tree.leaves(params))
