@@ -1,0 +1,1 @@
+"""Adapters to other libraries, one module each. A library is imported when a function that needs it is called."""
