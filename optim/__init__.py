@@ -1,6 +1,7 @@
 """Gradient transformations for JAX: pure (init, update) pairs, composed from small primitives, compiled as one."""
 
 from . import (
+    interop as interop,
     keras as keras,
     projections as projections,
     schedules as schedules,
@@ -208,6 +209,7 @@ from .optimizers.sophia import (
 )
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
+from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,

@@ -34,6 +34,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "compose",
     "edit",
     "inspection",
+    "portable",
     "transforms",
     "optimizers",
     "wrappers",
