@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from . import checks, tree
 from .base import GradientTransformationExtraArgs, Part, identity, taking_extra_args
 from .lift import run
+from .packing import labelled
 from .registry import example, register
 from .types import Grain, MaskOrFn, Params, Tree
 
@@ -167,9 +167,7 @@ def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
     """One bool per leaf of `over`, from a bool, a tree of bools that is a prefix of it, or a function giving one."""
     if tree.stands_for_params(over):
         return []
-    if tree.is_function(mask):
-        mask = mask(over)
-    places = zip(_broadcast(mask, over, "mask"), tree.flatten(over)[0], strict=True)
+    places = zip(labelled(mask, over, "mask"), tree.flatten(over)[0], strict=True)
     return [p is not None and _as_bool(x) for x, p in places]
 
 
@@ -179,20 +177,6 @@ def _as_bool(x: Any) -> bool:
     if isinstance(x, bool | np.bool_) or (checks.is_array(x) and x.shape == () and x.dtype == bool):
         return bool(x)
     return checks.fail(f"mask must be True or False at every leaf, got {checks.shown(x)}", TypeError)
-
-
-def _broadcast(prefix: Tree, full: Tree, name: str) -> list[Any]:
-    """The leaves of `prefix`, repeated over the branches of `full` that they stand for."""
-    out: list[Any] = []
-
-    def spread(leaf: Any, branch: Tree) -> None:
-        out.extend([leaf] * len(tree.flatten(branch)[0]))
-
-    try:
-        jax.tree.map(spread, prefix, full, is_leaf=tree.is_none)
-    except ValueError as error:
-        checks.fail(f"{name} must be a prefix of the parameters' tree: {str(error).splitlines()[0]}")
-    return out
 
 
 def keep_where(mask: list[bool], tree_: Tree) -> Tree:
@@ -303,8 +287,7 @@ def partition(
         """label -> one bool per leaf."""
         if tree.stands_for_params(over):
             return {k: [] for k in members}
-        labels = param_labels(over) if tree.is_function(param_labels) else param_labels
-        flat = _broadcast(labels, over, "param_labels")
+        flat = labelled(param_labels, over, "param_labels")
         for i, label in enumerate(flat):
             if label not in members:
                 checks.fail(f"params{tree.paths(over)[i]} has the label {label!r}, transforms has {list(members)}")

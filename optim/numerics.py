@@ -67,6 +67,20 @@ def convert(x: Array, dtype: DType, *, weak: bool = False) -> Array:
     return out
 
 
+def is_complex(x: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.complexfloating)
+
+
+def as_pairs(x: Array) -> Array:
+    """A complex array as a real one, with real and imaginary parts along a last axis of two."""
+    return jnp.stack([x.real, x.imag], axis=-1)
+
+
+def as_complex(x: Array) -> Array:
+    """What `as_pairs` was given."""
+    return jax.lax.complex(x[..., 0], x[..., 1])
+
+
 def like(x: Array, scalar: Scalar) -> Scalar:
     """`scalar` ready to meet `x`: a number as a Python number, an array in the real dtype of `x`."""
     if isinstance(scalar, jax.Array | np.ndarray):

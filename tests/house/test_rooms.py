@@ -21,6 +21,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "config",
     "tree",
     "tree_utils",
+    "packing",
     "follow",
     "linalg",
     "projections",

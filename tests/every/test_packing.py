@@ -1,0 +1,39 @@
+"""Every transformation on packed leaves: the same numbers, or a sentence."""
+
+import pytest
+
+import optim
+
+from .rows import close, column, equal, grads, of_grain, run, tree
+
+
+@column("packed", of_grain("elementwise", "treewise"))
+def test_packed_leaves_move_as_leaves_do(row):
+    tx, params = row.make(), tree()
+    wrapped = row.given(optim.packed(tx))
+    plain_params, _, plain_update = run(row.given(tx), params, 3)
+    packed_params, _, packed_update = run(wrapped, params, 3)
+    same = equal if tx.grain == "elementwise" else close
+    same(packed_update, plain_update)
+    same(packed_params, plain_params)
+
+
+@column("packed", of_grain("leafwise"))
+def test_rules_on_whole_leaves_refuse_packed_ones(row):
+    params = optim.pack(tree())
+    with pytest.raises(ValueError, match="packed: tx has a rule on whole leaves, "):
+        optim.packed(row.make())
+    with pytest.raises(ValueError, match="of packed leaves, and this is a rule on whole ones"):
+        row.make().init(params)
+
+
+@column("packed", of_grain("elementwise", "treewise"))
+def test_packed_parameters_move_as_the_tree_does(row):
+    """The same transformation, given parameters and gradients that are packed."""
+    tx = row.make()
+    params = optim.pack(tree())
+    state = tx.init(params)
+    update, _ = row.given(tx).update(optim.pack(grads(params.tree)), state, params)
+    expected, _ = row.given(tx).update(grads(params.tree), tx.init(params.tree), params.tree)
+    same = equal if tx.grain == "elementwise" else close
+    same(update.tree, expected)
