@@ -69,7 +69,7 @@ def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTran
         return params if other is inside else other.tree
 
     # Its slots are no leaf's, so nobody may work leaf by leaf.
-    seen = {"inner": lambda state: state, "seen": functools.partial(jax.eval_shape, enter)}
+    seen: dict[str, Any] = {"inner": lambda state: state, "seen": functools.partial(jax.eval_shape, enter)}
     return around(member, init, update, **seen, grain="treewise", evaluates=evaluates)
 
 
