@@ -63,7 +63,9 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the order within the rounds")
     parser.add_argument("--quick", action="store_true", help="a choice made for you; other choices are ignored")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="folder (default %(default)s)")
-    parser.add_argument("--record", action="store_true", help="write benchmarks/RESULTS.md as well")
+    parser.add_argument(
+        "--record", action="store_true", help="write benchmarks/RESULTS.md, its picture, and the README's table as well"
+    )
     return parser.parse_args(argv)
 
 
@@ -114,6 +116,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     (options.out / "RESULTS.md").write_text(page)
     if options.record:
         (HERE / "RESULTS.md").write_text(page)
+        report.chart(table, HERE / "results.png", ("adamw",))
+        readme = HERE.parent / "README.md"
+        readme.write_text(report.into_readme(readme.read_text(), table, facts))
     report.chart(table, options.out / "results.png")
     print(f"{time.perf_counter() - start:.0f} s; results.json, results.png and RESULTS.md are in {options.out}")
     return 0

@@ -100,10 +100,14 @@ def hyperparameter(value: Scalar) -> Array:
     return jnp.asarray(value, common_dtype(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
 
 
+def scheduled(value: Any, before: Count) -> Any:
+    """A hyperparameter as it is, or what the schedule that stands for it gives after `before` updates."""
+    return value(before) if callable(value) and not isinstance(value, jax.Array) else value
+
+
 def at(value: Any, t: Count) -> Array:
     """A hyperparameter, or what the schedule that stands for it gives, at update t: t is 1 where its count is 0."""
-    scheduled = callable(value) and not isinstance(value, jax.Array)
-    return hyperparameter(value(t - jnp.ones_like(t)) if scheduled else value)
+    return hyperparameter(scheduled(value, t - jnp.ones_like(t)))
 
 
 def full_like(x: Array, value: Scalar, dtype: DType) -> Array:

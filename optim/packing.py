@@ -22,7 +22,7 @@ from . import checks, numerics, tree
 from .numerics import as_complex, as_pairs, is_complex
 from .types import Array, Params, Tree
 
-MAX_LEAF = 2**14
+MAX_LEAF = 2**12
 """Elements of the largest leaf that is packed by default: larger ones are worth a buffer of their own."""
 
 _reshard: Any = jax.sharding.reshard  # untyped in jax, as the next two are
