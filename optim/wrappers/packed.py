@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .. import checks, tree
 from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import around
+from ..compose import around, translated
 from ..inspection import eval_params
 from ..optimizers.adam import scale_by_adam
 from ..packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack, restored
@@ -57,7 +57,7 @@ def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTran
         gs = [g if tree.absent(g) else tree.as_array(g) for g in tree.match(updates, home, "updates", "params")]
         ps = tree.flatten(home)[0]
         check_updates(gs, ps, home)
-        extra_args = {k: _entered(v, layout) for k, v in extra_args.items()}
+        extra_args = translated(extra_args, functools.partial(_entered, layout), _left)
         inner, new = member.update(layout.filled(gs), state, inside, **extra_args)
         moved = layout.leaves(inner.children)
         out = [g if tree.absent(g) else restored(u, g) for u, g in zip(moved, gs, strict=True)]
@@ -73,17 +73,12 @@ def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTran
     return around(member, init, update, **seen, grain="treewise", evaluates=evaluates)
 
 
-def _entered(value: Any, layout: Layout) -> Any:
-    """An extra argument as the member sees it: trees like the parameters packed, functions of them too."""
-    if tree.is_function(value):
-
-        @functools.wraps(value)
-        def of_packed(*args: Any, **kwargs: Any) -> Any:
-            args, kwargs = jax.tree.map(lambda x: x.tree if is_packed(x) else x, (args, kwargs), is_leaf=is_packed)
-            return value(*args, **kwargs)
-
-        return of_packed
+def _entered(layout: Layout, value: Any) -> Any:
     return layout.filled(tree.flatten(value)[0]) if tree.structure(value) == layout.structure else value
+
+
+def _left(value: Any) -> Any:
+    return value.tree if is_packed(value) else value
 
 
 def _kept(new: Tree, old: Tree, layout: Layout, gs: list[Any]) -> Tree:
