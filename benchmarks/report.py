@@ -5,6 +5,9 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -155,12 +158,22 @@ def about() -> dict[str, str]:
     facts["load"] = f"{os.getloadavg()[0]:.1f} over the last minute" if hasattr(os, "getloadavg") else "unknown"
     facts[PLATFORM] = f"{jax.default_backend()}, {jax.devices()[0].device_kind}"
     facts["Python"] = platform.python_version()
+    facts["import optim"] = f"{_import_seconds():.2f} s after jax and chex"
     for name in PACKAGES:
         try:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = __import__("optim").__dict__.get("__version__", "this checkout") if name == PLAIN else "none"
     return facts
+
+
+def _import_seconds() -> float:
+    """The median of five imports, each in a Python of its own, with bytecode kept from the first on."""
+    code = "import time, jax, jax.numpy, chex; t = time.perf_counter(); import optim; print(time.perf_counter() - t)"
+    with tempfile.TemporaryDirectory() as kept:
+        env = {**os.environ, "PYTHONPYCACHEPREFIX": kept, "PYTHONDONTWRITEBYTECODE": ""}
+        runs = [subprocess.check_output([sys.executable, "-c", code], env=env, text=True) for _ in range(6)]
+    return statistics.median(map(float, runs[1:]))
 
 
 def _cpu() -> str:
