@@ -76,16 +76,28 @@ class Made(Form):
 
 
 class Packed(Form):
-    """This library with the leaves of a dtype in one buffer."""
+    """This library with the slots of small leaves in one buffer."""
 
     def rule(self, optimizer: Optimizer, rate: float) -> Any:
-        library = self.library()
-        packed = find(library, "packed")
         rule = super().rule(optimizer, rate)
         try:
-            return packed(rule)
-        except (TypeError, ValueError) as error:
+            return find(self.library(), "packed")(rule)
+        except ValueError as error:
             raise MissingError(str(error)) from error
+
+
+class PackedParams(Packed):
+    """This library with parameters, gradients and slots of small leaves in one buffer each."""
+
+    def rule(self, optimizer: Optimizer, rate: float) -> Any:
+        super().rule(optimizer, rate)  # what it refuses is refused here
+        return Form.rule(self, optimizer, rate)
+
+    def enter(self, tree: Tree, leaves: list[Any]) -> Any:
+        return self.library().pack(super().enter(tree, leaves))
+
+    def leave(self, tree: Tree, params: Any) -> Any:
+        return params.tree
 
 
 class Keras(Form):
@@ -218,6 +230,7 @@ ADAPTERS: dict[str, Form | Torch] = {
         Form(PLAIN, "optim"),
         Made("optim make_update", "optim"),
         Packed("optim packed", "optim"),
+        PackedParams("optim pack", "optim"),
         Form(REFERENCE, "optax"),
         Keras("keras", "keras"),
         Torch("torch fused", fused=True),

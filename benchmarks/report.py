@@ -5,6 +5,9 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +25,8 @@ OWN = [n for n in ADAPTERS if n.startswith(PLAIN)]
 TORCH = "torch fused"
 PACKAGES = ("optim", "jax", "jaxlib", "numpy", "optax", "keras", "torch")
 PLATFORM = "JAX runs on"
+START, END = "<!-- measured -->", "<!-- end of measured -->"
+"""The marks in the README between which the bars stand."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +158,22 @@ def about() -> dict[str, str]:
     facts["load"] = f"{os.getloadavg()[0]:.1f} over the last minute" if hasattr(os, "getloadavg") else "unknown"
     facts[PLATFORM] = f"{jax.default_backend()}, {jax.devices()[0].device_kind}"
     facts["Python"] = platform.python_version()
+    facts["import optim"] = f"{_import_seconds():.2f} s after jax and chex"
     for name in PACKAGES:
         try:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             facts[name] = __import__("optim").__dict__.get("__version__", "this checkout") if name == PLAIN else "none"
     return facts
+
+
+def _import_seconds() -> float:
+    """The median of five imports, each in a Python of its own, with bytecode kept from the first on."""
+    code = "import time, jax, jax.numpy, chex; t = time.perf_counter(); import optim; print(time.perf_counter() - t)"
+    with tempfile.TemporaryDirectory() as kept:
+        env = {**os.environ, "PYTHONPYCACHEPREFIX": kept, "PYTHONDONTWRITEBYTECODE": ""}
+        runs = [subprocess.check_output([sys.executable, "-c", code], env=env, text=True) for _ in range(6)]
+    return statistics.median(map(float, runs[1:]))
 
 
 def _cpu() -> str:
@@ -213,14 +228,27 @@ def as_json(table: Table, facts: dict[str, str], apart: dict[str, dict[str, floa
     return {"about": facts, "distances": apart, "skipped": skipped, "bars": told, "results": results}
 
 
+def short(table: Table, facts: dict[str, str]) -> list[str]:
+    """The bars, as a table."""
+    told = bars(table, facts[PLATFORM].split(",")[0])
+    lines = ["| measure | bar | measured | with | |", "|---|---|---|---|---|"]
+    return lines + [f"| {b.measure} | {b.bar} | {b.measured} | {b.library} | {verdict(b)} |" for b in told]
+
+
+def into_readme(page: str, table: Table, facts: dict[str, str]) -> str:
+    """The page with the bars between its two marks."""
+    before, start, rest = page.partition(START)
+    _, end, after = rest.partition(END)
+    on = "Measured on {date}: {CPU}, {cores} cores, jax {jax}, optax {optax}.".format_map(facts)
+    return "\n".join([before + start, on, "", *short(table, facts), "", end + after])
+
+
 def markdown(table: Table, facts: dict[str, str], skipped: list[str]) -> str:
     """The page RESULTS.md."""
     lines = ["# What was measured", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items()), ""]
     lines += ["Every library in turn within each round; a ratio is taken round by round, and shown as its median and"]
     lines += ["quartiles. Seconds depend on the machine, ratios less so. `python -m benchmarks --record` writes this."]
-    lines += ["", "## Bars", "", "| measure | bar | measured | with | |", "|---|---|---|---|---|"]
-    told = bars(table, facts[PLATFORM].split(",")[0])
-    lines += [f"| {b.measure} | {b.bar} | {b.measured} | {b.library} | {verdict(b)} |" for b in told]
+    lines += ["", "## Bars", "", *short(table, facts)]
     for measure in dict.fromkeys(c[0] for c in table.cells()):
         lines += ["", f"## {measure}", "", (ABOUT[measure].__doc__ or "").strip(), ""]
         lines += ["| tree | optimizer | library | median | of Optax | of the ceiling | rounds |"]
@@ -232,11 +260,11 @@ def markdown(table: Table, facts: dict[str, str], skipped: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def chart(table: Table, path: Path) -> None:
+def chart(table: Table, path: Path, optimizers: Sequence[str] = tuple(OPTIMIZERS)) -> None:
     """Ratios to Optax of every measure in seconds, with their quartiles: left of the line is faster."""
     from matplotlib.figure import Figure
 
-    cells = [c for c in table.cells() if ABOUT[c[0]].__name__ != "memory"]
+    cells = [c for c in table.cells() if ABOUT[c[0]].__name__ != "memory" and c[2] in optimizers]
     shown = [n for n in ADAPTERS if n != REFERENCE and any(table.ratio(c, n, REFERENCE) for c in cells)]
     if not shown:
         return

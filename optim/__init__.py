@@ -210,6 +210,9 @@ from .optimizers.sophia import (
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
+
+# Many small leaves
+from .packing import Packed as Packed, pack as pack
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,
@@ -348,6 +351,7 @@ from .wrappers.lookahead import (
     lookahead as lookahead,
 )
 from .wrappers.mechanic import MechanicState as MechanicState, mechanize as mechanize
+from .wrappers.packed import packed as packed
 from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau
 from .wrappers.sam import SAMState as SAMState, sam as sam
 from .wrappers.skip import skip_large_updates as skip_large_updates, skip_not_finite as skip_not_finite

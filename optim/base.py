@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from . import checks, eager, numerics, tree
+from .packing import check_whole
 from .record import Call, Recorded
 from .registry import example, register
 from .types import Grain, Params, Updates
@@ -59,9 +60,12 @@ class GradientTransformation(Recorded, _Pair):
 
     def _recorded(self, call: Call) -> Self:
         init, update = self
+        looks_at_leaves = self.of_grain("leafwise") == [self]
 
         def named_init(params: Any) -> Any:
             with checks.naming(str(call.name)):
+                if looks_at_leaves:
+                    check_whole(params)
                 return init(params)
 
         def named_update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
@@ -75,6 +79,11 @@ class GradientTransformation(Recorded, _Pair):
     def _known_throughout(self) -> bool:
         """Whether it is this library's down to its last member, so that its update may be compiled at will."""
         return self.grain is not None and all(m._known_throughout() for m in self.members)
+
+    def of_grain(self, grain: Grain | None) -> list["GradientTransformation"]:
+        """The innermost transformations, this one or in it, that are what makes it of this grain."""
+        inner = [found for m in self.members for found in m.of_grain(grain)]
+        return inner or ([self] if self.grain == grain else [])
 
     def _rebuilt(self, init: Any, update: Any, **facts: Any) -> Self:
         new = tuple.__new__(type(self), (init, update))

@@ -1,14 +1,15 @@
 """Combining transformations: one after the other, on a part of the tree, by group."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from . import checks, tree
 from .base import GradientTransformationExtraArgs, Part, identity, taking_extra_args
 from .lift import run
+from .packing import labelled
 from .registry import example, register
 from .types import Grain, MaskOrFn, Params, Tree
 
@@ -167,9 +168,7 @@ def resolve_mask(mask: MaskOrFn, over: Tree) -> list[bool]:
     """One bool per leaf of `over`, from a bool, a tree of bools that is a prefix of it, or a function giving one."""
     if tree.stands_for_params(over):
         return []
-    if tree.is_function(mask):
-        mask = mask(over)
-    places = zip(_broadcast(mask, over, "mask"), tree.flatten(over)[0], strict=True)
+    places = zip(labelled(mask, over, "mask"), tree.flatten(over)[0], strict=True)
     return [p is not None and _as_bool(x) for x, p in places]
 
 
@@ -179,20 +178,6 @@ def _as_bool(x: Any) -> bool:
     if isinstance(x, bool | np.bool_) or (checks.is_array(x) and x.shape == () and x.dtype == bool):
         return bool(x)
     return checks.fail(f"mask must be True or False at every leaf, got {checks.shown(x)}", TypeError)
-
-
-def _broadcast(prefix: Tree, full: Tree, name: str) -> list[Any]:
-    """The leaves of `prefix`, repeated over the branches of `full` that they stand for."""
-    out: list[Any] = []
-
-    def spread(leaf: Any, branch: Tree) -> None:
-        out.extend([leaf] * len(tree.flatten(branch)[0]))
-
-    try:
-        jax.tree.map(spread, prefix, full, is_leaf=tree.is_none)
-    except ValueError as error:
-        checks.fail(f"{name} must be a prefix of the parameters' tree: {str(error).splitlines()[0]}")
-    return out
 
 
 def keep_where(mask: list[bool], tree_: Tree) -> Tree:
@@ -216,7 +201,8 @@ def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = Fal
     """Apply `inner` where the mask is True; elsewhere updates pass as they are, and there are no slots.
 
     Args:    mask: a bool, a tree of bools that is a prefix of the parameters, or a function params -> such a tree.
-             mask_compatible_extra_args: whether extra arguments shaped like params are masked too.
+             mask_compatible_extra_args: whether extra arguments shaped like params are masked too. Functions of the
+             parameters, as line searches take, are given all of them.
     State:   MaskedState(inner_state).
     Raises:  TypeError for a mask that is not made of bools; ValueError for one of another structure.
     """
@@ -230,8 +216,21 @@ def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = Fal
         keep = resolve_mask(mask, over)
         leaves = tree.match(updates, over, "updates", "params")
         structure = tree.structure(over)
-        if mask_compatible_extra_args:
-            extra_args = {k: _masked_if_alike(v, keep, structure) for k, v in extra_args.items()}
+
+        def alike(value: Any) -> bool:
+            return bool(tree.structure(value) == structure)
+
+        def inward(value: Any) -> Any:
+            return keep_where(keep, value) if mask_compatible_extra_args and alike(value) else value
+
+        def outward(value: Any) -> Any:
+            """What a function of the parameters is given: those that the mask hides are as they were."""
+            if params is None or not alike(value):
+                return value
+            both = zip(tree.flatten(value)[0], tree.flatten(params)[0], keep, strict=True)
+            return structure.unflatten([x if m else p for x, p, m in both])
+
+        extra_args = translated(extra_args, inward, outward)
         inside, inner_state = member.update(
             structure.unflatten([x if m else None for x, m in zip(leaves, keep, strict=True)]),
             state.inner_state,
@@ -246,6 +245,25 @@ def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = Fal
         return keep_where(resolve_mask(mask, params), params)
 
     return around(member, init, update, inner=lambda state: state.inner_state, seen=seen)
+
+
+def translated(
+    extra_args: Mapping[str, Any], inward: Callable[[Any], Any], outward: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Extra arguments as a member that sees other trees takes them: trees go `inward`, and what a function of trees is
+    given, `outward`."""
+
+    def met(value: Any) -> Any:
+        if not tree.is_function(value):
+            return inward(value)
+
+        @functools.wraps(value)
+        def outside(*args: Any, **kwargs: Any) -> Any:
+            return value(*map(outward, args), **{k: outward(v) for k, v in kwargs.items()})
+
+        return outside
+
+    return {k: met(v) for k, v in extra_args.items()}
 
 
 def around(
@@ -264,11 +282,6 @@ def around(
 
     known = {"grain": member.grain, "members": (member,), "parts": parts, **facts}
     return GradientTransformationExtraArgs(init, update).knowing(**known)
-
-
-def _masked_if_alike(value: Any, keep: list[bool], structure: Any) -> Any:
-    alike = tree.structure(value) == structure
-    return keep_where(keep, value) if alike else value
 
 
 class PartitionState(NamedTuple):
@@ -303,8 +316,7 @@ def partition(
         """label -> one bool per leaf."""
         if tree.stands_for_params(over):
             return {k: [] for k in members}
-        labels = param_labels(over) if tree.is_function(param_labels) else param_labels
-        flat = _broadcast(labels, over, "param_labels")
+        flat = labelled(param_labels, over, "param_labels")
         for i, label in enumerate(flat):
             if label not in members:
                 checks.fail(f"params{tree.paths(over)[i]} has the label {label!r}, transforms has {list(members)}")

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 
 from . import checks, tree
 from .base import EmptyState, GradientTransformationExtraArgs
-from .rules import LeafRule, Rule, Scalars, check_leaf
+from .rules import LeafRule, Rule, Scalars, check_inexact, check_leaf
 from .slots import Scalar as Scalar, Slot as Slot
 from .types import Array, Grain, Tree
 
@@ -107,8 +107,7 @@ def run(
     held = [_rows(r.held(s, home, home_name), len(gs)) for r, s in zip(rules, states, strict=True)]
     for i, (g, p) in enumerate(zip(gs, ps, strict=True)):
         if not tree.absent(g):
-            if not jnp.issubdtype(g.dtype, jnp.inexact):
-                checks.fail(f"updates{tree.paths(home)[i]} has dtype {g.dtype}, expected a floating or complex one")
+            check_inexact(g, home, i)
             if params is not None:
                 check_leaf(g, "params", p, home, i)
             for rule, rows in zip(rules, held, strict=True):

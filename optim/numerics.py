@@ -15,9 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core.primitives import convert_element_type_p
+from jax.sharding import NamedSharding, PartitionSpec
 
 from . import checks
 from .types import Array, Count, DType, Scalar
+
+_reshard: Any = jax.sharding.reshard  # untyped in jax, as the next is
+_whole: Any = PartitionSpec
 
 # Dtypes
 
@@ -67,6 +71,20 @@ def convert(x: Array, dtype: DType, *, weak: bool = False) -> Array:
     return out
 
 
+def is_complex(x: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(x), jnp.complexfloating)
+
+
+def as_pairs(x: Array) -> Array:
+    """A complex array as a real one, with real and imaginary parts along a last axis of two."""
+    return jnp.stack([x.real, x.imag], axis=-1)
+
+
+def as_complex(x: Array) -> Array:
+    """What `as_pairs` was given."""
+    return jax.lax.complex(x[..., 0], x[..., 1])
+
+
 def like(x: Array, scalar: Scalar) -> Scalar:
     """`scalar` ready to meet `x`: a number as a Python number, an array in the real dtype of `x`."""
     if isinstance(scalar, jax.Array | np.ndarray):
@@ -86,10 +104,14 @@ def hyperparameter(value: Scalar) -> Array:
     return jnp.asarray(value, common_dtype(scalar_dtype(), getattr(value, "dtype", scalar_dtype())))
 
 
+def scheduled(value: Any, before: Count) -> Any:
+    """A hyperparameter as it is, or what the schedule that stands for it gives after `before` updates."""
+    return value(before) if callable(value) and not isinstance(value, jax.Array) else value
+
+
 def at(value: Any, t: Count) -> Array:
     """A hyperparameter, or what the schedule that stands for it gives, at update t: t is 1 where its count is 0."""
-    scheduled = callable(value) and not isinstance(value, jax.Array)
-    return hyperparameter(value(t - jnp.ones_like(t)) if scheduled else value)
+    return hyperparameter(scheduled(value, t - jnp.ones_like(t)))
 
 
 def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
@@ -101,6 +123,24 @@ def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
 
 
 # Counters
+
+
+def axes(x: Array) -> Any:
+    """The sharding that is a part of the type of `x`, under an Explicit mesh; else None."""
+    sharding = jax.typeof(x).sharding
+    return sharding if any(axis is not None for axis in sharding.spec) else None
+
+
+def gathered(x: Array) -> Array:
+    """`x` whole on every device, where an Explicit mesh would have its axes named in whatever is done with it."""
+    sharding = axes(x)
+    return x if sharding is None else _reshard(x, NamedSharding(sharding.mesh, _whole()))
+
+
+def restored(piece: Array, leaf: Array) -> Array:
+    """A piece of something gathered in the dtype and the sharding of its leaf."""
+    piece = convert(piece, leaf.dtype, weak=leaf.weak_type)
+    return piece if axes(leaf) is None else _reshard(piece, axes(leaf))
 
 
 def safe_increment(count: Count) -> Count:

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import checks, numerics, tree
-from .slots import Scalar, Slot, as_complex, as_pairs, is_complex
+from .numerics import as_complex, as_pairs, is_complex
+from .packing import check_whole
+from .slots import Scalar, Slot
 from .types import Array, Grain, Params, Tree
 
 Rule = Callable[..., Any]
@@ -82,6 +84,8 @@ class LeafRule:
         return self.grain != "leafwise"
 
     def init(self, params: Params) -> Any:
+        if self.grain == "leafwise":
+            check_whole(params)
         leaves, structure = tree.flatten(params)
         arrays = [tree.as_array(p) if _trainable(p) else None for p in leaves]
         fields: dict[str, Any] = dict.fromkeys(self.slots)
@@ -197,6 +201,19 @@ def _widened(x: Array, dtype: np.dtype[Any], as_reals: bool) -> Array:
 def _trainable(p: Any) -> bool:
     """Whether a gradient can move `p`: integers and booleans are carried along and have no slots."""
     return p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)
+
+
+def check_updates(gs: Sequence[Any], ps: Sequence[Any], home: Tree) -> None:
+    """Gradients against the parameters of `home`, before anything is done with them."""
+    for i, (g, p) in enumerate(zip(gs, ps, strict=True)):
+        if not tree.absent(g):
+            check_inexact(g, home, i)
+            check_leaf(g, "params", p, home, i)
+
+
+def check_inexact(g: Any, home: Tree, i: int) -> None:
+    if not jnp.issubdtype(jnp.result_type(g), jnp.inexact):
+        checks.fail(f"updates{tree.paths(home)[i]} has dtype {g.dtype}, expected a floating or complex one")
 
 
 def check_leaf(g: Array, name: str, other: Any, home: Tree, i: int) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from . import checks, numerics
+from .numerics import as_complex, as_pairs, is_complex
 from .types import Array, DType
 
 
@@ -81,17 +82,3 @@ class Scalar:
         if isinstance(value, jax.Array):
             return jnp.copy(value)
         return jnp.asarray(value, self.dtype or numerics.scalar_dtype())
-
-
-def is_complex(x: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(x), jnp.complexfloating)
-
-
-def as_pairs(x: Array) -> Array:
-    """A complex array as a real one, with real and imaginary parts along a last axis of two."""
-    return jnp.stack([x.real, x.imag], axis=-1)
-
-
-def as_complex(x: Array) -> Array:
-    """What `as_pairs` was given."""
-    return jax.lax.complex(x[..., 0], x[..., 1])

@@ -6,7 +6,7 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
 from ..lift import Scalar as StateScalar, Slot, elementwise
-from ..numerics import abs_sq, debias, decayed, ema, root_ratio, safe_increment, scaled
+from ..numerics import abs_sq, debias, decayed, ema, root_ratio, safe_increment, scaled, scheduled
 from ..registry import example, register
 from ..schedules import linear_schedule
 from ..transforms.scale import scale_by_learning_rate
@@ -30,11 +30,6 @@ class ScaleBySimplifiedAdEMAMixState(NamedTuple):
     t: Count
     m: Updates
     n: Updates
-
-
-def _at(value: Any, before: Count) -> Any:
-    """A number, or a schedule's value after `before` updates."""
-    return value(before) if callable(value) and not checks.is_array(value) else value
 
 
 @register(
@@ -69,8 +64,8 @@ def scale_by_ademamix(
     def scalars(count_m2: Count) -> dict[str, Any]:
         return {
             "count_m2": safe_increment(count_m2),
-            "slow": _at(b3, count_m2),
-            "share": _at(alpha, count_m2),
+            "slow": scheduled(b3, count_m2),
+            "share": scheduled(alpha, count_m2),
         }
 
     def rule(g: Array, m1: Array, m2: Array, nu: Array, t: Count, slow: Scalar, share: Scalar) -> Any:
@@ -136,7 +131,7 @@ def scale_by_simplified_ademamix(
     """
 
     def scalars(t: Count) -> dict[str, Any]:
-        return {"share": _at(alpha, t - 1)}
+        return {"share": scheduled(alpha, t - 1)}
 
     def rule(g: Array, m: Array, n: Array, t: Count, share: Scalar) -> Any:
         m, n = g + decayed(m, b1), ema(n, abs_sq(g), b2)

@@ -4,11 +4,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
 from ..lift import Slot, elementwise
-from ..numerics import abs_sq, complement, cube_root, like, ratio, scalar_dtype, scaled
+from ..numerics import abs_sq, complement, cube_root, like, ratio, scalar_dtype, scaled, scheduled
 from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..transforms.weight_decay import add_decayed_weights
@@ -49,9 +48,7 @@ def scale_by_madgrad(
     """
 
     def scalars(t: Count) -> dict[str, Array]:
-        rate: Any = learning_rate
-        if callable(rate) and not checks.is_array(rate):
-            rate = rate(t - 1)
+        rate = scheduled(learning_rate, t - 1)
         time = t.astype(scalar_dtype())
         return {"weight": (like(time, rate) + like(time, eps)) * jnp.sqrt(time)}
 

@@ -52,6 +52,7 @@ from .places import (
     match as match,
     names as names,
     paths as paths,
+    spread as spread,
     structure as structure,
     together as together,
 )

@@ -77,7 +77,7 @@ def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
     if mine == wanted:
         return found
     try:
-        parts = wanted.flatten_up_to(_spread(tree, other))
+        parts = wanted.flatten_up_to(_filled_in(tree, other))
     except ValueError:
         _differ(tree, other, name, other_name)
     for part, place in zip(parts, paths(other), strict=True):
@@ -86,14 +86,14 @@ def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
     return list(parts)
 
 
-def _spread(tree: Tree, other: Tree) -> Tree:
+def _filled_in(tree: Tree, other: Tree) -> Tree:
     """`tree` with each `None` that stands for a branch of `other` spread over that branch."""
     if tree is None:
         return jax.tree.map(lambda _: None, other, is_leaf=is_none)
     mine, others = children(tree), children(other)
     if mine is None or others is None or [k for k, _ in mine] != [k for k, _ in others]:
         return tree
-    inner = [_spread(a, b) for (_, a), (_, b) in zip(mine, others, strict=True)]
+    inner = [_filled_in(a, b) for (_, a), (_, b) in zip(mine, others, strict=True)]
     return jax.tree.unflatten(jax.tree.structure(tree, is_leaf=lambda x: x is not tree), inner)
 
 
@@ -103,6 +103,20 @@ def children(tree: Tree) -> list[tuple[Any, Any]] | None:
     if len(found) == 1 and found[0][0] == ():
         return None
     return [(path[0], child) for path, child in found]
+
+
+def spread(prefix: Tree, full: Tree, name: str) -> list[Any]:
+    """The leaves of `prefix`, repeated over the branches of `full` that they stand for."""
+    out: list[Any] = []
+
+    def repeat(leaf: Any, branch: Tree) -> None:
+        out.extend([leaf] * len(flatten(branch)[0]))
+
+    try:
+        jax.tree.map(repeat, prefix, full, is_leaf=is_none)
+    except ValueError as error:
+        checks.fail(f"{name} must be a prefix of the parameters' tree: {str(error).splitlines()[0]}")
+    return out
 
 
 def _differ(tree: Tree, other: Tree, name: str, other_name: str) -> None:
@@ -142,7 +156,7 @@ def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[An
     columns = [found]
     for other_name, other in others:
         try:
-            column = wanted.flatten_up_to(_spread(other, tree))
+            column = wanted.flatten_up_to(_filled_in(other, tree))
         except ValueError:
             _differ(other, tree, other_name, name)
         for i, (x, y) in enumerate(zip(found, column, strict=True)):

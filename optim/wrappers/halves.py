@@ -8,8 +8,8 @@ from .. import checks, tree
 from ..base import GradientTransformationExtraArgs, taking_extra_args
 from ..compose import around
 from ..inspection import eval_params
+from ..numerics import is_complex
 from ..registry import example, register
-from ..slots import is_complex
 from ..transforms.momentum import ema
 from ..types import Array, Params, Tree
 

@@ -195,3 +195,22 @@ def test_a_step_that_is_traced_again_stops_the_run(monkeypatch):
     monkeypatch.setitem(ADAPTERS, "optim", Fickle("optim", "optim"))
     with pytest.raises(AssertionError, match="the second step was traced again"):
         list(measures.step(OPTIMIZERS["adamw"], TINY, ["optim"], Plan(1, 0), print))
+
+
+def test_the_readme_has_the_bars_of_the_results():
+    """Recording writes both, so neither is older than the other."""
+    page, results = ((report.Path(__file__).parents[2] / f).read_text() for f in ("README.md", "benchmarks/RESULTS.md"))
+    block = page.partition(report.START)[2].partition(report.END)[0]
+    rows = [line for line in block.splitlines() if line.startswith("| ")]
+    assert len(rows) > 5
+    assert "\n".join(rows[1:]) in results
+
+
+def test_a_record_changes_the_readme_between_its_marks_only():
+    facts = {"date": "1970-01-01", "CPU": "abacus", "cores": "1", "jax": "0", "optax": "0", report.PLATFORM: "cpu, cpu"}
+    page = f"before\n{report.START}\nold\n{report.END}\nafter\n"
+    new = report.into_readme(page, Table([]), facts)
+    assert new.startswith(f"before\n{report.START}\nMeasured on 1970-01-01: abacus")
+    assert new.endswith(f"{report.END}\nafter\n")
+    assert "old" not in new
+    assert report.into_readme(new, Table([]), facts) == new

@@ -39,7 +39,7 @@ SECOND_NAMES = {
 KERAS = words("KerasFactory KerasOptimizer deserialize get get_weights serialize set_weights")
 TREE = words(
     "NamedTupleKey absent aligned as_array compute flatten global_norm is_function is_none leaves map match names "
-    "paths stands_for_params structure sum_sq together total widen"
+    "paths spread stands_for_params structure sum_sq together total widen"
 )
 
 

@@ -206,3 +206,35 @@ def test_an_array_of_the_caller_survives_donation(params):
         jax.block_until_ready(step(tx.init(params)))
     assert rate == jnp.float32(0.1)
     assert jax.random.key_data(key).shape == (2,)
+
+
+def test_a_function_of_the_parameters_gets_all_of_them():
+    """A line search on a part of the tree asks for the loss of the whole one."""
+    params = {"moved": jnp.asarray([1.0, -2.0]), "fixed": jnp.asarray(3.0)}
+    search = optim.chain(optim.sgd(1.0), optim.scale_by_backtracking_linesearch(20))
+    labels = {"moved": "search", "fixed": "stay"}
+    tx = optim.partition({"search": search, "stay": optim.set_to_zero()}, labels, mask_compatible_extra_args=True)
+    hidden = optim.masked(search, {"moved": True, "fixed": False}, mask_compatible_extra_args=True)
+
+    def loss(params):
+        return jnp.sum(params["fixed"] * params["moved"] ** 2)
+
+    value, grads = jax.value_and_grad(loss)(params)
+    extra = {"value": value, "grad": grads, "value_fn": loss}
+    alone = {"moved": params["moved"]}
+
+    def loss_alone(part):
+        return loss({**params, **part})
+
+    expected, _ = search.update(
+        {"moved": grads["moved"]},
+        search.init(alone),
+        alone,
+        value=value,
+        grad={"moved": grads["moved"]},
+        value_fn=loss_alone,
+    )
+    for wrapped in (tx, hidden):
+        updates, _ = wrapped.update(grads, wrapped.init(params), params, **extra)
+        np.testing.assert_array_equal(updates["moved"], expected["moved"])
+        assert float(loss(optim.apply_updates(params, {**updates, "fixed": None}))) < float(value)

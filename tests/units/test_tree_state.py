@@ -16,9 +16,9 @@ PARAMS = {"param_w": jnp.ones((3, 2)), "param_b": jnp.ones(2), "param_deep": [jn
 
 
 def labelled(state):
-    """What the path of each leaf says: whether it passes an entry of the parameters."""
+    """What the path of each leaf says: whether it passes an entry of the parameters, or a buffer of packed ones."""
     found = jax.tree_util.tree_flatten_with_path(state)[0]
-    return [any(str(getattr(k, "key", "")).startswith("param_") for k in path) for path, _ in found]
+    return [any(str(getattr(k, "key", "")).startswith(("param_", "float32")) for k in path) for path, _ in found]
 
 
 def mapped(initable, state, **kwargs):
