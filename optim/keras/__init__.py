@@ -5,11 +5,14 @@ next update), and has Keras' configuration, look-up by name and order of weights
 """
 
 from .front import KerasFactory, KerasOptimizer
+from .host import TFVariablesState
 from .identify import deserialize, get, serialize
 from .optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, Nadam, RMSprop
+from .tensorflow import TFOptimizer, TFOptimizerState
 from .weights import get_weights, set_weights
 
 sgd, rmsprop, adagrad, adadelta, adam, adamax, nadam = SGD, RMSprop, Adagrad, Adadelta, Adam, Adamax, Nadam
+tfoptimizer = TFOptimizer
 
 __all__ = [
     "SGD",
@@ -21,6 +24,9 @@ __all__ = [
     "KerasOptimizer",
     "Nadam",
     "RMSprop",
+    "TFOptimizer",
+    "TFOptimizerState",
+    "TFVariablesState",
     "adadelta",
     "adagrad",
     "adam",
@@ -33,4 +39,5 @@ __all__ = [
     "serialize",
     "set_weights",
     "sgd",
+    "tfoptimizer",
 ]
