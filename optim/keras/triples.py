@@ -78,7 +78,9 @@ def trainable(params: Params) -> Tree:
 def meeting(updates: Any, params: Any) -> tuple[list[Any], list[Any], Any]:
     """Gradients and trainable parameters, place by place and checked, and the structure of the parameters."""
     if params is None:
-        checks.fail("update needs the parameters: call update(updates, state, params)")
+        if tree.leaves(updates):
+            checks.fail("update needs the parameters: call update(updates, state, params)")
+        params = updates
     gs = [g if tree.absent(g) else tree.as_array(g) for g in tree.match(updates, params, "updates", "params")]
     check_updates(gs, tree.flatten(params)[0], params)
     leaves, structure = tree.flatten(trainable(params))
