@@ -1,4 +1,4 @@
-"""Run by test_tensorflow.py where Keras is on JAX: its optimizers are not for TensorFlow's host."""
+"""Run by test_tensorflow_keras.py where Keras is on JAX: its optimizers are not for TensorFlow's host."""
 
 import keras
 import pytest

@@ -1,4 +1,4 @@
-"""Run by test_tensorflow.py where Keras is on TensorFlow: its optimizers, as they step alone and wrapped."""
+"""Run by test_tensorflow_keras.py where Keras is on TensorFlow: its optimizers, as they step alone and wrapped."""
 
 import jax
 import jax.numpy as jnp

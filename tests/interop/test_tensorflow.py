@@ -2,9 +2,6 @@
 
 import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -400,17 +397,3 @@ def test_keras_get_wraps_it(params):
     tx = optim.keras.get(train.GradientDescentOptimizer(0.5))
     close(tx.update(params, tx.init(params), params)[0], jax.tree.map(lambda g: -0.5 * g, params))
     assert repr(tx).startswith("keras.TFOptimizer(<tensorflow.")
-
-
-# Keras' optimizers: the backend is chosen when Keras is imported, so each has a process of its own
-
-
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_keras_optimizers(backend):
-    pytest.importorskip("keras", reason="keras is not installed")
-    script = Path(__file__).parent / f"keras_on_{backend}.py"
-    root = str(Path(__file__).parents[2])
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("as it should be\n")
