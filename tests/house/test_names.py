@@ -27,7 +27,7 @@ STATES = [line for line in CATALOGUE if re.match(r"\w+ \(", line)]
 LISTED = {re.match(r"[\w.]+", line)[0] for line in CATALOGUE}
 
 # The public names that are no factories and in no catalogue. State classes need no entry: their names end in State.
-ROOMS = {"keras", "projections", "schedules", "tree", "tree_utils"}
+ROOMS = {"interop", "keras", "projections", "schedules", "tree", "tree_utils"}
 LIFT = words("Scalar Slot elementwise leafwise treewise")
 RECORD = words("Example ScheduleFn entries example from_config get lookup register to_config")
 TYPES = words("TransformInitFn TransformUpdateFn WeightDecaySchedule")
