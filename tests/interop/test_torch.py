@@ -1,7 +1,9 @@
 """`state_from_torch` beside PyTorch: training that moves to JAX in the middle goes where the PyTorch run goes."""
 
+import importlib.util
 import io
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -127,3 +129,36 @@ def test_a_config_of_what_goes_on():
     """The transformation for a PyTorch optimizer is plain data like any other."""
     tx = CASES["rmsprop_centered"][1]
     assert optim.from_config(json.loads(json.dumps(optim.to_config(tx)))) == tx
+
+
+# The example
+
+
+def example(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[2] / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_goes_on(capsys):
+    result = example("from_torch").main(["--steps", "60"])
+    assert result.jax_end == pytest.approx(result.torch_end, rel=1e-4)
+    assert result.fresh_end != pytest.approx(result.torch_end, rel=1e-2)
+    assert result.torch_end < 0.9 * result.at_half
+    assert result.state[0].count == 120
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 4
+    assert f"60 more in JAX:     loss {result.jax_end:.6f}, at step 120" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize(("argv", "code"), [(["--help"], 0), (["--steps", "0"], 2)])
+def test_the_examples_arguments(argv, code, capsys):
+    module = example("from_torch")
+    with pytest.raises(SystemExit) as stop:
+        module.main(argv)
+    assert stop.value.code == code
+    out, err = capsys.readouterr()
+    assert (module.__doc__.splitlines()[0] in " ".join(out.split())) == (code == 0)
+    assert err.endswith("argument --steps: must be at least 1\n") == (code == 2)

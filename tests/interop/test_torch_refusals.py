@@ -27,6 +27,12 @@ MAPPINGS = {
     "mapping has 7 for 'out/bias', PyTorch has no such parameter": {**FLAT, "out/bias": 7},
     "mapping has '0.bias' for 'hidden/bias' and for 'out/bias'": {**FLAT, "out/bias": "0.bias"},
     "mapping must be a dict or a function of the path, got 3": 3,
+    "mapping has nothing for params' leaf 'out/kernel'": lambda path: None if path == "out/kernel" else FLAT[path],
+    "mapping has ['2.bias'] for 'out/bias', expected a name, an index, or (either, function)": {
+        **FLAT,
+        "out/bias": ["2.bias"],
+    },
+    "mapping has ('2.bias', 3) for 'out/bias', expected a name, an index": {**FLAT, "out/bias": ("2.bias", 3)},
     "0.weight has shape (4, 3), state.mu['hidden']['kernel'] has (3, 4): give ('0.weight', np.transpose)": {
         **FLAT,
         "hidden/kernel": "0.weight",
