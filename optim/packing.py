@@ -15,19 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.tree_util import DictKey
 
 from . import checks, numerics, tree
-from .numerics import as_complex, as_pairs, is_complex
+from .numerics import as_complex, as_pairs, gathered, is_complex
 from .types import Array, Params, Tree
 
 MAX_LEAF = 2**12
 """Elements of the largest leaf that is packed by default: larger ones are worth a buffer of their own."""
 
-_reshard: Any = jax.sharding.reshard  # untyped in jax, as the next two are
-_whole: Any = PartitionSpec
-_Shape: Any = jax.ShapeDtypeStruct
+_Shape: Any = jax.ShapeDtypeStruct  # untyped in jax
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class Layout:
         return np.repeat(marks, sizes)
 
     def leaves(self, children: Sequence[Any]) -> list[Any]:
-        """What `filled` was given, in the dtype that each buffer has."""
+        """What `filled` was given, in the dtype that each buffer has by now."""
         found: list[Any] = [None] * len(self.places)
         for child, (x, indices) in enumerate(zip(children, self.members, strict=True)):
             pieces = [x] * len(indices)
@@ -105,12 +102,8 @@ class Packed:
 
     @property
     def tree(self) -> Tree:
-        """The leaves in their tree."""
-        leaves = self.layout.leaves(self.children)
-        places = zip(leaves, self.layout.places, strict=True)
-        return self.layout.structure.unflatten(
-            [x if p.like is None or x is None else numerics.convert(x, p.like.dtype) for x, p in places]
-        )
+        """The leaves in their tree; cast buffers give cast leaves."""
+        return self.layout.structure.unflatten(self.layout.leaves(self.children))
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Layout]:
         return [(DictKey(n), x) for n, x in zip(self.layout.names, self.children, strict=True)], self.layout
@@ -159,19 +152,16 @@ def _layout(params: Params, max_leaf: int, labels: Sequence[Any]) -> Layout:
         if _movable(x) and math.prod(jnp.shape(x)) <= max_leaf:
             groups.setdefault((str(numerics.real_dtype(jnp.result_type(x))), label), []).append(i)
     buffers = {i: group for group, members in groups.items() if len(members) > 1 for i in members}
-    paths = tree.names(params)
-    names: dict[Any, str] = {}
-    places = []
-    for i, x in enumerate(leaves):
-        dtype, label = buffers.get(i, (None, None))
-        if dtype is None:
-            names[i] = paths[i]
-            places.append(_Place(len(names) - 1))
-        else:
-            names.setdefault((dtype, label), dtype if label is None else f"{dtype} {label}")
-            child = list(names).index((dtype, label))
-            places.append(_Place(child, _Shape(jnp.shape(x), jnp.result_type(x))))
-    return _interned(Layout(structure, tuple(places), tuple(names.values())))
+    children: dict[Any, int] = {}
+    names, places = [], []
+    for i, (x, path) in enumerate(zip(leaves, tree.names(params), strict=True)):
+        group = buffers.get(i, i)
+        if group not in children:
+            children[group] = len(children)
+            names.append(path if i not in buffers else " ".join(str(word) for word in group if word is not None))
+        like = _Shape(jnp.shape(x), jnp.result_type(x)) if i in buffers else None
+        places.append(_Place(children[group], like))
+    return _interned(Layout(structure, tuple(places), tuple(names)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -299,24 +289,3 @@ def _cut_in_few_kernels(vector: Array, *, sizes: tuple[int, ...], at_once: int =
             for i, piece in zip(some, pieces, strict=True):
                 found[i] = piece
     return found
-
-
-# Sharding
-
-
-def axes(x: Array) -> Any:
-    """The sharding that is a part of the type of `x`, under an Explicit mesh; else None."""
-    sharding = jax.typeof(x).sharding
-    return sharding if any(axis is not None for axis in sharding.spec) else None
-
-
-def gathered(x: Array) -> Array:
-    """`x` whole on every device: leaves that are cut differently do not fit end to end."""
-    sharding = axes(x)
-    return x if sharding is None else _reshard(x, NamedSharding(sharding.mesh, _whole()))
-
-
-def restored(piece: Array, leaf: Array) -> Array:
-    """A piece of a vector in the dtype and the sharding of its leaf."""
-    piece = numerics.convert(piece, leaf.dtype, weak=leaf.weak_type)
-    return piece if axes(leaf) is None else _reshard(piece, axes(leaf))

@@ -58,6 +58,12 @@ def test_small_leaves_of_a_dtype_are_one_array():
     assert optim.pack(params(), max_leaf=29).layout is packed.layout
 
 
+def test_cast_buffers_give_cast_leaves():
+    """As mixed precision does in the loss."""
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), optim.pack(plain()))
+    same(half.tree, jax.tree.map(lambda x: x.astype(jnp.bfloat16), plain()))
+
+
 @pytest.mark.parametrize(
     "tree", [{}, [], None, {"a": None}, jnp.ones(3), [jnp.zeros((0, 2)), jnp.zeros(0)], [1.5, 2.5]]
 )
