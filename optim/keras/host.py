@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 
@@ -54,10 +55,6 @@ def canonical(x: Any) -> Values:
     return np.array(x, jax.dtypes.canonicalize_dtype(np.asarray(x).dtype))
 
 
-def _shapes(x: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), x)  # type: ignore[no-untyped-call]
-
-
 def numbered(names: Iterable[str]) -> list[str]:
     """The names, those that come again with the number of times that they came before."""
     seen: Counter[str] = Counter()
@@ -81,7 +78,7 @@ def on_host(make: Callable[[list[Values]], Copy]) -> GradientTransformationExtra
         key = tuple((p.shape, str(p.dtype)) for p in ps)
         if key not in copies:
             made = make([np.zeros(p.shape, p.dtype) for p in ps])
-            copies[key] = replace(made, began=_shapes(made.began))
+            copies[key] = replace(made, began=jax.eval_shape(lambda: made.began))
         return copies[key]
 
     def begin(ps: Sequence[Any]) -> TFVariablesState:
@@ -99,7 +96,12 @@ def on_host(make: Callable[[list[Values]], Copy]) -> GradientTransformationExtra
             return TFVariablesState({}, {})
         with turn:
             like = shared(ps).began
-        return _over(structure, leaves, _call(begin, like, ps))
+        slots = {
+            name: [None if x is None else _beginning(x, p) for x, p in zip(slot, ps, strict=True)]
+            for name, slot in like.slots.items()
+        }
+        others = {name: jnp.zeros(x.shape, x.dtype) for name, x in like.others.items()}
+        return _over(structure, leaves, _call(begin, TFVariablesState(slots, others), ps))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args
@@ -114,7 +116,7 @@ def on_host(make: Callable[[list[Values]], Copy]) -> GradientTransformationExtra
             like = shared(ps).began
         held = _listed(state, here, structure, like)
         moves = [None if g is None else p for g, p in zip(wide, ps, strict=True)]
-        steps, new = _call(step, (moves, like), wide, ps, held)
+        steps, new = _call(step, (moves, held), wide, ps, held)
         us = list(gs)
         for i, u in zip(here, steps, strict=True):
             us[i] = us[i] if u is None else numerics.convert(u, gs[i].dtype, weak=gs[i].weak_type)
@@ -166,13 +168,22 @@ def _check(x: Any, y: Any, where: str) -> None:
         checks.fail(f"{where} is {told[0]}, the optimizer has {told[1]} there")
 
 
-def _call(f: Callable[..., Any], like: Any, *args: Any) -> Any:
-    """`f` on NumPy arrays, on the host; what comes back is like `like`."""
-    shapes = _shapes(like)
+def _beginning(x: Any, p: Array) -> Array:
+    """What the first value of a slot is put beside: its parameter, where it is of one kind with that."""
+    return p if (x.shape, x.dtype) == (p.shape, p.dtype) else jnp.zeros(x.shape, x.dtype)
+
+
+def _call(f: Callable[..., Any], beside: Any, *args: Any) -> Any:
+    """`f` on NumPy arrays, on the host; what comes back is array by array like `beside`, and put where that is."""
+    if not any(map(checks.is_traced, jax.tree.leaves((beside, args)))):
+        return jax.tree.map(numerics.placed, f(*jax.tree.map(np.asarray, args)), beside)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), beside)  # type: ignore[no-untyped-call]
 
     @custom_vmap
-    def call(*args: Any) -> Any:
-        return jax.pure_callback(f, shapes, *args)
+    def call(beside: Any, *args: Any) -> Any:
+        found = jax.pure_callback(f, shapes, *args)
+        # It comes from one device; a select that never picks the other brings it to where that one is.
+        return jax.tree.map(lambda x, old: jnp.where(False, old, x), found, beside)
 
     @call.def_vmap
     def refuse(axis_size: int, in_batched: Any, *args: Any) -> Any:
@@ -184,4 +195,4 @@ def _call(f: Callable[..., Any], like: Any, *args: Any) -> Any:
                 NotImplementedError,
             )
 
-    return call(*args)
+    return call(beside, *args)

@@ -200,7 +200,9 @@ def _keras_copy(kind: Any, config: dict[str, Any], values: list[Values]) -> Copy
             slots.setdefault(own[2], [None] * len(params))[int(own[1])] = v
         else:
             rest.append(v)
-    others = dict(zip(numbered(v.name.partition(":")[0] for v in rest), rest, strict=True))
+    # Keras numbers those that it has to name itself through the whole process.
+    names = [re.sub(r"^variable_\d+$", "variable", v.name.partition(":")[0]) for v in rest]
+    others = dict(zip(numbered(names), rest, strict=True))
     variables = TFVariablesState(slots, others)
     return Copy(params, variables, jax.tree.map(lambda v: canonical(v.numpy()), variables), apply)
 

@@ -66,6 +66,9 @@ for make in OPTIMIZERS:
         assert state.count == STEPS
     assert not given.built, given.name
 
+names = [set(TFOptimizer(K.Nadam(0.1)).init(PARAMS).inner_state.others) for _ in range(2)]
+assert names == [{"iteration", "learning_rate", "variable"}] * 2  # whatever Keras called it in this process
+
 tx = TFOptimizer(K.Adam(0.1))
 state = tx.init(PARAMS)
 assert set(state.inner_state.slots) == {"momentum", "velocity"}
