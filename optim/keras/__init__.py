@@ -1,7 +1,8 @@
 """Keras' optimizers, number by number those of Keras 2.2.4, as transformations like any other.
 
 Each is composed of this library's primitives, keeps `lr` in its state (`optim.tree.set(state, lr=0.001)` acts from the
-next update), and has Keras' configuration, look-up by name and order of weights.
+next update), and has Keras' configuration, look-up by name and order of weights. `TFOptimizer` wraps native
+optimizers.
 """
 
 from .front import KerasFactory, KerasOptimizer
