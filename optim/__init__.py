@@ -209,6 +209,7 @@ from .optimizers.sophia import (
 )
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
+from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
 
 # Many small leaves
 from .packing import Packed as Packed, pack as pack
