@@ -76,7 +76,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[tuple[str, str, str]]:
-    """(measure, tree, optimizer) of every table there will be."""
+    """(measure, tree, optimizer) of every table there will be, those that the bars are of first."""
     if options.quick:
         return QUICK
     named = options.optimizers or []
@@ -85,7 +85,7 @@ def chosen(options: argparse.Namespace) -> list[tuple[str, str, str]]:
         for tree in options.trees or TREES:
             if measure != "train" or TREES[tree].forward:
                 found += [(measure, tree, o) for o in named or OPTIMIZERS if o in named or usual(measure, tree, o)]
-    return found
+    return sorted(found, key=lambda cell: cell[2] not in USUAL)
 
 
 def usual(measure: str, tree: str, optimizer: str) -> bool:
