@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +226,11 @@ def as_json(table: Table, facts: dict[str, str], apart: dict[str, dict[str, floa
         )
     told = [asdict(b) for b in bars(table, facts[PLATFORM].split(",")[0])]
     return {"about": facts, "distances": apart, "skipped": skipped, "bars": told, "results": results}
+
+
+def from_json(found: Any) -> list[Result]:
+    """The results in what `as_json` gave."""
+    return [Result(**{f.name: r[f.name] for f in fields(Result)}) for r in found["results"]]
 
 
 def short(table: Table, facts: dict[str, str]) -> list[str]:

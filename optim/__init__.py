@@ -209,10 +209,10 @@ from .optimizers.sophia import (
 )
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
-from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
 
 # Many small leaves
 from .packing import Packed as Packed, pack as pack
+from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,

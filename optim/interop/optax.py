@@ -1,4 +1,4 @@
-"""States of Optax transformations, live or out of a checkpoint, as states of this library."""
+"""Optax: its states, live or out of a checkpoint, as states of this library, and transformations as its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +12,7 @@ from ..base import taking_extra_args
 from ..portable.fit import fitted_leaf
 from ..tree.places import children, entry_name
 from ..types import OptState, Params
+from ._need import need
 
 
 def convert_state(state: Any, tx: Any, params: Params) -> OptState:
@@ -30,12 +31,27 @@ def convert_state(state: Any, tx: Any, params: Params) -> OptState:
         return _converted(state, tx.init(params), "state")
 
 
+def as_optax(tx: Any) -> Any:
+    """`tx` as an object of Optax' own class, for combinations of its own.
+
+    Optax gives extra arguments of an update to members of that class only: a plateau or a line search of this library
+    needs this in `optax.chain`. All else goes there as it is, and whatever is Optax' goes into this library's chains.
+
+    Raises:  TypeError for what is no (init, update) pair; ImportError without Optax.
+    """
+    with checks.naming("as_optax"):
+        made: Any = need("optax", "optax").GradientTransformationExtraArgs
+        return made(*taking_extra_args(tx, "tx"))
+
+
 def _converted(theirs: Any, ours: Any, path: str) -> Any:
     mine, others = _children(ours), _entries(theirs)
     if mine is None:
         return _leaf(theirs, ours, path)
     if others is None:
-        return _none(theirs, path) if ours is None else checks.fail(f"{path} is {_what(theirs)}, expected {_what(ours)}")
+        return (
+            _none(theirs, path) if ours is None else checks.fail(f"{path} is {_what(theirs)}, expected {_what(ours)}")
+        )
     if type(ours) is tuple and len(mine) != len(others):
         return _chain(theirs, ours, path)
     if type(theirs) in (tuple, list) and hasattr(ours, "_fields") and len(mine) == len(others):
@@ -51,7 +67,9 @@ def _converted(theirs: Any, ours: Any, path: str) -> Any:
             checks.fail(f"{path}{_step(theirs, name)} has no place in {_what(ours)}: {there}")
     new = []
     for name, child in mine.items():
-        if name in others and not (child is None and hasattr(ours, "_fields")):
+        if name in others and path.endswith("hyperparams") and _entries(others[name]) is None:
+            child = _leaf(jnp.asarray(others[name], child.dtype), child, path + _step(theirs, name))
+        elif name in others and not (child is None and hasattr(ours, "_fields")):
             child = _converted(others[name], child, path + _step(theirs, name))
         elif name not in others and jax.tree.leaves(child):
             there = f"it has {', '.join(others)}" if others else "it has nothing"
@@ -95,7 +113,7 @@ def _leaf(theirs: Any, ours: Any, path: str) -> Any:
 
 
 def _none(theirs: Any, path: str) -> None:
-    if jnp.issubdtype(np.result_type(theirs), jnp.inexact):
+    if jnp.issubdtype(jnp.result_type(theirs), jnp.inexact):
         checks.fail(f"{path} is {_what(theirs)}, which has no place: its parameter is None or masked here")
 
 
