@@ -35,7 +35,7 @@ from .compose import (
 # The record of a call
 from .config import from_config as from_config, to_config as to_config
 
-# Editing, looking inside
+# Editing
 from .edit import replace as replace
 
 # Trees that follow others
@@ -43,6 +43,8 @@ from .follow import incremental_update as incremental_update, periodic_update as
 
 # Groups of parameters
 from .groups import label_by_path as label_by_path
+
+# Looking inside
 from .inspection import eval_params as eval_params, inspect as inspect, summary as summary
 
 # Making your own
@@ -75,6 +77,8 @@ from .linesearch.zoom import (
 
 # Parts of a batch
 from .microbatching import AccumulationType as AccumulationType, microbatch as microbatch
+
+# Numbers, trees, words
 from .numerics import (
     safe_increment as safe_increment,
     safe_norm as safe_norm,
@@ -211,6 +215,8 @@ from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 
 # Many small leaves
 from .packing import Packed as Packed, pack as pack
+
+# The record of a call
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,
@@ -301,6 +307,8 @@ from .transforms.weight_decay import (
     WeightDecaySchedule as WeightDecaySchedule,
     add_decayed_weights as add_decayed_weights,
 )
+
+# Numbers, trees, words
 from .tree import (
     bias_correction as bias_correction,
     global_norm as global_norm,
