@@ -1,6 +1,7 @@
 """Gradient transformations for JAX: pure (init, update) pairs, composed from small primitives, compiled as one."""
 
 from . import (
+    interop as interop,
     keras as keras,
     projections as projections,
     schedules as schedules,

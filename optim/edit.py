@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from . import checks
+from . import checks, tree
 from .base import GradientTransformation, taking_extra_args
 from .record import Call, Recorded
 from .registry import remake
@@ -136,3 +136,48 @@ def _called(call: Call, changes: Mapping[str, Any]) -> Any:
     args = fixed or tuple(changes.get(name, old) for name, old in zip(names, call.args, strict=True))
     rest = {name: value for name, value in changes.items() if name not in names}
     return remake(call, args, {**call.kwargs, **rest})
+
+
+# Learning rates
+
+_RATES = ("learning_rate", "lr")
+
+
+def _is_rate(x: Any) -> bool:
+    return bool(checks.is_number(x) or (checks.is_array(x) and x.shape == ()))
+
+
+def _injected(path: tuple[Any, ...], value: Any) -> bool:
+    """Whether a place in a state is that of an injected hyperparameter."""
+    del value
+    return len(path) > 1 and getattr(path[-2], "name", None) == "hyperparams"
+
+
+def rates(tx: Any) -> dict[str, Any]:
+    """path -> number, of what in `tx` has a learning rate that is a number: nothing where they differ."""
+    found: dict[str, Any] = {}
+
+    def note(path: _Path, old: Recorded) -> None:
+        assert old.call is not None
+        for name in _RATES:
+            if _is_rate(old.call.arguments.get(name)):
+                found["/".join(path)] = old.call.arguments[name]
+
+    _walk(tx, (_name(tx),), note, opened=False)
+    return found if len({float(v) for v in found.values()}) == 1 else {}
+
+
+def with_rate(tx: T, state: Any, rate: Any) -> tuple[T, Any]:
+    """`tx` and its state with `rate` wherever there is a learning rate that is a number, in a call or in a state."""
+
+    def change(path: _Path, old: Recorded) -> Any:
+        assert old.call is not None
+        names = [n for n in _RATES if _is_rate(old.call.arguments.get(n))]
+        held = isinstance(old.call.name, Call) or str(old.call.name).startswith("keras.")
+        return _called(old.call, dict.fromkeys(names, rate)) if names and not held else None
+
+    for name in _RATES:
+        if tree.get_all_with_path(state, name, filtering=_injected):
+            state = tree.set(state, _injected, **{name: rate})
+    changed: T = _walk(tx, (_name(tx),), change, opened=False)
+    return changed, state

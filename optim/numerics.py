@@ -15,9 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core.primitives import convert_element_type_p
+from jax.sharding import NamedSharding, PartitionSpec
 
 from . import checks
 from .types import Array, Count, DType, Scalar
+
+_reshard: Any = jax.sharding.reshard  # untyped in jax, as the next is
+_whole: Any = PartitionSpec
 
 # Dtypes
 
@@ -119,6 +123,24 @@ def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
 
 
 # Counters
+
+
+def axes(x: Array) -> Any:
+    """The sharding that is a part of the type of `x`, under an Explicit mesh; else None."""
+    sharding = jax.typeof(x).sharding
+    return sharding if any(axis is not None for axis in sharding.spec) else None
+
+
+def gathered(x: Array) -> Array:
+    """`x` whole on every device, where an Explicit mesh would have its axes named in whatever is done with it."""
+    sharding = axes(x)
+    return x if sharding is None else _reshard(x, NamedSharding(sharding.mesh, _whole()))
+
+
+def restored(piece: Array, leaf: Array) -> Array:
+    """A piece of something gathered in the dtype and the sharding of its leaf."""
+    piece = convert(piece, leaf.dtype, weak=leaf.weak_type)
+    return piece if axes(leaf) is None else _reshard(piece, axes(leaf))
 
 
 def safe_increment(count: Count) -> Count:

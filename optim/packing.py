@@ -15,19 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.tree_util import DictKey
 
 from . import checks, numerics, tree
-from .numerics import as_complex, as_pairs, is_complex
+from .numerics import as_complex, as_pairs, gathered, is_complex
 from .types import Array, Params, Tree
 
 MAX_LEAF = 2**12
 """Elements of the largest leaf that is packed by default: larger ones are worth a buffer of their own."""
 
-_reshard: Any = jax.sharding.reshard  # untyped in jax, as the next two are
-_whole: Any = PartitionSpec
-_Shape: Any = jax.ShapeDtypeStruct
+_Shape: Any = jax.ShapeDtypeStruct  # untyped in jax
 
 
 @dataclass(frozen=True)
@@ -292,24 +289,3 @@ def _cut_in_few_kernels(vector: Array, *, sizes: tuple[int, ...], at_once: int =
             for i, piece in zip(some, pieces, strict=True):
                 found[i] = piece
     return found
-
-
-# Sharding
-
-
-def axes(x: Array) -> Any:
-    """The sharding that is a part of the type of `x`, under an Explicit mesh; else None."""
-    sharding = jax.typeof(x).sharding
-    return sharding if any(axis is not None for axis in sharding.spec) else None
-
-
-def gathered(x: Array) -> Array:
-    """`x` whole on every device: leaves that are cut differently do not fit end to end."""
-    sharding = axes(x)
-    return x if sharding is None else _reshard(x, NamedSharding(sharding.mesh, _whole()))
-
-
-def restored(piece: Array, leaf: Array) -> Array:
-    """A piece of a vector in the dtype and the sharding of its leaf."""
-    piece = numerics.convert(piece, leaf.dtype, weak=leaf.weak_type)
-    return piece if axes(leaf) is None else _reshard(piece, axes(leaf))

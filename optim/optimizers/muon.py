@@ -12,7 +12,7 @@ from ..base import GradientTransformationExtraArgs, init_empty_state
 from ..compose import chain, partition
 from ..lift import Scalar as StateScalar, Slot, elementwise
 from ..matrices import DimensionNumbers, as_matrices, numbers_of
-from ..numerics import debias, ema, like, nesterov_mean, ratio, root, scalar_dtype, scaled, square
+from ..numerics import debias, ema, gathered, like, nesterov_mean, ratio, restored, root, scalar_dtype, scaled, square
 from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -108,7 +108,6 @@ _ERRORS = [
     example(((3.4445, -4.775, 2.0315), (1.5, -0.5, 0.0)), preconditioning="schatten"),
     ranges=_RANGES,
     errors=_ERRORS,
-    exceptions={"sharding": "on an explicit mesh a product over a sharded axis is ambiguous"},
 )
 def scale_by_muon(
     ns_coeffs: Any = _COEFFICIENTS,
@@ -153,12 +152,12 @@ def scale_by_muon(
     )
 
     def orthogonal(x: Array, numbers: DimensionNumbers | None, ns: Array) -> Array:
-        matrices, back = as_matrices(x, numbers)
+        matrices, back = as_matrices(gathered(x), numbers)
         out = orthogonalised(matrices, ns, ns_steps, preconditioning, eps)
         if adaptive:
             dual = jnp.sum((jnp.conj(matrices) * out).real, axis=(-2, -1), keepdims=True)
             out = out * dual.astype(out.dtype)
-        return back(out)
+        return restored(back(out), x)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import tree
+from .. import numerics, tree
 from ..base import GradientTransformationExtraArgs, taking_extra_args
 from ..compose import around
 from ..inspection import eval_params
-from ..packing import joined, restored, size, split
+from ..packing import joined, size, split
 from ..registry import example, register
 from ..rules import check_updates
 from ..transforms.momentum import ema
@@ -50,7 +50,7 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
         if flat is not None:
             for i, there, piece in zip(places, here, split(flat, [ps[i] for i in places]), strict=True):
                 if there:
-                    gs[i] = restored(piece, tree.as_array(gs[i]))
+                    gs[i] = numerics.restored(piece, tree.as_array(gs[i]))
         return tree.structure(home).unflatten(gs), new
 
     def evaluates(state: Any, params: Any) -> Any:
@@ -58,7 +58,9 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
         other = eval_params(member, state, flat)
         leaves, structure = tree.flatten(params)
         pieces = iter([] if other is flat else split(other, list(filter(_counts, leaves))))
-        return structure.unflatten([restored(next(pieces, p), tree.as_array(p)) if _counts(p) else p for p in leaves])
+        return structure.unflatten(
+            [numerics.restored(next(pieces, p), tree.as_array(p)) if _counts(p) else p for p in leaves]
+        )
 
     # Its slots are no leaf's, so nobody may work leaf by leaf; the order of all elements is all that counts.
     grain = member.grain and "treewise"

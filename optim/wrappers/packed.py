@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import checks, tree
+from .. import checks, numerics, tree
 from ..base import GradientTransformationExtraArgs, taking_extra_args
 from ..compose import around, translated
 from ..inspection import eval_params
 from ..optimizers.adam import scale_by_adam
-from ..packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack, restored
+from ..packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack
 from ..registry import example, register
 from ..rules import check_updates
 from ..transforms.clip import clip_by_global_norm
@@ -60,7 +60,7 @@ def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTran
         extra_args = translated(extra_args, functools.partial(_entered, layout), _left)
         inner, new = member.update(layout.filled(gs), state, inside, **extra_args)
         moved = layout.leaves(inner.children)
-        out = [g if tree.absent(g) else restored(u, g) for u, g in zip(moved, gs, strict=True)]
+        out = [g if tree.absent(g) else numerics.restored(u, g) for u, g in zip(moved, gs, strict=True)]
         return tree.structure(home).unflatten(out), _kept(new, state, layout, gs)
 
     def evaluates(state: Any, params: Params) -> Params:

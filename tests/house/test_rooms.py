@@ -45,7 +45,13 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "optim",
 ]
 THIRD_PARTY = {"jax", "jaxlib", "chex", "numpy"}  # numpy comes with jax
-LAZY = {"keras": {"keras", "h5py"}, "optax": {"optax"}, "tensorflow": {"tensorflow", "keras"}, "torch": {"torch"}}
+LAZY = {
+    "keras": {"keras", "h5py"},
+    "_keras_optimizer": {"keras"},
+    "optax": {"optax"},
+    "tensorflow": {"tensorflow", "keras"},
+    "torch": {"torch"},
+}
 """What a module may import of other libraries, by the last part of its name."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

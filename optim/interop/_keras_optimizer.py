@@ -1,0 +1,140 @@
+"""A transformation as an optimizer of Keras 3. Imported when one is made: Keras must be there to derive from."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+
+from ..base import GradientTransformationExtraArgs, apply_updates, taking_extra_args
+from ..config import from_config, to_config
+from ..edit import rates, with_rate
+from ..inspection import inspect
+from ..record import is_key
+
+_Optimizer: Any = keras.optimizers.Optimizer  # untyped, as the next are
+_Schedule: Any = keras.optimizers.schedules.LearningRateSchedule
+_registered: Any = keras.saving.register_keras_serializable
+
+
+class _Told(_Schedule):  # type: ignore[misc]
+    """The learning rate that a state tells of, which Keras may read and not set; 1 where it tells of none."""
+
+    optimizer: Any = None
+
+    def __call__(self, step: Any) -> Any:
+        del step
+        tx, state = self.optimizer.transformation, self.optimizer.state
+        told = {} if state is None else inspect(tx, state)
+        return jnp.asarray(told.get("learning_rate", told.get("lr", 1.0)), jnp.float32)
+
+    def get_config(self) -> dict[str, Any]:
+        return {}  # the transformation has it
+
+
+@_registered(package="optim")
+class Transformation(_Optimizer):  # type: ignore[misc]
+    """An optimizer of Keras whose variables are the state of a transformation. Made by `as_keras`."""
+
+    def __init__(self, transformation: Any, name: str | None = None, **options: Any) -> None:
+        if isinstance(transformation, Mapping):
+            transformation = from_config(transformation)
+        tx = taking_extra_args(transformation, "tx")
+        numbers = rates(tx)
+        start = options.pop("learning_rate", next(iter(numbers.values()), None))
+        name = name or (str(tx.call.name) if tx.call else "transformation").replace(".", "_").replace("/", "_").lower()
+        told = _Told()
+        super().__init__(learning_rate=told if start is None else float(start), name=name, **options)
+        told.optimizer = self
+        # Keras would make a plain tuple of a pair that is an attribute.
+        self._own = SimpleNamespace(tx=tx, sets_rate=bool(numbers), variables=None)
+
+    @property
+    def transformation(self) -> GradientTransformationExtraArgs:
+        """The transformation that this is."""
+        tx: GradientTransformationExtraArgs = self._own.tx
+        return tx
+
+    def build(self, variables: Any) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self._own.names = _names(variables)
+        state = self.transformation.init(self._params(variables))
+        found, structure = jax.tree_util.tree_flatten_with_path(state)
+        self._own.structure = structure
+        self._own.keys = tuple(jax.random.key_impl(x) if is_key(x) else None for _, x in found)
+        self._own.variables = tuple(self._variable(jax.tree_util.keystr(path), x) for path, x in found)
+
+    def _variable(self, path: str, x: Any) -> Any:
+        value = jax.random.key_data(x) if is_key(x) else jnp.asarray(x)
+        name = "".join(c if c.isalnum() else "_" for c in path).strip("_")
+        return self.add_variable(
+            value.shape, initializer=lambda *_, **__: value, dtype=str(value.dtype), name=name or "state"
+        )
+
+    @property
+    def state(self) -> Any:
+        """The transformation's state, from Keras' variables; None before there are any."""
+        if self._own.variables is None:
+            return None
+        values = [
+            v.value if impl is None else jax.random.wrap_key_data(v.value, impl=impl)
+            for v, impl in zip(self._own.variables, self._own.keys, strict=True)
+        ]
+        return self._own.structure.unflatten(values)
+
+    def _params(self, variables: Any) -> OrderedDict[str, Any]:
+        return OrderedDict((n, v.value) for n, v in zip(self._own.names, variables, strict=True))
+
+    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+        # The one place where Keras has all gradients together, after its own clipping, accumulation and decay.
+        params = self._params(self._trainable_variables)
+        by_variable = {id(v): g for g, v in zip(grads, trainable_variables, strict=True)}
+        pairs = zip(self._own.names, self._trainable_variables, strict=True)
+        updates = OrderedDict((n, by_variable.get(id(v))) for n, v in pairs)
+        tx, state = self.transformation, self.state
+        if self._own.sets_rate:
+            tx, state = with_rate(tx, state, jnp.asarray(getattr(learning_rate, "value", learning_rate)))
+        updates, state = tx.update(updates, state, params)
+        new = apply_updates(params, updates)
+        for variable, name in zip(self._trainable_variables, self._own.names, strict=True):
+            if updates[name] is not None:
+                variable.assign(new[name])
+        for variable, x in zip(self._own.variables, jax.tree.leaves(state), strict=True):
+            variable.assign(jax.random.key_data(x) if is_key(x) else x)
+
+    @property
+    def learning_rate(self) -> Any:
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if not self._own.sets_rate:
+            raise TypeError(
+                f"as_keras: the learning rate of {self.transformation} cannot be set: give one of its members a number "
+                "as learning_rate"
+            )
+        if isinstance(value, _Schedule) or callable(value):
+            raise TypeError("as_keras: learning_rate must be a number; give the transformation a schedule in its place")
+        _Optimizer.learning_rate.fset(self, value)
+
+    def get_config(self) -> dict[str, Any]:
+        config: dict[str, Any] = super().get_config()
+        rate = config.pop("learning_rate")
+        told = {"learning_rate": rate} if self._own.sets_rate else {}
+        return {"transformation": to_config(self.transformation), **config, **told}
+
+
+def _names(variables: Any) -> tuple[str, ...]:
+    """The variables' paths; one that comes again is numbered."""
+    seen: dict[str, int] = {}
+    found = []
+    for v in variables:
+        path = str(v.path)
+        seen[path] = seen.get(path, 0) + 1
+        found.append(path if seen[path] == 1 else f"{path}_{seen[path]}")
+    return tuple(found)

@@ -1,0 +1,161 @@
+"""Keras 3: a transformation as one of its optimizers, one of its optimizers as a transformation, files of Keras 2."""
+
+import functools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import checks, registry, tree
+from ..base import GradientTransformationExtraArgs
+from ..keras import KerasOptimizer, get, set_weights
+from ..keras.identify import FACTORIES
+from ..types import OptState, Params
+from ._need import need
+
+
+def __getattr__(name: str) -> Any:
+    """`Transformation`, the class of what `as_keras` makes: it derives from Keras', so it is there when asked for."""
+    if name != "Transformation":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _keras()
+    from ._keras_optimizer import Transformation
+
+    return Transformation
+
+
+def _keras() -> Any:
+    keras = need("keras", "keras")
+    if keras.backend.backend() != "jax":
+        checks.fail(
+            f"Keras runs on {keras.backend.backend()}, expected jax: set KERAS_BACKEND=jax before it is imported",
+            RuntimeError,
+        )
+    return keras
+
+
+def as_keras(tx: Any, name: str | None = None, **options: Any) -> Any:
+    """Make an optimizer of Keras 3 from a transformation: for `model.compile(optimizer=as_keras(tx))`.
+
+    Its variables are the state, so that a saved model goes on where it was. The model's parameters are seen as one
+    tree, path -> array, with Keras' paths: `label_by_path([("*/bias", "plain"), ("*", "decayed")])` makes groups.
+    `learning_rate` can be read; it can be set, as Keras' callbacks do, where the transformation has it as a number.
+    A program that loads a saved model has the line `from optim.interop.keras import Transformation`, for Keras to find.
+
+    Args:    tx: a transformation, or the name of one with default parameters: of `optim.keras` first, then of `optim`.
+             name: the optimizer's name in Keras. options: Keras' own for every optimizer, such as use_ema,
+             gradient_accumulation_steps, loss_scale_factor or clipnorm, which Keras applies around the transformation.
+    Raises:  ImportError without Keras; RuntimeError where Keras does not run on JAX; TypeError for what is no pair.
+    """
+    with checks.naming("as_keras"):
+        optimizer = __getattr__("Transformation")
+        if isinstance(tx, str):
+            tx = get(tx) if tx.lower() in FACTORIES else registry.get(tx)
+        return optimizer(tx, name, **options)
+
+
+def from_keras(optimizer: Any) -> GradientTransformationExtraArgs:
+    """Make a transformation of an optimizer of Keras 3, through its stateless functions.
+
+        updates = (parameters after the optimizer's step) - parameters
+
+    The optimizer is only a pattern: its own variables stay as they are, and each state is one of a fresh one.
+
+    Args:    optimizer: an optimizer of Keras, its name, or its configuration.
+    State:   a dict, name -> array, of the optimizer's variables.
+    Raises:  ImportError without Keras; RuntimeError where Keras does not run on JAX; ValueError for an update without
+             params.
+    """
+    with checks.naming("from_keras"):
+        keras = _keras()
+        pattern = keras.optimizers.get(optimizer)
+
+    @functools.lru_cache(maxsize=16)
+    def built(kinds: tuple[tuple[tuple[int, ...], str], ...]) -> Any:
+        with jax.ensure_compile_time_eval():
+            fresh = type(pattern).from_config(pattern.get_config())
+            zeros = [jnp.zeros(shape, dtype) for shape, dtype in kinds]
+            fresh.build([keras.Variable(z, dtype=str(z.dtype), name=f"leaf{i}_") for i, z in enumerate(zeros)])
+            return fresh, [np.asarray(v.value) for v in fresh.variables]
+
+    def of(params: Any) -> tuple[list[Any], Any]:
+        leaves = [tree.as_array(p) for p in tree.leaves(params)]
+        return leaves, built(tuple((p.shape, str(p.dtype)) for p in leaves))
+
+    def init(params: Params) -> dict[str, Any]:
+        _, (fresh, values) = of(params)
+        return {name: jnp.array(x) for name, x in zip(_names(fresh), values, strict=True)}
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        with checks.naming("from_keras"):
+            if params is None:
+                checks.fail("update needs the parameters: call update(updates, state, params)")
+            given = tree.match(updates, params, "updates", "params")
+        places = [i for i, p in enumerate(tree.flatten(params)[0]) if not tree.absent(p)]
+        leaves, (fresh, _) = of(params)
+        gs = [None if tree.absent(given[i]) else tree.as_array(given[i]) for i in places]
+        filled = [jnp.zeros_like(p) if g is None else g.astype(p.dtype) for p, g in zip(leaves, gs, strict=True)]
+        names = _names(fresh)
+        moved, new = fresh.stateless_apply([state[n] for n in names], filled, leaves)
+        steps = [None if g is None else q - p for g, p, q in zip(gs, leaves, moved, strict=True)]
+        still = {f"leaf{i}_" for i, g in enumerate(gs) if g is None}
+        kept = {
+            name: state[name] if still & set(re.findall(r"leaf\d+_", name)) else x
+            for name, x in zip(names, new, strict=True)
+        }
+        out = list(given)
+        for i, step in zip(places, steps, strict=True):
+            out[i] = step
+        return tree.structure(params).unflatten(out), kept
+
+    return GradientTransformationExtraArgs(init, update)
+
+
+def _names(optimizer: Any) -> list[str]:
+    """The names of its variables, without that of the optimizer, which Keras counts up."""
+    names = [str(v.path).partition("/")[2] or str(v.path) for v in optimizer.variables]
+    return [n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names)]
+
+
+def load_legacy_weights(path: str | Path, tx: KerasOptimizer, params: Params) -> OptState:
+    """The state of one of `optim.keras` from an HDF5 file that Keras 2 saved a model with its optimizer in.
+
+    Args:    path: the file. tx: the optimizer, as `optim.keras` has it. params: the parameters, whose leaves are in the
+             order of the model's weights: a list, or an OrderedDict, as JAX sorts the keys of a dict.
+    Raises:  ImportError without h5py; KeyError where the file has no optimizer's weights; ValueError for another
+             optimizer's, another number of them, or one of another shape.
+    """
+    with checks.naming("load_legacy_weights"):
+        h5py = need("h5py", "keras")
+        if not isinstance(tx, KerasOptimizer):
+            checks.fail(f"tx must be one of optim.keras, got {checks.shown(tx)}", TypeError)
+        with h5py.File(path, "r") as file:
+            if "optimizer_weights" not in file:
+                checks.fail(
+                    f"{path} has no group 'optimizer_weights': the model was saved without its optimizer", KeyError
+                )
+            saved = _saved_class(file.attrs.get("training_config"))
+            if saved not in (None, tx.class_name):
+                checks.fail(f"{path} has the weights of {saved}, expected those of {tx.class_name}")
+            group = file["optimizer_weights"]
+            names = [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs["weight_names"]]
+            weights = [np.asarray(group[name]) for name in names]
+        state = tx.init(params)
+        try:
+            return set_weights(tx, state, weights)
+        except ValueError as error:
+            return checks.fail(f"{path}, with {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}: {error}")
+
+
+def _saved_class(config: Any) -> str | None:
+    """The class of the optimizer in the attribute `training_config`, where there is one."""
+    if config is None:
+        return None
+    found = json.loads(config.decode() if isinstance(config, bytes) else config).get("optimizer_config") or {}
+    name = found.get("class_name")
+    return None if name is None else str(name)

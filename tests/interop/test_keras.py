@@ -1,0 +1,393 @@
+"""Keras 3 on JAX: models that train with transformations, save and go on, and its optimizers as transformations."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optim
+
+keras = pytest.importorskip("keras", reason="keras is not installed")
+h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+
+from optim.interop.keras import as_keras, from_keras, load_legacy_weights  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras' variables
+    pytest.mark.usefixtures("standard_promotion"),
+]
+
+KERAS = ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam"]
+GROUPS = optim.label_by_path([("*/bias", "plain"), ("*", "decayed")])
+TRANSFORMATIONS = {
+    **{name: lambda name=name: getattr(optim.keras, name)() for name in KERAS},
+    "chain": lambda: optim.chain(optim.clip_by_global_norm(0.1), optim.adamw(optim.linear_schedule(0.1, 0.0, 30))),
+    "finite": lambda: optim.apply_if_finite(optim.adam(1e-2), 3),
+    "injected": lambda: optim.inject_hyperparams(optim.adam)(1e-2, b1=optim.linear_schedule(0.8, 0.9, 5)),
+    "noisy": lambda: optim.noisy_sgd(0.1, key=jax.random.key(3)),
+    "groups": lambda: optim.partition({"plain": optim.sgd(0.1), "decayed": optim.adamw(0.1)}, GROUPS),
+    "several": lambda: optim.MultiSteps(optim.adam(1e-2), 2).gradient_transformation(),
+    "packed": lambda: optim.packed(optim.lion(1e-3)),
+}
+
+
+def data(rows=32, outputs=3):
+    rng = np.random.default_rng(0)
+    return rng.random((rows, 4), np.float32), rng.random((rows, outputs), np.float32)
+
+
+def model(optimizer, **options):
+    keras.utils.set_random_seed(1)
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, activation="tanh"), keras.layers.Dense(3)])
+    made.compile(loss="mean_squared_error", optimizer=optimizer, **options)
+    return made
+
+
+def fit(made, epochs=1, **options):
+    return made.fit(*data(), batch_size=8, epochs=epochs, shuffle=False, verbose=0, **options)
+
+
+def by_hand(tx, steps):
+    """The same training in this library's words."""
+    start = model("sgd")
+    names = [v.path.partition("/")[2] for v in start.trainable_variables]
+    params = [jnp.asarray(w) for w in start.get_weights()]
+    x, y = data()
+
+    def loss(params, x, y):
+        w1, b1, w2, b2 = params.values()
+        return jnp.mean((jnp.tanh(x @ w1 + b1) @ w2 + b2 - y) ** 2)
+
+    params = OrderedDict(zip(names, params, strict=True))
+    state = tx.init(params)
+    step = jax.jit(lambda p, s, x, y: tx.update(jax.grad(loss)(p, x, y), s, p))
+    for i in range(steps):
+        k = i % 4
+        updates, state = step(params, state, x[8 * k : 8 * k + 8], y[8 * k : 8 * k + 8])
+        params = optim.apply_updates(params, updates)
+    return list(params.values())
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_fit_is_the_loop_by_hand(name):
+    tx = TRANSFORMATIONS[name]()
+    made = model(as_keras(tx))
+    fit(made, 2)
+    for a, b in zip(made.get_weights(), by_hand(tx, 8), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", TRANSFORMATIONS)
+def test_a_saved_model_goes_on_with_the_same_numbers(name, tmp_path):
+    made = model(as_keras(TRANSFORMATIONS[name]()))
+    fit(made)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.transformation == made.optimizer.transformation
+    for a, b in zip(made.optimizer.variables, loaded.optimizer.variables, strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    fit(made)
+    fit(loaded)
+    for a, b in zip(made.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_process_goes_on_too(tmp_path):
+    """With the one import that the documentation asks for."""
+    made = model(as_keras(optim.keras.SGD(momentum=0.9, decay=1e-3, nesterov=True)))
+    fit(made)
+    made.save(tmp_path / "model.keras")
+    fit(made)
+    code = f"""
+import keras, numpy as np
+from optim.interop.keras import Transformation
+model = keras.models.load_model({str(tmp_path / "model.keras")!r})
+rng = np.random.default_rng(0)
+x, y = rng.random((32, 4), np.float32), rng.random((32, 3), np.float32)
+model.fit(x, y, batch_size=8, shuffle=False, verbose=0)
+np.savez({str(tmp_path / "weights.npz")!r}, *model.get_weights())
+"""
+    env = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True, capture_output=True, timeout=300)
+    with np.load(tmp_path / "weights.npz") as weights:
+        for a, b in zip(made.get_weights(), weights.values(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "tx"),
+    [("sgd", optim.keras.SGD()), ("Nadam", optim.keras.Nadam()), ("scale_by_adam", optim.scale_by_adam())],
+)
+def test_by_name(name, tx):
+    assert as_keras(name).transformation == tx
+    assert keras.optimizers.get(keras.optimizers.serialize(as_keras(name))).transformation == tx
+
+
+def test_the_trainer_compiles_one_program():
+    seen = []
+
+    @optim.stateless
+    def note(updates, params):
+        seen.append([isinstance(x, jax.core.Tracer) for x in updates.values()])
+        return updates
+
+    tx = optim.chain(note, optim.sgd(0.1))
+    made = model(as_keras(tx))
+    fit(made, 3)
+    assert made.jit_compile
+    assert not made.run_eagerly
+    assert seen == [[True] * 4]
+
+
+def test_no_callback_to_the_host():
+    optimizer = as_keras(optim.adam(0.1))
+    made = model(optimizer)
+    fit(made)
+    variables = [v.value for v in made.trainable_variables]
+    state = [v.value for v in optimizer.variables]
+    jaxpr = jax.make_jaxpr(optimizer.stateless_apply)(state, variables, variables)
+    assert "callback" not in str(jaxpr)
+
+
+@pytest.mark.parametrize("name", ["Adam", "finite", "injected", "noisy"])
+def test_callbacks_read_and_set_the_learning_rate(name):
+    made = model(as_keras(TRANSFORMATIONS[name]()))
+    before = float(made.optimizer.learning_rate)
+    history = fit(made, 3, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)]).history
+    np.testing.assert_allclose(history["learning_rate"], [before / 2, before / 4, before / 8], rtol=1e-6)
+    plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.1, patience=0, min_delta=1e9)
+    fit(made, 2, callbacks=[plateau])
+    np.testing.assert_allclose(made.optimizer.learning_rate, before / 80, rtol=1e-6)
+
+
+def test_a_learning_rate_that_is_set_acts():
+    optimizer = as_keras(optim.sgd(0.1))
+    weights = keras.Variable([1.0, 2.0])
+    optimizer.apply([jnp.ones(2)], [weights])
+    np.testing.assert_allclose(weights, [0.9, 1.9], rtol=1e-6)
+    optimizer.learning_rate = 1.0
+    optimizer.apply([jnp.ones(2)])
+    np.testing.assert_allclose(weights, [-0.1, 0.9], rtol=1e-5)
+
+
+def test_a_schedule_is_read_and_not_set():
+    made = model(as_keras(optim.adam(optim.linear_schedule(0.4, 0.0, 4))))
+    fit(made)
+    assert float(made.optimizer.learning_rate) == pytest.approx(0.1)
+    with pytest.raises(TypeError, match=r"the learning rate of adam.* cannot be set"):
+        made.optimizer.learning_rate = 0.1
+    with pytest.raises(TypeError, match="learning_rate must be a number"):
+        as_keras("sgd").learning_rate = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+
+
+OPTIONS = [
+    {"clipnorm": 0.1},
+    {"clipvalue": 0.01},
+    {"global_clipnorm": 0.1},
+    {"weight_decay": 0.1},
+    {"use_ema": True, "ema_momentum": 0.5},
+    {"gradient_accumulation_steps": 2},
+    {"loss_scale_factor": 8.0},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: next(iter(o)))
+def test_what_keras_does_around_it_is_what_it_does_around_its_own(options):
+    """Plain descent, so that the two are the same but for what stands around."""
+    ours, theirs = model(as_keras(optim.sgd(0.1), **options)), model(keras.optimizers.SGD(0.1, **options))
+    for made in (ours, theirs):
+        fit(made, 2)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_loss_scaling():
+    ours = model(keras.optimizers.LossScaleOptimizer(as_keras(optim.sgd(0.1))))
+    theirs = model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
+    for made in (ours, theirs):
+        fit(made, 2)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
+def test_what_does_not_train_stays():
+    optimizer = as_keras(optim.adam(0.1))
+    a, b = keras.Variable([1.0]), keras.Variable([1.0])
+    optimizer.build([a, b])
+    optimizer.apply([jnp.ones(1), None], [a, b])
+    assert float(a[0]) != 1.0
+    assert float(b[0]) == 1.0
+    assert float(optim.tree.get(optimizer.state, "mu")["variable_1" if "variable_1" in str(b.path) else b.path][0]) == 0
+    keras.utils.set_random_seed(1)
+    made = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)])
+    made.layers[1].trainable = False
+    made.compile(loss="mse", optimizer=as_keras("adam"))
+    kernel, moving = made.layers[1].kernel.numpy(), made.layers[0].moving_mean.numpy()
+    fit(made)
+    np.testing.assert_array_equal(made.layers[1].kernel, kernel)
+    assert not np.array_equal(made.layers[0].moving_mean, moving)
+
+
+def test_the_wrong_thing_is_told():
+    with pytest.raises(TypeError, match="as_keras: tx must be a transformation"):
+        as_keras(3)
+    with pytest.raises(KeyError, match="adaam"):
+        as_keras("adaam")
+    with pytest.raises(TypeError, match="made by hand"):
+        keras.optimizers.serialize(as_keras(optim.GradientTransformation(lambda p: (), lambda u, s, p=None: (u, s))))
+
+
+# The other way
+
+STATELESS = ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "AdamW", "Adamax", "Nadam", "Lion", "Ftrl", "Lamb"]
+
+
+def tree():
+    return {"w": jnp.linspace(-1.0, 1.0, 6).reshape(3, 2), "b": [jnp.asarray([0.5, -0.5]), None]}
+
+
+def gradients(n):
+    return jax.tree.map(lambda x: jnp.cos(x + n), tree())
+
+
+@pytest.mark.parametrize("name", STATELESS)
+def test_a_keras_optimizer_as_a_transformation_is_keras_own(name):
+    theirs = getattr(keras.optimizers, name)()
+    tx = from_keras(getattr(keras.optimizers, name)())
+    params, state = tree(), tx.init(tree())
+    variables = [keras.Variable(x) for x in jax.tree.leaves(tree())]
+    update = jax.jit(tx.update)
+    for n in range(4):
+        updates, state = update(gradients(n), state, params)
+        params = optim.apply_updates(params, updates)
+        theirs.apply(jax.tree.leaves(gradients(n)), variables)
+    for a, b in zip(jax.tree.leaves(params), variables, strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_from_keras_in_a_chain_under_scan_and_vmap():
+    tx = optim.chain(optim.clip(0.5), from_keras("adam"))
+
+    def run(params):
+        def step(carry, n):
+            params, state = carry
+            updates, state = tx.update(jax.tree.map(lambda x: jnp.cos(x + n), params), state, params)
+            return (optim.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), jnp.arange(3.0))[0][0]
+
+    one = run(tree())
+    two = jax.vmap(run)(jax.tree.map(lambda x: jnp.stack([x, x]), tree()))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_allclose(a, b[1], rtol=1e-6)
+    ours = optim.adam(1e-3, eps=1e-7)
+    theirs = from_keras(keras.optimizers.Adam(1e-3, epsilon=1e-7))
+    mine, its = (t.update(gradients(0), t.init(tree()), tree())[0] for t in (ours, theirs))
+    for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(its), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3)  # (p + u) - p keeps the digits of p
+
+
+def test_from_keras_leaves_alone_what_has_no_gradient():
+    tx = from_keras("adam")
+    state = tx.init(tree())
+    updates, new = tx.update({"w": jnp.ones((3, 2)), "b": [None, None]}, state, tree())
+    assert updates["b"] == [None, None]
+    for name, x in new.items():
+        if "leaf1_" in name or "leaf0_" in name:
+            assert np.array_equal(x, state[name]) == ("leaf0_" in name), name
+    with pytest.raises(ValueError, match="from_keras: update needs the parameters"):
+        tx.update(gradients(0), state)
+    with pytest.raises(ValueError, match=re.escape("updates['c'] is not in params")):
+        tx.update({**gradients(0), "c": 1.0}, state, tree())
+
+
+# Files of Keras 2
+
+
+def legacy_file(path, tx, weights):
+    """As Keras 2.2.4's `model.save` writes it: the optimizer's weights are datasets of the group `optimizer_weights`,
+    whose attribute `weight_names` has their names in order; the file's attribute `training_config` is JSON, with the
+    optimizer's class and arguments under `optimizer_config`."""
+    names = [
+        f"training/{tx.class_name}/{'iterations' if w.ndim == 0 else 'Variable'}_{i}:0" for i, w in enumerate(weights)
+    ]
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = b"2.2.4"
+        config = {"optimizer_config": optim.keras.serialize(tx), "loss": "mse", "metrics": []}
+        file.attrs["training_config"] = json.dumps(config).encode()
+        group = file.create_group("optimizer_weights")
+        group.attrs["weight_names"] = [n.encode() for n in names]
+        for name, w in zip(names, weights, strict=True):
+            group.create_dataset(name, data=w)
+
+
+LEAVES = [jnp.ones((4, 5)), jnp.ones(5), jnp.ones((5, 3))]
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_weights_of_keras_2(name, tmp_path):
+    tx = getattr(optim.keras, name)()
+    state = tx.init(LEAVES)
+    for n in range(3):
+        _, state = tx.update([jnp.sin(x + n) for x in LEAVES], state, LEAVES)
+    saved = optim.keras.get_weights(tx, state)
+    legacy_file(tmp_path / "model.h5", tx, saved)
+    loaded = load_legacy_weights(tmp_path / "model.h5", tx, LEAVES)
+    for a, b in zip(optim.keras.get_weights(tx, loaded), saved, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(saved) > 1 or name == "SGD"
+
+
+def test_files_that_do_not_fit(tmp_path):
+    tx = optim.keras.SGD(momentum=0.9)
+    path = tmp_path / "model.h5"
+    legacy_file(path, tx, optim.keras.get_weights(tx, tx.init(LEAVES)))
+    with pytest.raises(ValueError, match=r"model.h5 has the weights of SGD, expected those of Adam"):
+        load_legacy_weights(path, optim.keras.Adam(), LEAVES)
+    with pytest.raises(ValueError, match=r"training/SGD/iterations_0:0.*Length of the specified weight list \(4\)"):
+        load_legacy_weights(path, tx, LEAVES[:2])
+    with pytest.raises(ValueError, match=r"Optimizer weight shape \(5,\) not compatible with provided weight shape"):
+        load_legacy_weights(path, tx, [LEAVES[1], LEAVES[0], LEAVES[2]])
+    with pytest.raises(TypeError, match=r"tx must be one of optim.keras, got"):
+        load_legacy_weights(path, optim.adam(0.1), LEAVES)
+    with h5py.File(path, "w") as file:
+        file.create_group("model_weights")
+    with pytest.raises(KeyError, match="has no group 'optimizer_weights'"):
+        load_legacy_weights(path, tx, LEAVES)
+
+
+# Absent, or on another backend
+
+
+def test_without_keras_and_on_another_backend(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(RuntimeError, match="as_keras: Keras runs on torch, expected jax: set KERAS_BACKEND=jax"):
+        as_keras("sgd")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(ImportError, match=re.escape("from_keras: needs keras: pip install 'optim[keras]'")):
+        from_keras("sgd")
+
+
+def test_example(capsys):
+    import runpy
+
+    sys.argv, old = ["keras_model.py", "--epochs", "2"], sys.argv
+    try:
+        runpy.run_path(str(ROOT / "examples" / "keras_model.py"), run_name="__main__")
+    finally:
+        sys.argv = old
+    out = capsys.readouterr().out
+    assert "the same weights" in out
+    assert "learning rates: 0.01, 0.005" in out
