@@ -2,7 +2,9 @@
 
 import ast
 import functools
+import importlib
 import inspect
+import pkgutil
 import re
 import types
 from collections.abc import Mapping
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import optim
+import optim.interop
 from optim.registry import Entry
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +32,7 @@ class Name:
 
     @property
     def entry(self) -> Entry | None:
-        return by_factory().get(id(self.value))
+        return by_name().get(self.path.removeprefix("optim."))
 
     @property
     def is_state(self) -> bool:
@@ -39,8 +42,8 @@ class Name:
 
 
 @functools.cache
-def by_factory() -> dict[int, Entry]:
-    return {id(entry.factory): entry for entry in optim.entries()}
+def by_name() -> dict[str, Entry]:
+    return {entry.name: entry for entry in optim.entries()}
 
 
 @functools.cache
@@ -76,13 +79,20 @@ def from_here(x: Any, module: Any) -> bool:
 
 
 @functools.cache
+def adapters() -> list[Any]:
+    """The modules for other libraries, none of which is imported by that."""
+    found = [m.name for m in pkgutil.iter_modules(optim.interop.__path__) if not m.name.startswith("_")]
+    return [importlib.import_module(f"optim.interop.{name}") for name in found]
+
+
+@functools.cache
 def links() -> Mapping[str, str]:
     """What may stand in backticks -> the place of its entry."""
     found = {}
     for name in [n for names in groups().values() for n in names] + of_module(optim.keras):
         short = name.path.removeprefix("optim.")
         found |= {short: name.path, name.path: name.path}
-    for module in (optim.tree, optim.projections):
+    for module in (optim.tree, optim.projections, *adapters()):
         for name in of_module(module):
             found |= {name.path.removeprefix("optim."): name.path, name.path: name.path}
     return found

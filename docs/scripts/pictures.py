@@ -92,20 +92,16 @@ def figure() -> Figure:
 @functools.cache
 def surface(name: str) -> Base:
     """A surface from above: the lower, the darker; a cross where it is lowest."""
-    f = SURFACES[name][0]
-    (x0, x1), (y0, y1), lowest = {
-        "Rosenbrock": ((-1.9, 1.9), (-0.8, 2.6), (1.0, 1.0)),
-        "Beale": ((-0.4, 4.3), (-1.5, 1.6), (3.0, 0.5)),
-    }[name]
+    it = SURFACES[name]
+    (x0, x1), (y0, y1) = it.view
     x, y = np.meshgrid(np.linspace(x0, x1, 60), np.linspace(y0, y1, 44))
-    z = np.asarray(f(np.stack([x, y])))
+    z = np.asarray(it.f(np.stack([x, y])))
     with mpl.rc_context(STYLE):
         drawing = figure()
         axes = drawing.subplots()
-        levels = np.geomspace(0.15, 300, 9) if name == "Rosenbrock" else np.geomspace(0.06, 120, 9)
-        for level in levels:
+        for level in np.geomspace(*it.levels, 9):
             axes.contourf(x, y, z, levels=[-1, level], colors=[LAND], alpha=0.085)
-        axes.plot(*lowest, "+", color=TEXT, markersize=9, markeredgewidth=1.2)
+        axes.plot(*it.lowest, "+", color=TEXT, markersize=9, markeredgewidth=1.2)
         axes.set(xlim=(x0, x1), ylim=(y0, y1))
         axes.set_axis_off()
         return base(drawing, axes)

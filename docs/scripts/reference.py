@@ -59,9 +59,10 @@ def pages() -> dict[str, list[Page]]:
         found[title].sort(key=lambda page: page.title)
         keras = names.of_module(optim.keras)
         found[title].append(Page(f"{FOLDER}/optimizers/keras.md", "keras", lead(optim.keras), keras))
-    for module in (optim.tree, optim.projections):
-        last = module.__name__.rpartition(".")[2]
-        found[f"optim.{last}"] = [Page(f"{FOLDER}/{last}.md", f"optim.{last}", lead(module), names.of_module(module))]
+    for module in (optim.tree, optim.projections, *names.adapters()):
+        short = module.__name__.removeprefix("optim.")
+        path = f"{FOLDER}/{short.replace('.', '/')}.md"
+        found[module.__name__] = [Page(path, module.__name__, lead(module), names.of_module(module))]
     return found
 
 
@@ -252,18 +253,18 @@ def gallery(found: Mapping[str, Mapping[str, Run]]) -> str:
         "# Optimizers",
         "",
         f"{len(found)} optimizers, {runs.SURFACE_STEPS} steps on Rosenbrock's valley, from the ring towards the cross. "
-        f"Each has the best of {len(runs.RATES)} learning rates from {rates} for this surface, or, where it chooses "
-        "the size of its steps itself, none. A surface of two parameters says how an optimizer moves, not how well it "
-        "trains. Below each name: its grain, and the bytes of state per float32 parameter.",
+        f"Each has the best of {len(runs.RATES)} learning rates from {rates} that keeps it in view, or, where it "
+        "chooses the size of its steps itself, none. A surface of two parameters says how an optimizer moves, not how "
+        "well it trains. Below each name: its grain, and the bytes of state per float32 parameter.",
         "",
         '<div class="gallery" markdown>',
         "",
     ]
     home = Page(f"{FOLDER}/optimizers/index.md", "", "", [])
-    for name in sorted(found, key=str.lower):
+    for name in sorted(found, key=lambda n: ("." in n, n.lower())):
         entry = optim.lookup(name)
         size = facts.bytes_per_parameter(name)
-        memory = "" if size is None else f" · {facts.amount(size)} bytes"
+        memory = "" if size is None else f"<br>{facts.amount(size)} bytes"
         note = f"{facts.grain(entry) or 'any grain'}{memory}"
         rows += [
             '<figure markdown="1">',
@@ -289,7 +290,7 @@ HOW = f"""\
 - **Digits**: a network of {runs.DIGITS_HIDDEN} hidden units on scikit-learn's 8 x 8 digits, {runs.DIGITS_STEPS} steps of
   {runs.DIGITS_ROWS} rows; the curve is the loss on all training rows. The band holds the middle eight tenths of all
   optimizers here, the dashed line is their median.
-- **Rates**: {", ".join(f"{r:g}" for r in runs.RATES)}; the one that ends lowest is shown. An optimizer whose rate is 1 or
+- **Rates**: {", ".join(f"{r:g}" for r in runs.RATES)}; the one that ends lowest is shown, on a surface of those that stay in view. An optimizer whose rate is 1 or
   None by default is shown as it is called, unless a rate brings it ten times lower.
 
 Every other argument has its default. What an optimizer can do when it is tuned further, or on a large problem, these

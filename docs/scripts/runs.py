@@ -1,7 +1,7 @@
 """Run every optimizer on two standard surfaces and on the digits, and keep what it did.
 
 An optimizer is a registered factory that takes a learning rate, and no other transformation. It runs with all of `RATES`
-at once, and the run that ends lowest is kept. One that has 1 or None for its rate by default may choose the size of its
+at once, and the run that ends lowest is kept; on a surface, of those that stay in view. One that has 1 or None for its rate by default may choose the size of its
 steps itself: it is shown as it is called, unless a rate brings it ten times lower. All start from the same points and
 see the same batches.
 """
@@ -88,6 +88,8 @@ class Problem:
     watch: Callable[[Any], Any]
     """What is kept of the parameters after each step, and before the first."""
     every: int = 1
+    view: Any = None
+    """What is watched should stay within; a range for each number."""
 
 
 def rosenbrock(x: Any) -> Any:
@@ -100,13 +102,28 @@ def beale(x: Any) -> Any:
 
 
 SURFACE_STEPS = 200
-SURFACES = {"Rosenbrock": (rosenbrock, (-1.2, 1.0)), "Beale": (beale, (1.0, 1.0))}  # starts: More et al. 1981
+
+
+@dataclass(frozen=True)
+class Surface:
+    f: Callable[[Any], Any]
+    start: tuple[float, float]
+    lowest: tuple[float, float]
+    view: tuple[tuple[float, float], tuple[float, float]]
+    levels: tuple[float, float]
+    """From where to where the picture tells heights apart."""
+
+
+SURFACES = {  # starts: More, Garbow & Hillstrom 1981
+    "Rosenbrock": Surface(rosenbrock, (-1.2, 1.0), (1.0, 1.0), ((-1.9, 1.9), (-0.8, 2.6)), (0.15, 300)),
+    "Beale": Surface(beale, (1.0, 1.0), (3.0, 0.5), ((-0.4, 4.3), (-1.5, 1.6)), (0.06, 120)),
+}
 
 
 def surface(name: str) -> Problem:
-    f, start = SURFACES[name]
+    it = SURFACES[name]
     steps = jnp.zeros(SURFACE_STEPS)
-    return Problem(name, jnp.array(start), lambda x, _: f(x), steps, lambda x: (f(x), x))
+    return Problem(name, jnp.array(it.start), lambda x, _: it.f(x), steps, lambda x: (it.f(x), x), view=it.view)
 
 
 DIGITS_STEPS, DIGITS_EVERY, DIGITS_ROWS, DIGITS_HIDDEN = 240, 6, 64, 32
@@ -161,8 +178,12 @@ def run(entry: Entry, problem: Problem) -> Run:
     rate, make = rate_of(entry), maker(entry)
     assert rate is not None
     values, watched = jax.jit(jax.vmap(lambda r: trajectory(make(r), problem)))(np.array(RATES, np.float32))
-    last = np.asarray(values)[:, -1]
-    best = int(np.argmin(np.where(np.isfinite(last), last, np.inf)))
+    last = np.where(np.isfinite(np.asarray(values)[:, -1]), np.asarray(values)[:, -1], np.inf)
+    if problem.view is not None:
+        low, high = np.array(problem.view).T
+        inside = ((low <= watched) & (watched <= high)).all(axis=(1, 2))
+        last = np.where(inside, last, np.inf) if inside.any() else last
+    best = int(np.argmin(last))
     found = Run(RATES[best], np.asarray(values)[best].tolist(), np.asarray(watched)[best].tolist())
     if rate.default in (1.0, None):
         values, watched = jax.jit(lambda: trajectory(make(), problem))()

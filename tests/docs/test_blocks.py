@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import pytest
 
 import optim
@@ -97,7 +98,9 @@ def test_code_runs(page, tmp_path, monkeypatch):
             if not absent:
                 # With the line numbers of the page, so that an error points there.
                 code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
-                with contextlib.redirect_stdout(io.StringIO()) as out:
+                # Other libraries count on JAX's default promotion of dtypes.
+                promotion = jax.numpy_dtype_promotion("standard" if block.needs else "strict")
+                with promotion, contextlib.redirect_stdout(io.StringIO()) as out:
                     exec(code, namespace)
                 printed = out.getvalue()
     finally:
