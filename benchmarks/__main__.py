@@ -21,9 +21,9 @@ from pathlib import Path
 
 from . import measures, report
 from .adapters import ADAPTERS
-from .measures import MEASURES
+from .measures import ABOUT, MEASURES
 from .optimizers import OPTIMIZERS
-from .rounds import Plan, Result
+from .rounds import Plan
 from .trees import TREES
 
 HERE = Path(__file__).parent
@@ -66,6 +66,8 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the order within the rounds")
     parser.add_argument("--quick", action="store_true", help="a choice made for you; other choices are ignored")
+    resumed = "go on with the run whose results are in the folder: what it has measured is not measured again"
+    parser.add_argument("--resume", action="store_true", help=resumed)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="folder (default %(default)s)")
     parser.add_argument(
         "--record", action="store_true", help="write benchmarks/RESULTS.md, its picture, and the README's table as well"
@@ -74,7 +76,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[tuple[str, str, str]]:
-    """(measure, tree, optimizer) of every table there will be."""
+    """(measure, tree, optimizer) of every table there will be, those that the bars are of first."""
     if options.quick:
         return QUICK
     named = options.optimizers or []
@@ -83,7 +85,7 @@ def chosen(options: argparse.Namespace) -> list[tuple[str, str, str]]:
         for tree in options.trees or TREES:
             if measure != "train" or TREES[tree].forward:
                 found += [(measure, tree, o) for o in named or OPTIMIZERS if o in named or usual(measure, tree, o)]
-    return found
+    return sorted(found, key=lambda cell: cell[2] not in USUAL)
 
 
 def usual(measure: str, tree: str, optimizer: str) -> bool:
@@ -110,20 +112,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     start, facts = time.perf_counter(), report.about()
     print("; ".join(f"{k}: {v}" for k, v in facts.items()), flush=True)
     apart = {o: measures.distances(OPTIMIZERS[o], libraries, say) for o in dict.fromkeys(c[2] for c in cells)}
-    results: list[Result] = []
+    options.out.mkdir(parents=True, exist_ok=True)
+    kept = options.out / "results.json"
+    results = report.from_json(json.loads(kept.read_text())) if options.resume and kept.exists() else []
+    done = {(ABOUT[r.measure].__name__, r.tree, r.optimizer) for r in results}
     for i, (measure, tree, optimizer) in enumerate(cells, 1):
+        if (measure, tree, optimizer) in done:
+            continue
         if options.quick and time.perf_counter() - start > QUICK_SECONDS:
             say(f"{optimizer}: no {measure} on {tree}: {QUICK_SECONDS:.0f} s are over")
             continue
         told = f"[{i}/{len(cells)}, {time.perf_counter() - start:.0f} s] {measure} {tree} {optimizer}"
         print(told, file=sys.stderr, flush=True)
         results += MEASURES[measure](OPTIMIZERS[optimizer], TREES[tree], libraries, plan, say)
+        kept.write_text(json.dumps(report.as_json(report.Table(results), facts, apart, skipped), indent=1))
 
     table = report.Table(results)
     report.show(table, facts)
-    options.out.mkdir(parents=True, exist_ok=True)
     page = report.markdown(table, facts, skipped)
-    (options.out / "results.json").write_text(json.dumps(report.as_json(table, facts, apart, skipped), indent=1))
+    kept.write_text(json.dumps(report.as_json(table, facts, apart, skipped), indent=1))
     (options.out / "RESULTS.md").write_text(page)
     if options.record:
         (HERE / "RESULTS.md").write_text(page)

@@ -218,6 +218,7 @@ from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 from .packing import Packed as Packed, pack as pack
 
 # The record of a call
+from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,

@@ -122,6 +122,14 @@ def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
     return jnp.where(False, lax.convert_element_type(x, dtype), jnp.asarray(value, dtype))
 
 
+def placed(x: np.ndarray[Any, Any], like: Array) -> Array:
+    """An array of NumPy's as one of JAX where `like` is, or, where nobody has decided that, wherever it is wanted.
+
+    It may take the memory of `x` for its own.
+    """
+    return jax.device_put(x, like.sharding) if like.committed else jnp.asarray(x)
+
+
 # Counters
 
 

@@ -1,15 +1,19 @@
 """Keras' optimizers, number by number those of Keras 2.2.4, as transformations like any other.
 
 Each is composed of this library's primitives, keeps `lr` in its state (`optim.tree.set(state, lr=0.001)` acts from the
-next update), and has Keras' configuration, look-up by name and order of weights.
+next update), and has Keras' configuration, look-up by name and order of weights. `TFOptimizer` wraps native
+optimizers.
 """
 
 from .front import KerasFactory, KerasOptimizer
+from .host import TFVariablesState
 from .identify import deserialize, get, serialize
 from .optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, Nadam, RMSprop
+from .tensorflow import TFOptimizer, TFOptimizerState
 from .weights import get_weights, set_weights
 
 sgd, rmsprop, adagrad, adadelta, adam, adamax, nadam = SGD, RMSprop, Adagrad, Adadelta, Adam, Adamax, Nadam
+tfoptimizer = TFOptimizer
 
 __all__ = [
     "SGD",
@@ -21,6 +25,9 @@ __all__ = [
     "KerasOptimizer",
     "Nadam",
     "RMSprop",
+    "TFOptimizer",
+    "TFOptimizerState",
+    "TFVariablesState",
     "adadelta",
     "adagrad",
     "adam",
@@ -33,4 +40,5 @@ __all__ = [
     "serialize",
     "set_weights",
     "sgd",
+    "tfoptimizer",
 ]

@@ -6,14 +6,17 @@ from typing import Any
 from .. import checks
 from . import optimizers
 from .front import KerasFactory, KerasOptimizer
+from .tensorflow import TFOptimizer, is_keras_optimizer, is_native
 
 FACTORIES: dict[str, KerasFactory[Any]] = {
     name.lower(): value for name, value in vars(optimizers).items() if isinstance(value, KerasFactory)
-}
+} | {"tfoptimizer": TFOptimizer}
 
 
 def get(identifier: Any) -> Any:
     """An optimizer from its name in any case, from a config dict, or from an optimizer, which it returns.
+
+    A `tf.compat.v1.train.Optimizer` comes back in a `TFOptimizer`.
 
     Raises: ValueError with Keras' sentences for an unknown name and for what is none of these.
     """
@@ -23,7 +26,10 @@ def get(identifier: Any) -> Any:
         return deserialize(identifier)
     if isinstance(identifier, tuple) and all(callable(getattr(identifier, f, None)) for f in ("init", "update")):
         return identifier  # a pair, of whichever library
-    raise ValueError(f"Could not interpret optimizer identifier: {identifier}")
+    if is_native(identifier):
+        return TFOptimizer(identifier)
+    hint = "; optim.keras.TFOptimizer takes it" if is_keras_optimizer(identifier) else ""
+    raise ValueError(f"Could not interpret optimizer identifier: {identifier}{hint}")
 
 
 def serialize(optimizer: KerasOptimizer | None) -> dict[str, Any] | None:

@@ -10,12 +10,13 @@ import numpy as np
 from .. import checks, numerics, tree
 from ..types import Array
 from .front import KerasOptimizer
+from .tensorflow import NativeOptimizer
 
 
 def get_weights(tx: KerasOptimizer, state: Any) -> list[np.ndarray[Any, Any]]:
     """The state as Keras lists it: NumPy arrays, parameters in the order of the tree's leaves.
 
-    Raises: TypeError for a transformation that is none of Keras'.
+    Raises: TypeError for a transformation that is none of Keras'; NotImplementedError for a `TFOptimizer`, as in Keras.
     """
     return [np.asarray(x) for x in _listed(tx, state)]
 
@@ -55,6 +56,8 @@ def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
 def _listed(tx: KerasOptimizer, state: Any) -> list[Array]:
     if not isinstance(tx, KerasOptimizer):
         raise TypeError(f"optim.keras: the weights of {checks.shown(tx)} have no order in Keras")
+    if isinstance(tx, NativeOptimizer):
+        tx.get_weights()
     found: list[Array] = []
     for field in tx.weights:
         if field == "count":

@@ -44,6 +44,17 @@ def written(tmp_path_factory):
     return out
 
 
+def test_a_run_is_resumed(written, monkeypatch, capsys):
+    """What has been measured is not measured again, and is in what is written."""
+    before = json.loads((written / "results.json").read_text())["results"]
+    monkeypatch.setitem(command.TREES, "tiny", TINY)
+    monkeypatch.setattr(measures, "interleave", None)
+    chosen = ["--trees", "tiny", "--optimizers", "adamw", "--measures", "step", "trace", "memory"]
+    assert command.main([*chosen, "--libraries", *MINE_AND_OPTAX, "--out", str(written), "--resume"]) == 0
+    assert json.loads((written / "results.json").read_text())["results"] == before
+    assert "step tiny" not in capsys.readouterr().err
+
+
 def test_json(written):
     found = json.loads((written / "results.json").read_text())
     assert set(found) == {"about", "distances", "skipped", "bars", "results"}
@@ -193,7 +204,7 @@ def test_a_step_that_is_traced_again_stops_the_run(monkeypatch):
             return lambda *given: jax.jit(lambda *x: step(*x), donate_argnums=(0, 1))(*given)
 
     monkeypatch.setitem(ADAPTERS, "optim", Fickle("optim", "optim"))
-    with pytest.raises(AssertionError, match="the second step was traced again"):
+    with pytest.raises(AssertionError, match="the second step of optim was traced again"):
         list(measures.step(OPTIMIZERS["adamw"], TINY, ["optim"], Plan(1, 0), print))
 
 

@@ -86,6 +86,7 @@ def test_every_optimizer_has_a_golden():
     # wrappers that only choose what their inner transformation sees; the plateau's loss is an argument of its update
     without |= {"apply_if_finite", "conditionally_mask", "conditionally_transform", "flatten", "freeze"}
     without |= {"packed", "selective_transform", "split_real_and_imaginary", "reduce_on_plateau"}
+    without |= {"keras.TFOptimizer"}
     # their formula is that of a function, which tests/units/test_linesearch.py gives them
     without |= {"scale_by_backtracking_linesearch", "scale_by_zoom_linesearch"}
     named = {e.name for kind in ("transformation", "schedule") for e in optim.entries(kind)}

@@ -1,0 +1,212 @@
+"""`TFOptimizer`: native optimizers of TensorFlow, whose variables are the state and whose step runs on the host.
+
+What it can also take, an optimizer written in JAX, is traced like everything else and never leaves the device.
+"""
+
+import copy
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+import jax.numpy as jnp
+from jax.example_libraries.optimizers import momentum
+
+from .. import checks, numerics
+from ..base import GradientTransformationExtraArgs, identity, taking_extra_args
+from ..compose import around
+from ..registry import example, register
+from ..types import Count, Params
+from .front import KerasFactory, KerasOptimizer
+from .host import Copy, TFVariablesState, Values, canonical, numbered, on_host
+from .triples import from_triple, is_triple
+
+
+class TFOptimizerState(NamedTuple):
+    count: Count
+    inner_state: Any
+
+
+class NativeOptimizer(KerasOptimizer):
+    """A transformation of which Keras knows neither configuration nor weights."""
+
+    def get_config(self, state: Any = None) -> dict[str, Any]:
+        del state
+        _unknown("configuration")
+
+    def get_weights(self) -> NoReturn:
+        _unknown("weights")
+
+    def set_weights(self, weights: Any) -> NoReturn:
+        del weights
+        _unknown("weights")
+
+
+def _unknown(what: str) -> NoReturn:
+    raise NotImplementedError(f"keras.TFOptimizer: a native optimizer has no {what} in Keras; its state has it all")
+
+
+@KerasFactory
+@register(
+    example(identity()),
+    example(momentum(0.1, 0.9)),
+    name="keras.TFOptimizer",
+    exceptions={"errors": "what it wraps looks at the updates"},
+)
+def TFOptimizer(optimizer: Any) -> KerasOptimizer:
+    """Wrap a native TensorFlow optimizer, or one written in JAX.
+
+    TensorFlow's variables are the state. Every update writes them and the parameters into a private copy of the
+    optimizer, lets it step on the CPU, and reads them back: a pure function that a compiled program calls on the host,
+    under `jit` and `scan` but not under `vmap`. There is no clipping and no decay but the optimizer's own.
+
+    Args:    optimizer: a `tf.compat.v1.train.Optimizer`, or a Keras one where Keras runs on TensorFlow; or, without a
+             call to the host, a triple (init, update, get_params) of `jax.example_libraries.optimizers` or a pair
+             (init, update) as Optax and this library make them.
+    State:   TFOptimizerState(count, inner_state). TensorFlow's inner state is TFVariablesState(slots, others), each
+             slot shaped like params under TensorFlow's name; the private copy takes as much again on the host.
+    Raises:  ImportError without TensorFlow; ValueError for an optimizer that has variables already;
+             NotImplementedError under vmap, and for `get_config` and `get_weights`.
+    Differs: Keras' `iterations` grew by two per update; count grows by one.
+    """
+    triple = is_triple(optimizer)
+    member = _as_pair(optimizer)
+
+    def init(params: Params) -> TFOptimizerState:
+        return TFOptimizerState(jnp.zeros((), jnp.int32), member.init(params))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        known = {**extra_args, "count": state.count} if triple else extra_args
+        updates, inner_state = member.update(updates, state.inner_state, params, **known)
+        return updates, TFOptimizerState(numerics.safe_increment(state.count), inner_state)
+
+    tx = around(member, init, update, inner=lambda state: state.inner_state)
+    return NativeOptimizer(*tx).knowing(**tx.__dict__, class_name="TFOptimizer")
+
+
+def _as_pair(optimizer: Any) -> GradientTransformationExtraArgs:
+    if is_triple(optimizer):
+        return from_triple(*optimizer)
+    if isinstance(optimizer, tuple) or inspect.isfunction(optimizer) or hasattr(optimizer, "init"):
+        return taking_extra_args(optimizer, "optimizer")
+    return on_host(_copies(optimizer))
+
+
+def _copies(optimizer: Any) -> Callable[[list[Values]], Copy]:
+    """The parameters' values -> a fresh copy of the optimizer as it is now."""
+    if is_keras_optimizer(optimizer):
+        _refuse_used(optimizer, optimizer.built)
+        _refuse_other_backend(optimizer)
+        return partial(_keras_copy, type(optimizer), copy.deepcopy(optimizer.get_config()))
+    tf = _tensorflow()
+    if not isinstance(optimizer, tf.compat.v1.train.Optimizer):
+        checks.fail(
+            "optimizer must be a tf.compat.v1.train.Optimizer, a Keras optimizer, a triple (init, update, get_params) "
+            f"or a transformation (init, update), got {checks.shown(optimizer)}",
+            TypeError,
+        )
+    _refuse_used(optimizer, optimizer.variables())
+    return partial(_native_copy, tf, copy.deepcopy(optimizer))
+
+
+def _refuse_used(optimizer: Any, used: Any) -> None:
+    if used:
+        checks.fail(f"optimizer has variables of other parameters already; give a new {type(optimizer).__name__}")
+
+
+def _refuse_other_backend(optimizer: Any) -> None:
+    keras = sys.modules.get("keras")
+    if keras is not None and isinstance(optimizer, keras.optimizers.Optimizer):
+        backend = keras.config.backend()
+        if backend != "tensorflow":
+            hint = "; optim.interop.keras.from_keras(optimizer) makes a transformation of it" * (backend == "jax")
+            checks.fail(f"optimizer is one of Keras on {backend}, expected one of Keras on tensorflow{hint}", TypeError)
+
+
+def is_native(x: Any) -> bool:
+    """Whether `x` is a `tf.compat.v1.train.Optimizer`; TensorFlow is not imported for the question."""
+    tf = sys.modules.get("tensorflow")
+    return tf is not None and isinstance(x, tf.compat.v1.train.Optimizer)
+
+
+def is_keras_optimizer(x: Any) -> bool:
+    """Whether `x` is an optimizer of Keras, the library; Keras is not imported for the question."""
+    known = map(sys.modules.get, ("keras", "tf_keras"))
+    return any(isinstance(x, keras.optimizers.Optimizer) for keras in known if keras is not None)
+
+
+def _tensorflow() -> Any:
+    try:
+        import tensorflow
+    except ModuleNotFoundError as error:
+        if error.name != "tensorflow":
+            raise
+        checks.fail("needs tensorflow: pip install 'optim[tensorflow]'", ImportError)
+    return tensorflow
+
+
+# Copies
+
+
+def _native_copy(tf: Any, optimizer: Any, values: list[Values]) -> Copy:
+    _refuse_graphs(tf)
+    optimizer, began, made = copy.deepcopy(optimizer), {}, []
+
+    def create(make: Any, **kwargs: Any) -> Any:
+        variable = make(**kwargs)
+        began[id(variable)] = variable.numpy()
+        made.append((str(kwargs.get("name")), variable))
+        return variable
+
+    def apply(pairs: Any) -> None:
+        with tf.device("/CPU:0"):
+            optimizer.apply_gradients([(tf.convert_to_tensor(g), p) for g, p in pairs])
+
+    with tf.device("/CPU:0"):
+        params = [tf.Variable(x, name=f"p{i}") for i, x in enumerate(values)]
+        # Its variables are made when it first steps; this step of zeros is forgotten, what they began with is kept.
+        with tf.variable_creator_scope(create):
+            apply([(x * 0, p) for x, p in zip(values, params, strict=True)])
+    slots = {name: [optimizer.get_slot(p, name) for p in params] for name in optimizer.get_slot_names()}
+    shown = {id(v) for slot in slots.values() for v in slot}
+    rest = [(name, v) for name, v in made if id(v) not in shown]
+    others = dict(zip(numbered(name for name, _ in rest), (v for _, v in rest), strict=True))
+    variables = TFVariablesState(slots, others)
+    return Copy(params, variables, jax.tree.map(lambda v: canonical(began[id(v)]), variables), apply)
+
+
+def _keras_copy(kind: Any, config: dict[str, Any], values: list[Values]) -> Copy:
+    import keras
+
+    tf = _tensorflow()
+    _refuse_graphs(tf)
+    optimizer = kind.from_config(copy.deepcopy(config))
+    variable = keras.Variable if isinstance(optimizer, keras.optimizers.Optimizer) else tf.Variable
+
+    def apply(pairs: Any) -> None:
+        with tf.device("/CPU:0"):
+            optimizer.apply_gradients([(tf.convert_to_tensor(g), p) for g, p in pairs])
+
+    with tf.device("/CPU:0"):
+        params = [variable(x, dtype=str(x.dtype), name=f"p{i}") for i, x in enumerate(values)]
+        optimizer.build(params)
+    slots: dict[str, list[Any]] = {}
+    rest = []
+    for v in optimizer.variables:
+        if own := re.fullmatch(r"p(\d+)_(?:\d+_)?(.+)", v.name):
+            slots.setdefault(own[2], [None] * len(params))[int(own[1])] = v
+        else:
+            rest.append(v)
+    # Keras numbers those that it has to name itself through the whole process.
+    names = [re.sub(r"^variable_\d+$", "variable", v.name.partition(":")[0]) for v in rest]
+    others = dict(zip(numbered(names), rest, strict=True))
+    variables = TFVariablesState(slots, others)
+    return Copy(params, variables, jax.tree.map(lambda v: canonical(v.numpy()), variables), apply)
+
+
+def _refuse_graphs(tf: Any) -> None:
+    if not tf.executing_eagerly():
+        checks.fail("optimizer can step only where TensorFlow runs eagerly: outside a tf.Graph", RuntimeError)

@@ -1,0 +1,50 @@
+"""An array from elsewhere in the place of another."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..record import is_key
+
+
+def fitted_leaf(value: Any, like: Any) -> Any:
+    """`value` in the dtype and the sharding of `like`, in a buffer of its own; or, in words, why it does not fit."""
+    keyed = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
+    if keyed and not is_key(value):
+        data = jax.eval_shape(jax.random.key_data, like)
+        found = fitted_leaf(value, data)
+        return found if isinstance(found, str) else _placed(_wrapped(found, like), like)
+    if is_key(value) != keyed:
+        return "is a PRNG key, the state has none there"
+    value = value if isinstance(value, jax.Array) else np.asarray(value)
+    if np.shape(value) != like.shape:
+        return f"has shape {np.shape(value)}, the state has {like.shape} there"
+    if keyed:
+        return _placed(value, like)
+    if value.dtype.kind == "V" and value.dtype.names is None and value.dtype.itemsize == 2:
+        value = value.view(jnp.bfloat16)  # what an npz file makes of it
+    if value.dtype.kind == "V" and not jnp.issubdtype(value.dtype, jnp.inexact) and like.dtype.itemsize == 1:
+        value = value.view(like.dtype)
+    kinds = [jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating]
+    mine, wanted = (next((k for k in kinds if jnp.issubdtype(x.dtype, k)), None) for x in (value, like))
+    widens = (mine, wanted) == (jnp.floating, jnp.complexfloating)
+    if mine is None or not (mine is wanted or widens):
+        return f"is {value.dtype}, the state has {like.dtype} there"
+    return _placed(value if value.dtype == like.dtype else value.astype(like.dtype), like)
+
+
+def _wrapped(data: Any, like: Any) -> Any:
+    impl = jax.random.key_impl(like) if isinstance(like, jax.Array) else like.dtype._impl.name
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=impl)
+
+
+def _placed(value: Any, like: Any) -> Any:
+    """`value` where `like` is. What is not bound to a device stays free to go where it is used."""
+    sharding = getattr(like, "sharding", None)
+    if sharding is not None and (getattr(like, "committed", False) or not isinstance(like, jax.Array)):
+        return jax.device_put(value, sharding, may_alias=False)
+    if isinstance(value, jax.Array) and (is_key(value) or not value.sharding.is_fully_replicated):
+        return jnp.copy(value)
+    return jnp.array(np.asarray(value), copy=True)

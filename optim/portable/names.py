@@ -1,0 +1,138 @@
+"""What keeps something in a state, and what it is called wherever it stands."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from .. import checks
+from ..base import GradientTransformation
+from ..record import Call
+from ..tree.places import children, entry_name
+
+
+@dataclass
+class Member:
+    """What one member of a combination keeps for itself."""
+
+    name: str
+    labels: tuple[str, ...]
+    place: tuple[int, ...]
+    """The way to it, among the parts."""
+    entries: dict[tuple[str, ...], int]
+    """Name of a leaf -> its number among the leaves of the state."""
+    slots: frozenset[tuple[str, ...]]
+    """Those of them that belong to a parameter."""
+    steps: frozenset[tuple[str, ...]]
+    """Those of them that count updates."""
+    alone: frozenset[tuple[str, ...]]
+    """Those of them that are a count and all there is in their part of the state: a schedule's."""
+    number: int = 1
+    shown: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        words = [_escaped(word, "%/@#") for word in (self.name, *self.shown)]
+        return "@".join(words) + (f"#{self.number}" if self.number > 1 else "")
+
+    def key(self, tail: tuple[str, ...]) -> str:
+        return "/".join([self.title, *(_escaped(word, "%/") for word in tail)])
+
+
+def _escaped(word: str, special: str) -> str:
+    return "".join(f"%{ord(c):02X}" if c in special else c for c in word)
+
+
+def members_of(tx: GradientTransformation, state: Any) -> list[Member]:
+    """All that keep something, with their labels where a name is used under several."""
+    structure: Any = jax.tree.structure(state)
+    numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
+    try:
+        found = [m for m in _walk(tx, state, numbered, (), ()) if m.entries]
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        checks.fail(f"state is not one of {checks.shown(tx)}: {str(error).splitlines()[0]}")
+    used = defaultdict(set)
+    seen: Counter[Any] = Counter()
+    for member in found:
+        used[member.name].add(member.labels)
+        seen[member.name, member.labels] += 1
+        member.number = seen[member.name, member.labels]
+    for member in found:
+        member.shown = member.labels if len(used[member.name]) > 1 else ()
+    return found
+
+
+def _walk(
+    tx: GradientTransformation | None, state: Any, numbered: Any, labels: tuple[str, ...], place: tuple[int, ...]
+) -> Iterator[Member]:
+    parts = [] if tx is None or tx.parts is None else tx.parts(state, None)
+    if (tx is None or tx.call is None) and not parts and type(state) in (tuple, list):
+        for i, (one, numbers) in enumerate(zip(state, numbered, strict=True)):  # a chain of others
+            yield from _walk(None, one, numbers, labels, (*place, i))
+        return
+    inside = tx.parts(numbered, None) if tx is not None and tx.parts is not None else []
+    inner = {i for part in inside for i in jax.tree.leaves(part.state)}
+    leaves = [(path, i) for path, i in jax.tree_util.tree_flatten_with_path(numbered)[0] if i not in inner]
+    yield _member(tx, state, numbered, leaves, labels, place)
+    alone = len(parts) == 1 and parts[0].name in (_written(parts[0].tx), "inner")
+    labelled = tx is not None and tx.links is None and not alone
+    for n, (part, numbers) in enumerate(zip(parts, inside, strict=True)):
+        below = (*labels, part.name) if labelled else labels
+        yield from _walk(part.tx, part.state, numbers.state, below, (*place, n))
+
+
+def _member(
+    tx: GradientTransformation | None, state: Any, numbered: Any, leaves: list[tuple[Any, int]], labels: Any, place: Any
+) -> Member:
+    fields: tuple[str, ...] = getattr(state, "_fields", ())
+    slots = tx.slots if tx is not None else ()
+    counter = tx.lifted.counter if tx is not None and tx.lifted is not None else "count" if "count" in fields else None
+    alone = set(_counts_alone(numbered))
+    named = {tuple(str(entry_name(k)) for k in path): i for path, i in leaves}
+    if len(named) < len(leaves):
+        checks.fail(f"leaves of {_name(tx, state)} have one name: {listed(map('/'.join, named))}")
+    return Member(
+        _name(tx, state),
+        labels,
+        place,
+        named,
+        frozenset(tail for tail in named if tail and tail[0] in slots),
+        frozenset(tail for tail in named if tail == (counter,)),
+        frozenset(tail for tail, i in named.items() if i in alone),
+    )
+
+
+def _counts_alone(numbered: Any) -> Iterator[int]:
+    """The leaves that are the field `count` of a named tuple that has no other."""
+    if getattr(numbered, "_fields", None) == ("count",):
+        yield from jax.tree.leaves(numbered)
+        return
+    for _, child in children(numbered) or ():
+        yield from _counts_alone(child)
+
+
+def _name(tx: GradientTransformation | None, state: Any) -> str:
+    """What a member is called: the factory that its state is of, not the alias for it that a user may have called."""
+    while isinstance(tx, GradientTransformation) and tx.body is not None:
+        tx = tx.body
+    if tx is not None and tx.call is not None:
+        return _written(tx)
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(state).__name__.removesuffix("State"))
+    return words.lower() if hasattr(state, "_fields") else "state"
+
+
+def _written(tx: GradientTransformation) -> str:
+    """The name of a factory; of one that was injected, that of the injection."""
+    call: Any = tx.call
+    while isinstance(call, Call):
+        call = call.name
+    return str(call)
+
+
+def listed(names: Any, most: int = 4) -> str:
+    names = sorted(names)
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + rest
