@@ -217,8 +217,10 @@ from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 # Many small leaves
 from .packing import Packed as Packed, pack as pack
 
-# The record of a call
+# A state by names
 from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
+
+# The record of a call
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,

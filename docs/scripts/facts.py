@@ -44,12 +44,9 @@ def members(tx: Any) -> list[Any]:
     """The registered transformations that an alias stands for, those of chains inside one another in their order."""
     found = []
     for member in (tx.body or tx).members or ():
-        if member.call is not None and member.call.name == "chain":
-            found += members(member)
-        elif member.body is not None and member.members and not _own_formula(member):
-            found += members(member)
-        else:
-            found.append(member)
+        named = member.call is not None and member.call.name
+        alias = member.body is not None and member.members and not _own_formula(member)
+        found += members(member) if named == "chain" or alias else [member]
     return [m for m in found if m.call is not None and isinstance(m.call.name, str)]
 
 

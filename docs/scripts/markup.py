@@ -1,7 +1,7 @@
 """A docstring of the house as Markdown: the sentence, the formula, and what stands under its headings.
 
-    Args:    b1, b2 in [0, 1); eps >= 0: becomes a list with one item per argument
-    Source:  and the other headings become terms with their text
+Args:    b1, b2 in [0, 1); eps >= 0: becomes a list with one item per argument
+Source:  and the other headings become terms with their text
 """
 
 import html
@@ -85,7 +85,11 @@ def items(lines: Iterable[str], names: Iterable[str]) -> list[str]:
 def plain(text: str) -> str:
     """Text in which Markdown sees nothing but the code in backticks."""
     pieces = re.split(r"(`[^`]+`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"([\\*_\[\]$#])", r"\\\1", html.escape(p, quote=False)) for p in pieces)
+    return "".join(p if p.startswith("`") else _escaped(p) for p in pieces)
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\*_\[\]$#])", r"\\\1", html.escape(text, quote=False))
 
 
 def linked(text: str, links: Mapping[str, str]) -> str:

@@ -38,7 +38,8 @@ class Name:
     def is_state(self) -> bool:
         """A named tuple that is made for its users, not by them."""
         value = self.value
-        return isinstance(value, type) and hasattr(value, "_fields") and not issubclass(value, optim.GradientTransformation)
+        tuples = isinstance(value, type) and hasattr(value, "_fields")
+        return tuples and not issubclass(value, optim.GradientTransformation)
 
 
 @functools.cache
@@ -80,8 +81,8 @@ def from_here(x: Any, module: Any) -> bool:
 
 @functools.cache
 def adapters() -> list[Any]:
-    """The modules for other libraries, none of which is imported by that."""
-    found = [m.name for m in pkgutil.iter_modules(optim.interop.__path__) if not m.name.startswith("_")]
+    """The modules for other libraries, none of which is imported by that; what has an underscore helps them."""
+    found = [m.name for m in pkgutil.iter_modules(optim.interop.__path__) if "_" not in m.name]
     return [importlib.import_module(f"optim.interop.{name}") for name in found]
 
 

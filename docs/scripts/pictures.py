@@ -193,4 +193,4 @@ def number(x: float) -> str:
     if x == 0 or 1e-3 <= abs(x) < 1e4:
         return f"{x:.3g}"
     mantissa, exponent = f"{x:.1e}".split("e")
-    return f"{mantissa} × 10<sup>{int(exponent)}</sup>".replace("-", "\u2212")
+    return f"{mantissa} \u00d7 10<sup>{int(exponent)}</sup>".replace("-", "\u2212")

@@ -224,7 +224,12 @@ def schedule(page: Page, entry: Entry) -> str:
 
 def all_names() -> str:
     """Every public name with its sentence."""
-    rows = ["# All names", "", "The reference is made from the registry and the docstrings when this site is built.", ""]
+    rows = [
+        "# All names",
+        "",
+        "Made from the registry and the docstrings when this site is built.",
+        "",
+    ]
     for title, inside in pages().items():
         rows += [f"## {title}", "", "| name | |", "|---|---|"]
         for page in inside:
@@ -287,11 +292,12 @@ HOW = f"""\
 
 - **Rosenbrock** and **Beale**: {runs.SURFACE_STEPS} steps with the exact gradient from the standard starting points,
   (-1.2, 1) and (1, 1). Darker is lower.
-- **Digits**: a network of {runs.DIGITS_HIDDEN} hidden units on scikit-learn's 8 x 8 digits, {runs.DIGITS_STEPS} steps of
-  {runs.DIGITS_ROWS} rows; the curve is the loss on all training rows. The band holds the middle eight tenths of all
-  optimizers here, the dashed line is their median.
-- **Rates**: {", ".join(f"{r:g}" for r in runs.RATES)}; the one that ends lowest is shown, on a surface of those that stay in view. An optimizer whose rate is 1 or
-  None by default is shown as it is called, unless a rate brings it ten times lower.
+- **Digits**: a network of {runs.DIGITS_HIDDEN} hidden units on scikit-learn's 8 x 8 digits, {runs.DIGITS_STEPS}
+  steps of {runs.DIGITS_ROWS} rows; the curve is the loss on all training rows. The band holds the middle eight tenths
+  of all optimizers here, the dashed line is their median.
+- **Rates**: {", ".join(f"{r:g}" for r in runs.RATES)}; the one that ends lowest is shown, on a surface of those that
+  stay in view. An optimizer whose rate is 1 or None by default is shown as it is called, unless a rate brings it ten
+  times lower.
 
 Every other argument has its default. What an optimizer can do when it is tuned further, or on a large problem, these
 pictures do not say.

@@ -1,9 +1,9 @@
 """Run every optimizer on two standard surfaces and on the digits, and keep what it did.
 
-An optimizer is a registered factory that takes a learning rate, and no other transformation. It runs with all of `RATES`
-at once, and the run that ends lowest is kept; on a surface, of those that stay in view. One that has 1 or None for its rate by default may choose the size of its
-steps itself: it is shown as it is called, unless a rate brings it ten times lower. All start from the same points and
-see the same batches.
+An optimizer is a registered factory that takes a learning rate, and no other transformation. It runs with all of
+`RATES` at once, and the run that ends lowest is kept; on a surface, of those that stay in view. One that has 1 or None
+for its rate by default may choose the size of its steps itself: it is shown as it is called, unless a rate brings it
+ten times lower. All start from the same points and see the same batches.
 """
 
 import functools
@@ -64,7 +64,7 @@ def maker(entry: Entry) -> Callable[..., Any]:
     assert rate is not None
 
     def make(*value: Any) -> Any:
-        return entry(**others, **(dict([(rate.name, value[0])]) if value else {}))
+        return entry(**others, **({rate.name: value[0]} if value else {}))
 
     return make
 

@@ -43,6 +43,13 @@ def blocks(page):
     return found
 
 
+def is_there(module):
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that it is in
+        return False
+
+
 def has_code(page):
     return any(b.language == "python" for b in blocks(page))
 
@@ -93,7 +100,7 @@ def test_code_runs(page, tmp_path, monkeypatch):
             if block.language != "python":
                 continue
             printed = ""
-            absent = [n for n in block.needs if importlib.util.find_spec(n) is None]
+            absent = [n for n in block.needs if not is_there(n)]
             missing.update(absent)
             if not absent:
                 # With the line numbers of the page, so that an error points there.

@@ -1,4 +1,4 @@
-"""The site: it is built without a warning, every link on it leads somewhere, and a browser has nothing to complain of."""
+"""The site: built without a warning, every link leads somewhere, and a browser has nothing to complain of."""
 
 import functools
 import html.parser
