@@ -20,6 +20,7 @@ from .ceiling import NAME as CEILING
 from .measures import ABOUT
 from .optimizers import OPTIMIZERS
 from .rounds import Result
+from .trees import TREES
 
 OWN = [n for n in ADAPTERS if n.startswith(PLAIN)]
 TORCH = "torch fused"
@@ -245,7 +246,24 @@ def into_readme(page: str, table: Table, facts: dict[str, str]) -> str:
     before, start, rest = page.partition(START)
     _, end, after = rest.partition(END)
     on = "Measured on {date}: {CPU}, {cores} cores, jax {jax}, optax {optax}.".format_map(facts)
-    return "\n".join([before + start, on, "", *short(table, facts), "", end + after])
+    picture = "![Times of each library as ratios to Optax's](benchmarks/results.png)"
+    return "\n".join([before + start, on, "", *short(table, facts), "", picture, "", end + after])
+
+
+def programs(table: Table) -> list[str]:
+    """What the compiled steps say of AdamW, beside what a single pass over memory would need."""
+    lines = []
+    for tree in dict.fromkeys(r.tree for r in table.results if r.measure == "kernels"):
+        told = []
+        for name in (PLAIN, REFERENCE):
+            kernels, accessed = (table.get(m, tree, "adamw", name) for m in ("kernels", "accessed"))
+            if kernels and accessed:
+                told.append(f"{name} {kernels.values[0]:.0f} kernels, {accessed.values[0]:.1f} bytes a parameter")
+        if told:
+            leaves = len(TREES[tree].flat) if tree in TREES else 0
+            least = OPTIMIZERS["adamw"].least
+            lines.append(f"- {tree}, {leaves} leaves: {'; '.join(told)}; one pass over memory takes {least}")
+    return lines
 
 
 def markdown(table: Table, facts: dict[str, str], skipped: list[str]) -> str:
@@ -254,6 +272,9 @@ def markdown(table: Table, facts: dict[str, str], skipped: list[str]) -> str:
     lines += ["Every library in turn within each round; a ratio is taken round by round, and shown as its median and"]
     lines += ["quartiles. Seconds depend on the machine, ratios less so. `python -m benchmarks --record` writes this."]
     lines += ["", "## Bars", "", *short(table, facts)]
+    if told := programs(table):
+        lines += ["", "XLA's CPU backend makes a kernel of every output, so AdamW takes three a leaf, and what two of"]
+        lines += ["them write the third reads again. The programs of the plain AdamW step:", "", *told]
     for measure in dict.fromkeys(c[0] for c in table.cells()):
         lines += ["", f"## {measure}", "", (ABOUT[measure].__doc__ or "").strip(), ""]
         lines += ["| tree | optimizer | library | median | of Optax | of the ceiling | rounds |"]

@@ -36,7 +36,7 @@ from .compose import (
 # The record of a call
 from .config import from_config as from_config, to_config as to_config
 
-# Editing, looking inside
+# Editing
 from .edit import replace as replace
 
 # Trees that follow others
@@ -44,6 +44,8 @@ from .follow import incremental_update as incremental_update, periodic_update as
 
 # Groups of parameters
 from .groups import label_by_path as label_by_path
+
+# Looking inside
 from .inspection import eval_params as eval_params, inspect as inspect, summary as summary
 
 # Making your own
@@ -76,6 +78,8 @@ from .linesearch.zoom import (
 
 # Parts of a batch
 from .microbatching import AccumulationType as AccumulationType, microbatch as microbatch
+
+# Numbers, trees, words
 from .numerics import (
     safe_increment as safe_increment,
     safe_norm as safe_norm,
@@ -212,7 +216,11 @@ from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 
 # Many small leaves
 from .packing import Packed as Packed, pack as pack
+
+# A state by names
 from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
+
+# The record of a call
 from .record import ScheduleFn as ScheduleFn
 from .registry import (
     Example as Example,
@@ -303,6 +311,8 @@ from .transforms.weight_decay import (
     WeightDecaySchedule as WeightDecaySchedule,
     add_decayed_weights as add_decayed_weights,
 )
+
+# Numbers, trees, words
 from .tree import (
     bias_correction as bias_correction,
     global_norm as global_norm,
