@@ -32,12 +32,14 @@ def fitted_leaf(value: Any, like: Any) -> Any:
     widens = (mine, wanted) == (jnp.floating, jnp.complexfloating)
     if mine is None or not (mine is wanted or widens):
         return f"is {value.dtype}, the state has {like.dtype} there"
-    return _placed(value if value.dtype == like.dtype else value.astype(like.dtype), like)
+    same = value.dtype == like.dtype and not getattr(value, "weak_type", False)
+    return _placed(value if same else value.astype(like.dtype), like)
 
 
 def _wrapped(data: Any, like: Any) -> Any:
-    impl = jax.random.key_impl(like) if isinstance(like, jax.Array) else like.dtype._impl.name
-    return jax.random.wrap_key_data(jnp.asarray(data), impl=impl)
+    impls: list[Any] = []
+    jax.eval_shape(lambda key: impls.append(jax.random.key_impl(key)), like)  # which `like` may be too abstract to ask
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=impls[0])
 
 
 def _placed(value: Any, like: Any) -> Any:
@@ -45,6 +47,7 @@ def _placed(value: Any, like: Any) -> Any:
     sharding = getattr(like, "sharding", None)
     if sharding is not None and (getattr(like, "committed", False) or not isinstance(like, jax.Array)):
         return jax.device_put(value, sharding, may_alias=False)
-    if isinstance(value, jax.Array) and (is_key(value) or not value.sharding.is_fully_replicated):
+    bound = isinstance(value, jax.Array) and value.committed and value.sharding.is_fully_replicated
+    if isinstance(value, jax.Array) and (is_key(value) or not bound):
         return jnp.copy(value)
     return jnp.array(np.asarray(value), copy=True)

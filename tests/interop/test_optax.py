@@ -10,7 +10,7 @@ import pytest
 import optim
 from optim.interop.optax import as_optax, convert_state
 
-from ..every.rows import equal, grads, is_alias, tree
+from ..every.rows import avals, equal, grads, is_alias, tree
 
 optax = pytest.importorskip("optax", reason="Optax is not installed")
 from ..reference import test_optax as reference  # noqa: E402  which needs Optax as well
@@ -41,6 +41,7 @@ def test_a_state_goes_on_here(row, x64):
         _, state = step(grads(params, n), state, params)
     converted = convert_state(state, ours, params)
     assert jax.tree.structure(converted) == jax.tree.structure(ours.init(params))
+    assert avals(converted) == avals(ours.init(params))
     equal(convert_state(restored(state), ours, params), converted)
     v, after = step(grads(params, 3), state, params)
     with jax.disable_jit():  # nothing to compile for one step

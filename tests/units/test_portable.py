@@ -161,6 +161,12 @@ def test_another_member_elsewhere_changes_nothing():
         state, new = moved(alone, more, strict=False)
     equal(new[0], state[0])
     equal(new[1], more.init(PARAMS)[1])
+    grouped = optim.partition({"few": optim.trace(0.5), "rest": optim.sgd(0.1)}, WHERE)
+    more = optim.chain(optim.trace(0.9), grouped)
+    with pytest.warns(UserWarning, match=r"d has no 'trace@few/trace/b': left as in state"):
+        state, new = moved(alone, more, strict=False)
+    equal(new[0], state[0])
+    equal(new[1], more.init(PARAMS)[1])
 
 
 def test_errors_name_all():
@@ -204,6 +210,9 @@ def test_dtypes_are_those_of_the_fresh_state():
     d = {k: np.asarray(x) for k, x in optim.state_dict(narrow, state).items()}
     through_npz = {k: x.view("V2") if x.dtype == jnp.bfloat16 else x for k, x in d.items()}
     equal(optim.load_state_dict(narrow, narrow.init(PARAMS), through_npz), state)
+    weak = {**d, "scale_by_adam/mu/deep/s": jnp.asarray(0.5)}
+    assert weak["scale_by_adam/mu/deep/s"].weak_type
+    assert not optim.load_state_dict(wide, wide.init(PARAMS), weak)[0].mu["deep"]["s"].weak_type
     new = optim.load_state_dict(wide, wide.init(PARAMS), through_npz)
     assert new[0].mu["w"].dtype == jnp.float32
     np.testing.assert_array_equal(new[0].mu["w"], state[0].mu["w"].astype(jnp.float32))
