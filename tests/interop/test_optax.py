@@ -1,5 +1,7 @@
 """Optax both ways: in each other's chains, and what it saved going on here."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -239,3 +241,12 @@ def test_what_a_mixed_chain_tells():
     told = optim.inspect(tx, state)
     assert int(told["step"]) == 3
     assert float(told["scale"]) == 1.0
+
+
+def test_without_optax(monkeypatch):
+    """What is converted needs no Optax; an object of its class does."""
+    state = optax.adam(0.1).init(tree())
+    monkeypatch.setitem(sys.modules, "optax", None)
+    convert_state(restored(state), optim.adam(0.1), tree())
+    with pytest.raises(ImportError, match=r"^as_optax: needs optax: pip install 'optim\[optax\]'$"):
+        as_optax(optim.adam(0.1))
