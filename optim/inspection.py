@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from . import tree
 from .base import GradientTransformation, Part, taking_extra_args
 from .record import is_key
+from .tree.places import unboxed
 from .types import OptState, Params
 
 _Found = tuple[tuple[str, ...], str, Any]
@@ -59,7 +60,7 @@ def _shared(paths: list[tuple[str, ...]]) -> int:
 
 def _told(tx: GradientTransformation, state: Any, path: tuple[str, ...]) -> Iterator[_Found]:
     said = dict(tx.exposes(state)) if tx.exposes else {}
-    yield from ((path, name, value) for name, value in said.items())
+    yield from ((path, name, unboxed(value)) for name, value in said.items())
     if tx.parts is None:
         yield from _scalars(state, path, {*tx.slots, *said})
         return
@@ -76,8 +77,9 @@ def _scalars(state: Any, path: tuple[str, ...], known: set[str], deep: bool = Tr
         field = state._fields[i] if hasattr(state, "_fields") else None
         if field in known:
             continue
-        if field and isinstance(value, jax.Array) and value.shape == () and not is_key(value):
-            yield path, "step" if field == "count" else field, value
+        held = unboxed(value)
+        if field and isinstance(held, jax.Array) and held.shape == () and not is_key(held):
+            yield path, "step" if field == "count" else field, held
         elif deep:
             yield from _scalars(value, path, known)
 

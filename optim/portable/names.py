@@ -11,7 +11,7 @@ import jax
 from .. import checks
 from ..base import GradientTransformation
 from ..record import Call
-from ..tree.places import children, entry_name
+from ..tree.places import children, in_words
 
 
 @dataclass
@@ -91,7 +91,7 @@ def _member(
     slots = tx.slots if tx is not None else ()
     counter = tx.lifted.counter if tx is not None and tx.lifted is not None else "count" if "count" in fields else None
     alone = set(_counts_alone(numbered))
-    named = {tuple(str(entry_name(k)) for k in path): i for path, i in leaves}
+    named = dict(zip(in_words([path for path, _ in leaves]), (i for _, i in leaves), strict=True))
     if len(named) < len(leaves):
         checks.fail(f"leaves of {_name(tx, state)} have one name: {listed(map('/'.join, named))}")
     return Member(

@@ -3,6 +3,7 @@
 `None` is a leaf here and means: nothing. So is a gradient of dtype float0, JAX's own word for nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
@@ -47,10 +48,25 @@ def paths(tree: Tree) -> list[str]:
 
 def names(tree: Tree) -> list[str]:
     """The path of each leaf in words: `layer/w`."""
-    return [
-        "/".join(str(entry_name(k)) for k in path)
-        for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)[0]
-    ]
+    found, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
+    return ["/".join(words) for words in in_words([path for path, _ in found])]
+
+
+def in_words(paths: list[Any]) -> list[tuple[str, ...]]:
+    """The entries of all paths of a tree as words. A box, which holds one leaf as its `value`, adds none."""
+    inside = Counter(path[:i] for path in paths for i in range(len(path)))
+    shorter = [p[:-1] if p and _is_value(p[-1]) and inside[p[:-1]] == 1 else p for p in paths]
+    return [tuple(str(entry_name(k)) for k in path) for path in shorter]
+
+
+def _is_value(entry: Any) -> bool:
+    return isinstance(entry, GetAttrKey) and entry.name == "value"
+
+
+def unboxed(x: Any) -> Any:
+    """What a box holds, as other libraries put variables into them; anything else as it is."""
+    found = children(x)
+    return found[0][1] if found and len(found) == 1 and _is_value(found[0][0]) else x
 
 
 def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:

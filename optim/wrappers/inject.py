@@ -12,6 +12,7 @@ from ..base import GradientTransformationExtraArgs, Part, identity
 from ..compose import chain
 from ..record import Call, Recorded
 from ..registry import entry_of, example, register
+from ..tree.places import unboxed
 from ..types import Array, Count, DType, Params, Schedule
 
 
@@ -119,7 +120,7 @@ class InjectedFactory(Recorded):
             return updates, InjectStatefulHyperparamsState(count, values, states, inner_state)
 
         def parts(state: Any, params: Any) -> list[Part]:
-            values = state.hyperparams
+            values = {name: unboxed(value) for name, value in state.hyperparams.items()}
             now = build(values) if all(isinstance(v, jax.Array) for v in values.values()) else member
             assert now.parts is not None
             return now.parts((state.inner_state,), params)

@@ -18,7 +18,7 @@ import pytest
 import optim
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = ["digits", "custom_transform", "data_parallel"]
+EXAMPLES = ["digits", "custom_transform", "data_parallel", "plain_trees"]
 
 
 def load(name):
@@ -58,7 +58,7 @@ def test_every_example_is_here():
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_help(name, capsys, request):
-    module = request.getfixturevalue(name) if name != "data_parallel" else load(name)
+    module = request.getfixturevalue(name) if name in ("digits", "custom_transform") else load(name)
     with pytest.raises(SystemExit) as stop:
         module.main(["--help"])
     assert stop.value.code == 0
@@ -289,3 +289,17 @@ def test_data_parallel_fails_beyond_tolerance(capsys):
         load("data_parallel").main(["--steps", "5", "--devices", "3", "--tolerance", "0"])
     assert stop.value.code == "beyond the tolerance of 0e+00"  # Python prints it and exits with 1
     assert 0 < max(differences(capsys.readouterr().out, devices=jax.device_count())) < 1e-5
+
+
+# plain_trees.py
+
+
+def test_plain_trees(capsys):
+    """Attributes are as good as keys: the same numbers, bit for bit."""
+    dicts, classes = load("plain_trees").main(["--steps", "30"])
+    assert dicts.losses == classes.losses
+    assert dicts.losses[0] > 3 * dicts.losses[-1]
+    for x, y, start in zip(dicts.last, classes.last, dicts.first, strict=True):
+        np.testing.assert_array_equal(x, y)
+        assert not np.array_equal(x, start)
+    assert capsys.readouterr().out.count(f"{dicts.losses[-1]:.6f} at last") == 2
