@@ -20,6 +20,7 @@ from mkdocs.structure.files import File  # noqa: E402
 
 log = get_plugin_logger("optim")
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+CHART = RESULTS.with_name("results.png")
 
 
 def on_config(config: Any) -> Any:
@@ -37,8 +38,18 @@ def on_files(files: Any, *, config: Any) -> Any:
     for path, text in reference.files(found):
         files.append(File.generated(config, path, content=text))
     if RESULTS.exists():
-        files.append(File.generated(config, "benchmarks.md", content=RESULTS.read_text()))
+        files.append(File.generated(config, "benchmarks.md", content=results()))
+        if CHART.exists():
+            files.append(File.generated(config, CHART.name, abs_src_path=str(CHART)))
     return files
+
+
+def results() -> str:
+    """The benchmarks' page, with their picture; links to files of the repository, which are no pages here, as text."""
+    text = re.sub(r"(?<!!)\[([^\]]*)\]\((?!https?:|#)[^)]*\)", r"\1", RESULTS.read_text())
+    if CHART.exists() and CHART.name not in text:
+        text += f"\n![The measurements as a picture]({CHART.name})\n"
+    return text
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -204,10 +204,15 @@ def test_narrow_pages_do_not_scroll_sideways(browser, pages):
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_pictures_follow_the_colours(browser, colours):
     browser.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": colours}])
+    browser.open("assets/site.css")  # where no script remembers a choice
     browser.ask("localStorage.clear()")
     browser.open("reference/optimizers/adam/")
-    shown = browser.ask(
+    seen = (
         "[...document.querySelectorAll('.runs img')].filter(i => getComputedStyle(i).display != 'none').map(i => i.src)"
     )
-    assert len(shown) > 10
-    assert all(f"-{colours}.svg" in src for src in shown)
+
+    def follow():
+        shown = browser.ask(seen)
+        return len(shown) > 10 and all(f"-{colours}.svg" in source for source in shown)
+
+    browser.until(follow)
