@@ -32,7 +32,7 @@ def restored(state):
 ROWS = [r for r in reference.SHARED if not (is_alias(r) and r.example is not r.entry.examples[0])]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.id)
+@pytest.mark.parametrize("row", list(map(reference.quick, ROWS)))
 def test_a_state_goes_on_here(row, x64):
     """Three steps with Optax; the fourth and the state after it are the same in both."""
     other, ours, params = reference.make(row), row.make(), tree(jnp.float64)
