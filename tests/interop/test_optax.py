@@ -1,6 +1,9 @@
 """Optax both ways: in each other's chains, and what it saved going on here."""
 
+import re
+import runpy
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -251,3 +254,13 @@ def test_without_optax(monkeypatch):
     convert_state(restored(state), optim.adam(0.1), tree())
     with pytest.raises(ImportError, match=r"^as_optax: needs optax: pip install 'optim\[optax\]'$"):
         as_optax(optim.adam(0.1))
+
+
+def test_example(capsys):
+    path = Path(__file__).parents[2] / "examples" / "with_optax.py"
+    runpy.run_path(str(path))["main"](["--steps", "120"])
+    out = capsys.readouterr().out
+    losses = [float(x) for x in re.findall(r"loss (\S+)", out)]
+    assert len(losses) == 2
+    assert max(losses) < 1e-2
+    assert float(re.search(r"(\S+) apart", out)[1]) < 1e-6
