@@ -2,9 +2,6 @@
 
 import os
 import pickle
-import re
-import runpy
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -400,11 +397,3 @@ def test_keras_get_wraps_it(params):
     tx = optim.keras.get(train.GradientDescentOptimizer(0.5))
     close(tx.update(params, tx.init(params), params)[0], jax.tree.map(lambda g: -0.5 * g, params))
     assert repr(tx).startswith("keras.TFOptimizer(<tensorflow.")
-
-
-def test_example(capsys):
-    path = Path(__file__).parents[2] / "examples" / "native_tensorflow.py"
-    runpy.run_path(str(path))["main"](["--steps", "60"])
-    out = capsys.readouterr().out
-    assert "the same numbers" in out
-    assert 10 <= int(re.search(r"(\d+) of 50 weights", out)[1]) < 25

@@ -1,7 +1,10 @@
 """Where `TFOptimizer` can step: from several threads, on several devices, in a compiled loop with donated buffers."""
 
 import os
+import re
+import runpy
 import threading
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -88,3 +91,11 @@ def test_donated_and_in_branches(tx):
         return jax.lax.cond(n < 4, move, lambda: (params, state))
 
     equal(go(sometimes, params, tx.init(params), 7), expected)
+
+
+def test_example(capsys):
+    path = Path(__file__).parents[2] / "examples" / "native_tensorflow.py"
+    runpy.run_path(str(path))["main"](["--steps", "60"])
+    out = capsys.readouterr().out
+    assert "the same numbers" in out
+    assert 10 <= int(re.search(r"(\d+) of 50 weights", out)[1]) < 25
