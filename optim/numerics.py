@@ -264,9 +264,10 @@ def _cube_root(x: Array) -> Array:
 @_cube_root.defjvp
 def _cube_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
-    there = x != 0
-    slope = jnp.where(there, 1 / (3 * jnp.square(_cube_root(jnp.where(there, x, 1)))), 0)
-    return _cube_root(x), slope * dx
+    there, y = x != 0, _cube_root(x)
+    # Not 1 / (3 y^2), in which the error of the root would count twice.
+    slope = jnp.where(there, y / (3 * jnp.where(there, x, 1)), 0)
+    return y, slope * dx
 
 
 def cube_root(x: Array) -> Array:
