@@ -92,6 +92,8 @@ def usual(measure: str, tree: str, optimizer: str) -> bool:
     """What is measured unless optimizers are named: of all of them the step, and on one tree its memory."""
     if (tree, optimizer) == ("gpt2", "muon"):
         return False  # a minute a step, for every library, in the same matrix products
+    if measure == "floor":
+        return (tree, optimizer) == ("gpt2", "adamw")
     return optimizer in USUAL or measure == "step" or (measure, tree) == ("memory", "resnet50")
 
 

@@ -24,6 +24,9 @@ from .types import Array, Params, Tree
 MAX_LEAF = 2**12
 """Elements of the largest leaf that is packed by default: larger ones are worth a buffer of their own."""
 
+EVEN = 128
+"""Large buffers have a multiple of this many elements."""
+
 _Shape: Any = jax.ShapeDtypeStruct  # untyped in jax
 
 
@@ -69,13 +72,25 @@ class Layout:
             else:
                 likes = [self.places[i].like for i in indices]
                 whole = [jnp.zeros_like(y) if tree.absent(x) else x for x, y in zip(mine, likes, strict=True)]
-                children.append(joined(whole))
+                children.append(joined(whole, self.padding(child)))
         return Packed(children, self)
 
+    def sizes(self, child: int) -> list[int]:
+        """How many real numbers each leaf of a buffer has in it."""
+        return [size(self.places[i].like) for i in self.members[child]]
+
+    def padding(self, child: int) -> int:
+        """How many zeros a buffer ends with.
+
+        XLA's CPU compiler shares a large array out among threads. Where a vector does not divide evenly, its kernel
+        works on one element at a time.
+        """
+        length = sum(self.sizes(child))
+        return -length % EVEN if length >= EVEN**2 else 0
+
     def marked(self, child: int, marks: Sequence[bool]) -> np.ndarray[Any, Any]:
-        """One bool for each element of a buffer, from one for each of its leaves."""
-        sizes = [size(self.places[i].like) for i in self.members[child]]
-        return np.repeat(marks, sizes)
+        """One bool for each element of a buffer, from one for each of its leaves; those at its end are no leaf's."""
+        return np.repeat([*marks, False], [*self.sizes(child), self.padding(child)])
 
     def leaves(self, children: Sequence[Any]) -> list[Any]:
         """What `filled` was given, in the dtype that each buffer has by now."""
@@ -233,12 +248,12 @@ def labelled(labels: Any, over: Tree, name: str) -> list[Any]:
 # Leaves end to end
 
 
-def joined(leaves: Sequence[Any], dtype: Any = None) -> Array:
-    """All elements in one vector of the widest dtype; a complex element is two real ones."""
+def joined(leaves: Sequence[Any], padding: int = 0) -> Array:
+    """All elements in one vector of the widest dtype, and so many zeros; a complex element is two real ones."""
     arrays = [gathered(tree.as_array(x)) for x in leaves]
     arrays = [as_pairs(x) if is_complex(x) else x for x in arrays]
-    dtype = dtype or (numerics.common_dtype(*(x.dtype for x in arrays)) if arrays else jnp.dtype(jnp.float32))
-    return jnp.concatenate([jnp.zeros(0, dtype)] + [numerics.convert(x.ravel(), dtype) for x in arrays])
+    dtype = numerics.common_dtype(*(x.dtype for x in arrays)) if arrays else jnp.dtype(jnp.float32)
+    return jnp.concatenate([numerics.convert(x.ravel(), dtype) for x in arrays] + [jnp.zeros(padding, dtype)])
 
 
 def size(x: Any) -> int:
@@ -247,8 +262,10 @@ def size(x: Any) -> int:
 
 
 def split(vector: Array, likes: Sequence[Any]) -> list[Array]:
-    """The vector cut into leaves of these shapes, complex ones where these are."""
-    pieces = _cut(vector, tuple(map(size, likes)))
+    """The vector cut into leaves of these shapes, complex ones where these are; the rest of it is nobody's."""
+    sizes = [size(x) for x in likes]
+    rest = vector.size - sum(sizes)
+    pieces = _cut(vector, (*sizes, rest) if rest else tuple(sizes))[: len(sizes)]
     shapes = [(*jnp.shape(x), 2) if is_complex(x) else jnp.shape(x) for x in likes]
     leaves = [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
     return [as_complex(x) if is_complex(like) else x for x, like in zip(leaves, likes, strict=True)]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command, ceiling, measures, report
+from benchmarks import __main__ as command, ceiling, floor, measures, report
 from benchmarks.adapters import ADAPTERS
 from benchmarks.optimizers import OPTIMIZERS, warm_up_cosine
 from benchmarks.report import Spread, Table
@@ -173,6 +173,27 @@ def test_ceilings_in_c_and_numpy_agree():
     for arrays in found:
         np.testing.assert_allclose(arrays[0], np.linspace(0.1, 1, 100) * 0.999 - 0.1, atol=3e-7)
         np.testing.assert_allclose(arrays[2], np.linspace(0.02, 0.2, 100), rtol=1e-6)
+
+
+def test_the_ways_to_the_floor_are_one_step():
+    """The loop is the three kernels, and each of them alone is its part of these."""
+    found = {}
+    for name, session in floor.sessions(TINY, piece=16).items():
+        session.load()
+        before = session.buffers()
+        session.step()
+        assert session.reused(before)
+        found[name] = dict(zip(session.returned, session.parameters(), strict=True))
+    for n in "pmv":
+        assert found["three kernels"][n].size == 64
+        np.testing.assert_array_equal(found["loop of pieces"][n], found["three kernels"][n])
+    np.testing.assert_allclose(found["three kernels"]["m"].mean(), 0.5, atol=0.1)
+
+
+def test_the_floor_is_told_by_bytes():
+    alone, top = known("first moment", [3.0], measure="floor", moved=1200), known("ceiling", [7.0], moved=2800)
+    top.measure = "floor"
+    assert Table([alone, top]).share(("floor", "gpt2", "adamw"), "first moment").median == 1.0
 
 
 def test_kernels_of_a_program():

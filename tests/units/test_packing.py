@@ -58,6 +58,25 @@ def test_small_leaves_of_a_dtype_are_one_array():
     assert optim.pack(params(), max_leaf=29).layout is packed.layout
 
 
+def test_a_large_buffer_divides_evenly():
+    """Among threads: its end is no leaf's, and has no gradient."""
+    sizes = [2**13, 2**13, 3, 1]
+    tree = [jnp.arange(n, dtype=jnp.float32) for n in sizes]
+    packed = optim.pack(tree, max_leaf=2**13)
+    (buffer,) = packed.children
+    assert buffer.shape == (2**14 + packing.EVEN,)
+    assert not buffer[sum(sizes) :].any()
+    same(packed.tree, tree)
+    (gradient,) = jax.tree.leaves(jax.grad(of_packed)(packed))
+    assert not gradient[sum(sizes) :].any()
+    same(jax.grad(of_packed)(packed).tree, jax.grad(loss)(tree))
+    tx, plain_tx = optim.packed(optim.adam(0.1), max_leaf=2**13), optim.adam(0.1)
+    state = tx.init(tree)
+    update, new = tx.update([*tree[:3], None], state, tree)
+    same(update, plain_tx.update([*tree[:3], None], plain_tx.init(tree), tree)[0])
+    assert float(optim.tree.get(new, "mu").tree[3][0]) == 0.0
+
+
 def test_cast_buffers_give_cast_leaves():
     """As mixed precision does in the loss."""
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), optim.pack(plain()))
