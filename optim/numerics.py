@@ -212,15 +212,23 @@ def variance(nu: Array, mu: Array) -> Array:
 
 def bias_factor(decay: Scalar, t: Count, dtype: DType) -> Array:
     """1 - decay^t as -expm1(t log decay): the naive form loses all digits where decay^t is near 1."""
-    decay = like(jnp.zeros((), dtype), decay)
-    return -jnp.expm1(lax.convert_element_type(t, dtype) * _log(decay))
+    decay, time = like(jnp.zeros((), dtype), decay), lax.convert_element_type(t, dtype)
+    if isinstance(decay, float):
+        return -jnp.expm1(time * (math.log(decay) if decay > 0 else -math.inf))
+    out: Array = _lost(decay, time)
+    return out
 
 
-def _log(x: Any) -> Any:
-    """The logarithm, in double for a Python number."""
-    if isinstance(x, int | float):
-        return math.log(x) if x > 0 else -math.inf
-    return jnp.log(x)
+@jax.custom_jvp
+def _lost(decay: Array, t: Array) -> Array:
+    return -jnp.expm1(t * jnp.log(decay))
+
+
+@_lost.defjvp
+def _lost_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    # Not through the logarithm, which has no derivative at 0. The count has none anywhere.
+    (decay, t), (d_decay, _) = primals, tangents
+    return _lost(decay, t), -t * decay ** (t - 1) * d_decay
 
 
 def debias(x: Array, decay: Scalar, t: Count) -> Array:

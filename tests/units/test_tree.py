@@ -141,3 +141,10 @@ def test_bias_factor(b, t):
     exact = float(-np.expm1(np.float64(t) * np.log(np.float64(b)))) if b else 1.0
     assert float(numerics.bias_factor(b, jnp.asarray(t), jnp.float32)) == pytest.approx(exact, rel=3e-7)
     assert float(numerics.bias_factor(jnp.float32(b), jnp.asarray(t), jnp.float32)) == pytest.approx(exact, rel=1e-3)
+
+
+@pytest.mark.parametrize("t", [1, 2, 5])
+@pytest.mark.parametrize("b", [0.0, 0.5, 0.999])
+def test_bias_factor_has_a_derivative_where_nothing_is_kept(b, t):
+    slope = jax.grad(lambda b: numerics.bias_factor(b, jnp.asarray(t), jnp.float32))(b)
+    assert float(slope) == pytest.approx(-t * b ** (t - 1), rel=1e-5)
