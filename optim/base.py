@@ -154,7 +154,9 @@ def _pair(tx: Any, where: str) -> tuple[Any, Any]:
         return init, update
     if isinstance(tx, tuple) and len(tx) == 2 and callable(tx[0]) and callable(tx[1]):
         return tx
-    hint = f"; did you mean {tx.__name__}(...)?" if inspect.isfunction(tx) else ""
+    hint = checks.called(tx)
+    if isinstance(tx, list | tuple) and any(isinstance(x, GradientTransformation) for x in tx):
+        hint = f"; did you mean chain({', '.join(map(checks.shown, tx))})?"
     return checks.fail(f"{where} must be a transformation (init, update), got {checks.shown(tx)}{hint}", TypeError)
 
 

@@ -106,7 +106,18 @@ def hyperparameter(value: Scalar) -> Array:
 
 def scheduled(value: Any, before: Count) -> Any:
     """A hyperparameter as it is, or what the schedule that stands for it gives after `before` updates."""
-    return value(before) if callable(value) and not isinstance(value, jax.Array) else value
+    if not callable(value):
+        return value
+    now = value(before)
+    if not checks.is_number(now) and not (checks.is_array(now) and now.shape == () and now.dtype.kind in "iufV"):
+        told = f"{checks.shown(value)}, given as a schedule, must give a number"
+        checks.fail(f"{told}, got {checks.shown(now)}", TypeError)
+    return floating(now)
+
+
+def floating(x: Scalar) -> Scalar:
+    """A number that can be negated: an unsigned one would wrap."""
+    return float(x) if checks.is_number(x) else hyperparameter(x)
 
 
 def at(value: Any, t: Count) -> Array:

@@ -114,8 +114,8 @@ def same(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     if not jax.tree_util.all_leaves([a]):
-        (xs, of_a), (ys, of_b) = jax.tree.flatten(a), jax.tree.flatten(b)
-        return bool(of_a == of_b) and all(map(same, xs, ys))
+        structure: Any = jax.tree.structure(a)
+        return bool(structure == jax.tree.structure(b)) and all(map(same, jax.tree.leaves(a), jax.tree.leaves(b)))
     return bool(a == b)
 
 

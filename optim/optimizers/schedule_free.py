@@ -1,6 +1,6 @@
 """Schedule-free learning: averaging in place of a decaying learning rate."""
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -168,9 +168,9 @@ def _warmed(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> Scalar
     """The learning rate, reached in a line from 0."""
     if warmup_steps is None or (checks.is_number(warmup_steps) and warmup_steps == 0):
         return learning_rate
-    if callable(learning_rate) and not checks.is_array(learning_rate):
+    if callable(learning_rate):
         checks.fail("learning_rate must be a number with warmup_steps, got a schedule; let that warm up", TypeError)
-    return linear_schedule(0.0, cast(Scalar, learning_rate), warmup_steps)
+    return linear_schedule(0.0, learning_rate, warmup_steps)
 
 
 @register(

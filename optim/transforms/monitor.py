@@ -40,8 +40,7 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformationExtra
     State:   SnapshotState(measurement), a dict name -> value; at first the measure of the parameters.
     Raises:  TypeError for a measure that is no function.
     """
-    if not callable(measure):
-        checks.fail(f"measure must be a function of updates, got {checks.shown(measure)}", TypeError)
+    checks.function("measure", measure, "a function of updates")
 
     def init(params: Params) -> SnapshotState:
         return SnapshotState({measure_name: _fixed(measure(params))})
@@ -74,8 +73,7 @@ def measure_with_ema(
     State:   (EmptyState, EmaState), the mean's.
     Raises:  TypeError for a measure that is no function.
     """
-    if not callable(measure):
-        checks.fail(f"measure must be a function of updates, got {checks.shown(measure)}", TypeError)
+    checks.function("measure", measure, "a function of updates")
     mean = ema(decay, debias, accumulator_dtype)
 
     def init(params: Params) -> Any:

@@ -70,8 +70,7 @@ def _conditionally(
     inner: Any, chosen: Callable[..., Any], forward: bool, state_class: Any, left: Callable[[Tree], Tree]
 ) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
-    if not callable(chosen):
-        checks.fail(f"should_transform_fn must be a function of the step, got {checks.shown(chosen)}", TypeError)
+    checks.function("should_transform_fn", chosen, "a function of the step")
 
     def init(params: Params) -> Any:
         return state_class(inner_state=member.init(params), step=jnp.zeros((), jnp.int32))
