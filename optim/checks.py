@@ -80,7 +80,11 @@ def _told(tree: Any) -> str:
     if isinstance(tree, Mapping):
         return f"a dict with the keys {', '.join(map(repr, list(tree)[:4]))}{', ...' if len(tree) > 4 else ''}"
     plain = type(tree) in (tuple, list)
-    return f"a {type(tree).__name__}" + (f" of {', '.join(map(shown, tree[:4]))}" if plain else "")
+    return _a(type(tree).__name__) + (f" of {', '.join(map(shown, tree[:4]))}" if plain else "")
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[:1] in 'AEIOUaeiou' else 'a'} {word}"
 
 
 def written(signature: inspect.Signature) -> str:
@@ -176,6 +180,22 @@ def called(x: Any) -> str:
     return f"; did you mean {name}(...)?" if callable(x) and name != "<lambda>" else ""
 
 
+def state(x: Any, *classes: Any) -> None:
+    """Refuse what has not the fields of any of these named tuples; where none is known anything passes."""
+    if classes and getattr(x, "_fields", None) not in [known._fields for known in classes]:
+        fail(f"state must be {' or '.join(_a(known.__name__) for known in classes)}, got {shown(x)}", TypeError)
+
+
+def dtype(name: str, value: Any) -> None:
+    """Refuse what is no dtype in which an average could move."""
+    try:
+        fits = jnp.issubdtype(jnp.dtype(value), jnp.inexact)
+    except TypeError:
+        fits = False
+    if not fits:
+        fail(f"{name} must be a floating or complex dtype, or None, got {shown(value)}", TypeError)
+
+
 def argument(name: str, value: Any, range_: Range) -> None:
     """Refuse a concrete value outside `range_`. Tracers pass; their shape must still be ()."""
     what = "a number, an array of shape () or a schedule" if range_.schedule else "a number"
@@ -208,10 +228,12 @@ def int_or_nan(x: float) -> float:
 
 
 def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> None:
-    """Check every argument whose name has a range. `None` is legal where it is the default."""
+    """Check every argument whose name tells what it may be. `None` is legal where it is the default."""
     for name, value in bound.arguments.items():
         if bound.signature.parameters[name].annotation is bool and not isinstance(value, bool | np.bool_):
             fail(f"{name} must be True or False, got {shown(value)}", TypeError)
+        if "dtype" in name.split("_") and value is not None:
+            dtype(name, value)
         optional = bound.signature.parameters[name].default is None
         if name in ranges and not (value is None and (optional or ranges[name].optional)):
             argument(name, value, ranges[name])

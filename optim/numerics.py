@@ -125,6 +125,14 @@ def at(value: Any, t: Count) -> Array:
     return hyperparameter(scheduled(value, t - jnp.ones_like(t)))
 
 
+def loss(value: Any) -> Array:
+    """The extra argument `value` of an update, the loss at the parameters, as a hyperparameter."""
+    real = checks.is_array(value) and value.shape == () and not jnp.issubdtype(value.dtype, jnp.complexfloating)
+    if not (real or checks.is_number(value)):
+        checks.fail(f"value must be a scalar, the loss at params, got {checks.shown(value)}")
+    return hyperparameter(value)
+
+
 def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
     """A fresh array of one value that keeps the sharding of `x`, also under an Auto mesh and `jit`."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
@@ -293,6 +301,12 @@ def cube_root(x: Array) -> Array:
     """The real cube root, whose derivative at zero is zero and not infinite."""
     out: Array = _cube_root(x)
     return out
+
+
+def power(x: Array, exponent: Scalar) -> Array:
+    """x^exponent for x >= 0 and an exponent > 0, whose derivative at zero is zero and not infinite."""
+    there = x > 0
+    return jnp.where(there, jnp.where(there, x, 1) ** exponent, 0)
 
 
 def surely_positive(eps: Scalar, dtype: DType) -> bool:

@@ -100,7 +100,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
         return structure.unflatten(out), ScaleByLBFGSState(count=count, weights_memory=weights, **slots)
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="treewise", slots=_SLOTS)
+    return tx.knowing(grain="treewise", state_classes=(ScaleByLBFGSState,), slots=_SLOTS)
 
 
 def _dot(xs: _Leaves, ys: _Leaves) -> Array:

@@ -34,6 +34,7 @@ def _decay_rate_pow(i: Array, exponent: Scalar = 0.8) -> Array:
 
 
 _RANGES = {
+    **dict.fromkeys(["step_offset", "decay_offset"], checks.STEPS),
     "decay_rate": checks.NON_NEGATIVE,
     "min_dim_size_to_factor": checks.Range(1, integer=True),
     "epsilon": checks.NON_NEGATIVE,

@@ -131,7 +131,14 @@ def scale_by_galore(
         out = tree.cast_like(structure.unflatten(back), structure.unflatten(likes))
         return out, GaLoreState(safe_increment(state.count), base, structure.unflatten(projectors))
 
-    return around(member, init, update, inner=lambda state: state.base_optimizer_state, grain="leafwise")
+    return around(
+        member,
+        init,
+        update,
+        inner=lambda state: state.base_optimizer_state,
+        grain="leafwise",
+        state_classes=(GaLoreState,),
+    )
 
 
 def _matrix(x: Array, numbers: DimensionNumbers) -> Array:

@@ -117,8 +117,6 @@ def schedule_free(
         return joined(*both.init(params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        if getattr(state, "_fields", None) != ScheduleFreeState._fields:
-            checks.fail(f"state must be a ScheduleFreeState, got {checks.shown(state)}", TypeError)
         own = _Averaging(state.b1, state.weight_sum, state.step_count, state.max_lr, state.z)
         updates, new = both.update(updates, (state.base_optimizer_state, own), params, **extra_args)
         return updates, joined(*new)
@@ -128,6 +126,7 @@ def schedule_free(
         init,
         update,
         inner=lambda state: state.base_optimizer_state,
+        state_classes=(ScheduleFreeState,),
         slots=("z",),
         evaluates=schedule_free_eval_params,
     )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from .. import checks, tree
 from ..base import EmptyState, GradientTransformationExtraArgs
 from ..lift import elementwise, leafwise, treewise
+from ..matrices import axes_of
 from ..numerics import abs_sq, like, root, scaled, square
 from ..registry import example, register
 from ..types import Array, Scalar, Updates
@@ -91,8 +92,11 @@ def adaptive_grad_clip(
     Source:  Brock et al. 2021, Eq. 3.
     """
 
+    if not all(isinstance(a, int) for a in (axis if isinstance(axis, tuple | list) else [axis or 0])):
+        checks.fail(f"axis must be an int, or several, got {checks.shown(axis)}", TypeError)
+
     def rule(g: Array, p: Array) -> Any:
-        axes = axis if axis is not None and g.ndim else unit_axes(g)
+        axes = axes_of(g, axis) if axis is not None and g.ndim else unit_axes(g)
         keep = g.ndim > 0 and axes is not None
         g_norm = root(jnp.sum(square(g), axes, keepdims=keep))
         p_norm = root(jnp.sum(abs_sq(p), axes, keepdims=keep))

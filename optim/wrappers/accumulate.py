@@ -87,6 +87,7 @@ class MultiSteps(GradientTransformationExtraArgs):
             window.update,
             inner=lambda state: state.inner_opt_state,
             grain=window.grain,
+            state_classes=(MultiStepsState,),
             slots=("acc_grads",),
             inner_opt=member,
             window=window,

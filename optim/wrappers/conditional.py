@@ -80,4 +80,4 @@ def _conditionally(
         updates, inner_state = step_if(taken, member, updates, state.inner_state, params, extra_args, left=left)
         return updates, state_class(inner_state=inner_state, step=safe_increment(state.step))
 
-    return around(member, init, update, inner=lambda state: state.inner_state)
+    return around(member, init, update, inner=lambda state: state.inner_state, state_classes=(state_class,))

@@ -126,7 +126,11 @@ class InjectedFactory(Recorded):
             return now.parts((state.inner_state,), params)
 
         return GradientTransformationExtraArgs(init, update).knowing(
-            grain=member.grain, members=member.members, parts=parts, exposes=lambda state: state.hyperparams
+            grain=member.grain,
+            state_classes=(InjectStatefulHyperparamsState,),
+            members=member.members,
+            parts=parts,
+            exposes=lambda state: state.hyperparams,
         )
 
     def _array(self, value: Any) -> Array:
