@@ -85,7 +85,7 @@ def scale_by_galore(
         projectors: list[Any] = []
         small: list[Any] = []
         for p, n in zip(leaves, numbers(params, params), strict=True):
-            if p is None or not jnp.issubdtype(jnp.result_type(p), jnp.inexact):
+            if not tree.trainable(p):
                 projectors.append(None)
                 small.append(None)
                 continue

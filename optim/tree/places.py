@@ -26,6 +26,11 @@ def absent(x: Any) -> bool:
     return x is None or getattr(x, "dtype", None) == jax.dtypes.float0
 
 
+def trainable(x: Any) -> bool:
+    """Whether a gradient can move `x`: integers and booleans are carried along and have no slots."""
+    return not absent(x) and jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+
+
 def is_function(x: Any) -> TypeGuard[Callable[..., Any]]:
     """A function of a tree, and not a tree that can also be called, as a module can."""
     return callable(x) and jax.tree_util.all_leaves([x])
