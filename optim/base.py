@@ -39,6 +39,8 @@ class GradientTransformation(Recorded, _Pair):
     """Its `rules.LeafRule`, where it is one rule on every leaf."""
     links: tuple["GradientTransformationExtraArgs", ...] | None = None
     """Its members, where they are applied one after the other to a tuple of states."""
+    state_classes: tuple[Any, ...] = ()
+    """The named tuples that its state may be; none where nobody knows."""
     slots: tuple[str, ...] = ()
     """The fields of its state that are trees like the parameters."""
     parts: "Callable[[Any, Params | None], list[Part]] | None" = None
@@ -70,8 +72,11 @@ class GradientTransformation(Recorded, _Pair):
 
         def named_update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
             with checks.naming(str(call.name)):
+                checks.state(state, *self.state_classes)
                 return update(updates, state, params, **extra_args)
 
+        # What Python calls them where an argument is missing.
+        named_init.__qualname__, named_update.__qualname__ = f"{call.name}.init", f"{call.name}.update"
         if self._known_throughout():
             named_update = eager.compiled(call, named_update)
         return self._rebuilt(named_init, named_update, call=call, body=self if self.call else None)
@@ -154,7 +159,9 @@ def _pair(tx: Any, where: str) -> tuple[Any, Any]:
         return init, update
     if isinstance(tx, tuple) and len(tx) == 2 and callable(tx[0]) and callable(tx[1]):
         return tx
-    hint = f"; did you mean {tx.__name__}(...)?" if inspect.isfunction(tx) else ""
+    hint = checks.called(tx)
+    if isinstance(tx, list | tuple) and any(isinstance(x, GradientTransformation) for x in tx):
+        hint = f"; did you mean chain({', '.join(map(checks.shown, tx))})?"
     return checks.fail(f"{where} must be a transformation (init, update), got {checks.shown(tx)}{hint}", TypeError)
 
 
@@ -209,7 +216,8 @@ def identity() -> GradientTransformationExtraArgs:
         del params, extra_args
         return updates, state
 
-    return GradientTransformationExtraArgs(init_empty_state, update).knowing(grain="elementwise")
+    tx = GradientTransformationExtraArgs(init_empty_state, update)
+    return tx.knowing(grain="elementwise", state_classes=(EmptyState,))
 
 
 def _halved(updates: Updates, params: Params | None) -> Updates:

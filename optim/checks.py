@@ -61,16 +61,36 @@ def is_number(x: Any) -> bool:
 
 def shown(x: Any) -> str:
     """A short, readable form of a value that was not expected."""
-    if is_traced(x) or (is_array(x) and x.size > 1):
+    if is_traced(x) or (is_array(x) and x.shape != ()):
         return f"an array of shape {x.shape} and dtype {x.dtype}"
     if is_array(x):
         return repr(x.item()) if x.dtype.kind in "biufc" else f"an array of dtype {x.dtype}"
     if isinstance(x, np.generic):
         return repr(x.item())
-    if callable(x):
-        return f"the function {getattr(x, '__name__', type(x).__name__)}"
+    if callable(x) and hasattr(x, "__name__"):
+        return f"the {'class' if inspect.isclass(x) else 'function'} {x.__name__}"
+    if any(map(is_array, jax.tree.leaves(x))):
+        return _told(x)
     text = repr(x)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _told(tree: Any) -> str:
+    """What a tree of arrays is, in place of all that is in it."""
+    if isinstance(tree, Mapping):
+        return f"a dict with the keys {', '.join(map(repr, list(tree)[:4]))}{', ...' if len(tree) > 4 else ''}"
+    plain = type(tree) in (tuple, list)
+    return _a(type(tree).__name__) + (f" of {', '.join(map(shown, tree[:4]))}" if plain else "")
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[:1] in 'AEIOUaeiou' else 'a'} {word}"
+
+
+def written(signature: inspect.Signature) -> str:
+    """A signature as one calls it: names and defaults."""
+    bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
+    return str(inspect.Signature(bare))
 
 
 def near(name: str, known: Iterable[str], n: int = 3) -> str:
@@ -138,10 +158,50 @@ RANGES: dict[str, Range] = {
 }
 
 
+def function(name: str, value: Any, what: str = "a function", arity: int | None = None) -> None:
+    """Refuse what is no function, or one that cannot be called with `arity` arguments."""
+    if not callable(value):
+        fail(f"{name} must be {what}, got {shown(value)}", TypeError)
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # it does not tell
+        return
+    if arity is not None:
+        try:
+            signature.bind(*[None] * arity)
+        except TypeError:
+            got = f"{shown(value)}, which takes {written(signature)}{called(value)}"
+            fail(f"{name} must be {what}, got {got}", TypeError)
+
+
+def called(x: Any) -> str:
+    """`; did you mean adam(...)?` for a function or class that has a name."""
+    name = getattr(x, "__name__", "<lambda>")
+    return f"; did you mean {name}(...)?" if callable(x) and name != "<lambda>" else ""
+
+
+def state(x: Any, *classes: Any) -> None:
+    """Refuse what has not the fields of any of these named tuples; where none is known anything passes."""
+    if classes and getattr(x, "_fields", None) not in [known._fields for known in classes]:
+        fail(f"state must be {' or '.join(_a(known.__name__) for known in classes)}, got {shown(x)}", TypeError)
+
+
+def dtype(name: str, value: Any) -> None:
+    """Refuse what is no dtype in which an average could move."""
+    try:
+        fits = jnp.issubdtype(jnp.dtype(value), jnp.inexact)
+    except TypeError:
+        fits = False
+    if not fits:
+        fail(f"{name} must be a floating or complex dtype, or None, got {shown(value)}", TypeError)
+
+
 def argument(name: str, value: Any, range_: Range) -> None:
     """Refuse a concrete value outside `range_`. Tracers pass; their shape must still be ()."""
-    if callable(value) and not is_array(value):
+    what = "a number, an array of shape () or a schedule" if range_.schedule else "a number"
+    if callable(value):
         if range_.schedule:
+            function(name, value, what, arity=1)
             return
         fail(
             f"{name} must be {range_}, got {shown(value)}; to change it over time, wrap the "
@@ -154,7 +214,6 @@ def argument(name: str, value: Any, range_: Range) -> None:
         if is_traced(value):
             return
     elif not is_number(value):
-        what = "a number, an array of shape () or a schedule" if range_.schedule else "a number"
         fail(f"{name} must be {what}, got {shown(value)}", TypeError)
     x = value.item() if isinstance(value, np.generic) or is_array(value) else value
     whole = not range_.integer or (not isinstance(x, complex) and x == int_or_nan(x))
@@ -169,10 +228,12 @@ def int_or_nan(x: float) -> float:
 
 
 def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> None:
-    """Check every argument whose name has a range. `None` is legal where it is the default."""
+    """Check every argument whose name tells what it may be. `None` is legal where it is the default."""
     for name, value in bound.arguments.items():
         if bound.signature.parameters[name].annotation is bool and not isinstance(value, bool | np.bool_):
             fail(f"{name} must be True or False, got {shown(value)}", TypeError)
+        if "dtype" in name.split("_") and value is not None:
+            dtype(name, value)
         optional = bound.signature.parameters[name].default is None
         if name in ranges and not (value is None and (optional or ranges[name].optional)):
             argument(name, value, ranges[name])
@@ -222,6 +283,6 @@ def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, 
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
-        fail(f"{error}; its signature is {signature}", TypeError)
+        fail(f"{error}; it is called as {written(signature)}", TypeError)
     bound.apply_defaults()
     return bound

@@ -50,12 +50,16 @@ def chain(*args: Any) -> GradientTransformationExtraArgs:
         return tuple(m.init(params) for m in members)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        check(state)
+        return _in_turn(members, updates, state, params, extra_args)
+
+    def check(state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != len(members):
             got = f"{len(state)} entries" if isinstance(state, tuple) else checks.shown(state)
             checks.fail(f"state must be a tuple of {len(members)} entries, one per member, got {got}")
-        return _in_turn(members, updates, state, params, extra_args)
 
     def parts(state: Any, params: Any) -> list[Part]:
+        check(state)
         return [Part(_title(m, str(i)), m, s, params) for i, (m, s) in enumerate(zip(members, state, strict=True))]
 
     return GradientTransformationExtraArgs(init, update).knowing(
@@ -79,6 +83,7 @@ def _in_turn(members: Any, updates: Any, states: Any, params: Any, extra_args: A
             new += states_now
             i = j
         else:
+            checks.state(state, *tx.state_classes)
             wide, state = tx.update(wide, state, params, **extra_args)
             new.append(state)
             i += 1
@@ -244,7 +249,7 @@ def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = Fal
     def seen(params: Any) -> Any:
         return keep_where(resolve_mask(mask, params), params)
 
-    return around(member, init, update, inner=lambda state: state.inner_state, seen=seen)
+    return around(member, init, update, inner=lambda state: state.inner_state, seen=seen, state_classes=(MaskedState,))
 
 
 def translated(
@@ -310,6 +315,10 @@ def partition(
     State:   PartitionState(inner_states), a dict label -> MaskedState.
     Raises:  ValueError for a label that has no transformation, naming the leaf.
     """
+    if not isinstance(transforms, Mapping):
+        checks.fail(f"transforms must be a dict label -> transformation, got {checks.shown(transforms)}", TypeError)
+    if len({isinstance(k, str) for k in transforms}) > 1 or None in transforms:
+        checks.fail(f"labels are the keys of the state, which JAX sorts: words or numbers, got {list(transforms)}")
     members = {k: taking_extra_args(tx, f"transforms[{k!r}]") for k, tx in transforms.items()}
 
     def groups(over: Tree) -> dict[Any, list[bool]]:
@@ -318,8 +327,9 @@ def partition(
             return {k: [] for k in members}
         flat = labelled(param_labels, over, "param_labels")
         for i, label in enumerate(flat):
-            if label not in members:
-                checks.fail(f"params{tree.paths(over)[i]} has the label {label!r}, transforms has {list(members)}")
+            if checks.is_array(label) or label not in members:
+                got = "an array" if checks.is_array(label) else repr(label)
+                checks.fail(f"params{tree.paths(over)[i]} has the label {got}, transforms has {list(members)}")
         return {k: [label == k for label in flat] for k in members}
 
     def each(over: Tree) -> dict[Any, GradientTransformationExtraArgs]:
@@ -346,5 +356,8 @@ def partition(
         ]
 
     return GradientTransformationExtraArgs(init, update).knowing(
-        grain=coarsest(tuple(members.values())), members=tuple(members.values()), parts=parts
+        grain=coarsest(tuple(members.values())),
+        state_classes=(PartitionState,),
+        members=tuple(members.values()),
+        parts=parts,
     )

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -67,19 +67,24 @@ def _json_dtype(dtype: Any) -> Any:
     return np.float32 if str(dtype) in ("bfloat16", "float16") else dtype
 
 
+_WORDS: dict[str, Callable[[Any], Any]] = {
+    "$float": lambda x: float(x["$float"]),
+    "$key": lambda x: jax.random.wrap_key_data(jnp.asarray(x["$key"], jnp.uint32), impl=x["impl"]),
+    "$array": lambda x: jnp.asarray(x["$array"], x["dtype"]),
+    "$dtype": lambda x: jnp.dtype(x["$dtype"]),
+}
+
+
 def _decode(x: Any) -> Any:
     if isinstance(x, list):
         return [_decode(v) for v in x]
     if not isinstance(x, Mapping):
         return x
-    if "$float" in x:
-        return float(x["$float"])
-    if "$key" in x:
-        return jax.random.wrap_key_data(jnp.asarray(x["$key"], jnp.uint32), impl=x["impl"])
-    if "$array" in x:
-        return jnp.asarray(x["$array"], x["dtype"])
-    if "$dtype" in x:
-        return jnp.dtype(x["$dtype"])
+    if (word := next((w for w in x if w in _WORDS), None)) is not None:
+        try:
+            return _WORDS[word](x)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"optim: a config has {dict(x)}, which is no {word[1:]}: {error}") from error
     if "$tuple" in x:
         return tuple(map(_decode, x["$tuple"]))
     if "$dict" in x:
@@ -112,5 +117,7 @@ def from_config(config: Mapping[str, Any]) -> Any:
     if not isinstance(name, str | Mapping):
         raise TypeError(f"optim: a config is a dict with a 'name', got {checks.shown(config)}")
     factory = lookup(name) if isinstance(name, str) else from_config(name)
-    rest = {k: _decode(v) for k, v in config.items() if k not in ("name", "args")}
-    return factory(*map(_decode, config.get("args", ())), **rest)
+    args, rest = config.get("args", []), {k: v for k, v in config.items() if k not in ("name", "args")}
+    if not isinstance(args, list | tuple) or not all(isinstance(k, str) for k in rest):
+        raise TypeError(f"optim: the 'args' of a config are a list, its other keys words, got {checks.shown(config)}")
+    return factory(*map(_decode, args), **{k: _decode(v) for k, v in rest.items()})

@@ -77,6 +77,7 @@ def compiled(call: Call, update: Update) -> Update:
             program = False
             return update(updates, state, params, **extra_args)
 
+    dispatch.__qualname__ = update.__qualname__
     return dispatch
 
 

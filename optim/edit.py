@@ -27,6 +27,8 @@ def replace(tx: T, where: str, by: Any = None, /, **arguments: Any) -> T:
              listing their paths; whatever the factory raises for its arguments.
     """
     with checks.naming("replace"):
+        if not isinstance(where, str):
+            checks.fail(f"where must be a name or a path, got {checks.shown(where)}", TypeError)
         if (by is None) != bool(arguments):
             checks.fail("give the arguments to change, or what is to stand there")
         every, wanted = where.startswith("*/"), where.removeprefix("*/").split("/")

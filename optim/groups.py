@@ -77,7 +77,8 @@ def label_by_path(
              a mask. allow_unmatched: whether a leaf may have no label; allow_unused: whether a pattern may fit no leaf.
     Raises:  ValueError naming a path that no pattern fits, or a pattern that labels nothing.
     """
-    whole = all(isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules)
+    listed = isinstance(rules, Sequence) and not isinstance(rules, str)
+    whole = listed and all(isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules)
     if not (rules and whole):
         checks.fail(f"rules must be pairs (pattern, label), at least one, got {checks.shown(rules)}")
     patterns = [pattern for pattern, _ in rules]

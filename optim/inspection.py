@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import tree
+from . import checks, tree
 from .base import GradientTransformation, Part, taking_extra_args
 from .record import is_key
 from .tree.places import unboxed
@@ -59,6 +59,7 @@ def _shared(paths: list[tuple[str, ...]]) -> int:
 
 
 def _told(tx: GradientTransformation, state: Any, path: tuple[str, ...]) -> Iterator[_Found]:
+    checks.state(state, *tx.state_classes)
     said = dict(tx.exposes(state)) if tx.exposes else {}
     yield from ((path, name, unboxed(value)) for name, value in said.items())
     if tx.parts is None:
@@ -101,6 +102,7 @@ def eval_params(tx: Any, state: OptState, params: Params) -> Params:
     Raises:  TypeError for what is no (init, update) pair.
     """
     tx = taking_extra_args(tx, "eval_params' first argument")
+    checks.state(state, *tx.state_classes)
     if tx.evaluates is not None:
         return tx.evaluates(state, params)
     for part in tx.parts(state, params) if tx.parts is not None else ():

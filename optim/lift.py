@@ -82,7 +82,7 @@ def _lift(
         return updates, state
 
     tx = GradientTransformationExtraArgs(lifted.init, update)
-    return tx.knowing(grain=grain, slots=tuple(lifted.slots), lifted=lifted)
+    return tx.knowing(grain=grain, state_classes=(lifted.state_class,), slots=tuple(lifted.slots), lifted=lifted)
 
 
 # What one leaf brings to a pass: its gradient and its parameter, what each rule holds for it, and its keys.
@@ -97,8 +97,7 @@ def run(
     A rule whose scalars look at the updates needs those of the rules before it; all others join the pass.
     """
     for rule, state in zip(rules, states, strict=True):
-        if not isinstance(state, tuple) or getattr(state, "_fields", None) != rule.state_class._fields:
-            checks.fail(f"state must be a {rule.state_class.__name__}, got {checks.shown(state)}", TypeError)
+        checks.state(state, rule.state_class)
     home, home_name = _home(rules, states, updates, params)
     gs = [g if tree.absent(g) else tree.as_array(g) for g in tree.match(updates, home, "updates", home_name)]
     if params is None and any(r.reads_params for r in rules) and not all(map(tree.absent, gs)):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 
 from . import checks, tree
@@ -28,16 +27,13 @@ def numbers_of(given: Any, over: Tree, updates: Tree) -> list[DimensionNumbers |
     """The dimension numbers of each leaf of `updates`, from a tree of them, a prefix, or a function giving one."""
     if given is not None and not is_numbers(given) and tree.is_function(given):
         given = given(over)
-    out: list[Any] = []
-
-    def spread(numbers: Any, branch: Tree) -> None:
-        out.extend([numbers] * len(tree.flatten(branch)[0]))
-
-    try:
-        jax.tree.map(spread, given, updates, is_leaf=lambda x: x is None or is_numbers(x))
-    except ValueError as error:
-        checks.fail(f"weight_dimension_numbers must be a prefix of the parameters' tree: {str(error).splitlines()[0]}")
-    return out
+    name = "weight_dimension_numbers"
+    found = tree.spread(given, updates, name, lambda x: x is None or is_numbers(x))
+    for i, numbers in enumerate(found):
+        if not (numbers is None or is_numbers(numbers)):
+            where, got = tree.paths(updates)[i], checks.shown(numbers)
+            checks.fail(f"{name}{where} must have reduction_axis and output_axis, got {got}", TypeError)
+    return found
 
 
 def as_matrices(x: Array, numbers: DimensionNumbers | None) -> tuple[Array, Callable[[Array], Array]]:
@@ -45,7 +41,7 @@ def as_matrices(x: Array, numbers: DimensionNumbers | None) -> tuple[Array, Call
     if numbers is None:
         shape = x.shape if x.ndim >= 2 else (1, x.size)
         return x.reshape(shape), lambda y: y.reshape(x.shape)
-    rows, columns = (_axes(a, x.ndim) for a in (numbers.reduction_axis, numbers.output_axis))
+    rows, columns = (axes_of(x, a) for a in (numbers.reduction_axis, numbers.output_axis))
     if set(rows) & set(columns):
         checks.fail(f"the axes {rows} and {columns} of a matrix must be different ones")
     stack = [i for i in range(x.ndim) if i not in rows + columns]
@@ -60,9 +56,10 @@ def as_matrices(x: Array, numbers: DimensionNumbers | None) -> tuple[Array, Call
     return matrices, lambda y: jnp.transpose(y.reshape(moved.shape), inverse)
 
 
-def _axes(axes: int | Sequence[int], ndim: int) -> tuple[int, ...]:
+def axes_of(x: Array, axes: int | Sequence[int]) -> tuple[int, ...]:
+    """One axis or several of `x`, counted from the first."""
     given = (axes,) if isinstance(axes, int) else tuple(axes)
     for a in given:
-        if not -ndim <= a < ndim:
-            checks.fail(f"a leaf of {ndim} axes has no axis {a}")
-    return tuple(a % ndim for a in given)
+        if not -x.ndim <= a < x.ndim:
+            checks.fail(f"a leaf of {x.ndim} axes has no axis {a}")
+    return tuple(a % x.ndim for a in given)

@@ -44,8 +44,7 @@ def microbatch(
     Raises:  ValueError for a batch that is no whole number of micro-batches, or of different sizes.
     """
     with checks.naming("microbatch"):
-        if not callable(fun):
-            checks.fail(f"fun must be a function, got {checks.shown(fun)}", TypeError)
+        checks.function("fun", fun)
         if microbatch_size is not None:
             checks.argument("microbatch_size", microbatch_size, checks.Range(1, integer=True))
         for kind in jax.tree.leaves(accumulator):

@@ -106,12 +106,31 @@ def hyperparameter(value: Scalar) -> Array:
 
 def scheduled(value: Any, before: Count) -> Any:
     """A hyperparameter as it is, or what the schedule that stands for it gives after `before` updates."""
-    return value(before) if callable(value) and not isinstance(value, jax.Array) else value
+    if not callable(value):
+        return value
+    now = value(before)
+    if not checks.is_number(now) and not (checks.is_array(now) and now.shape == () and now.dtype.kind in "iufV"):
+        told = f"{checks.shown(value)}, given as a schedule, must give a number"
+        checks.fail(f"{told}, got {checks.shown(now)}", TypeError)
+    return floating(now)
+
+
+def floating(x: Scalar) -> Scalar:
+    """A number that can be negated: an unsigned one would wrap."""
+    return float(x) if checks.is_number(x) else hyperparameter(x)
 
 
 def at(value: Any, t: Count) -> Array:
     """A hyperparameter, or what the schedule that stands for it gives, at update t: t is 1 where its count is 0."""
     return hyperparameter(scheduled(value, t - jnp.ones_like(t)))
+
+
+def loss(value: Any) -> Array:
+    """The extra argument `value` of an update, the loss at the parameters, as a hyperparameter."""
+    real = checks.is_array(value) and value.shape == () and not jnp.issubdtype(value.dtype, jnp.complexfloating)
+    if not (real or checks.is_number(value)):
+        checks.fail(f"value must be a scalar, the loss at params, got {checks.shown(value)}")
+    return hyperparameter(value)
 
 
 def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
@@ -212,15 +231,23 @@ def variance(nu: Array, mu: Array) -> Array:
 
 def bias_factor(decay: Scalar, t: Count, dtype: DType) -> Array:
     """1 - decay^t as -expm1(t log decay): the naive form loses all digits where decay^t is near 1."""
-    decay = like(jnp.zeros((), dtype), decay)
-    return -jnp.expm1(lax.convert_element_type(t, dtype) * _log(decay))
+    decay, time = like(jnp.zeros((), dtype), decay), lax.convert_element_type(t, dtype)
+    if isinstance(decay, float):
+        return -jnp.expm1(time * (math.log(decay) if decay > 0 else -math.inf))
+    out: Array = _lost(decay, time)
+    return out
 
 
-def _log(x: Any) -> Any:
-    """The logarithm, in double for a Python number."""
-    if isinstance(x, int | float):
-        return math.log(x) if x > 0 else -math.inf
-    return jnp.log(x)
+@jax.custom_jvp
+def _lost(decay: Array, t: Array) -> Array:
+    return -jnp.expm1(t * jnp.log(decay))
+
+
+@_lost.defjvp
+def _lost_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    # Not through the logarithm, which has no derivative at 0. The count has none anywhere.
+    (decay, t), (d_decay, _) = primals, tangents
+    return _lost(decay, t), -t * decay ** (t - 1) * d_decay
 
 
 def debias(x: Array, decay: Scalar, t: Count) -> Array:
@@ -274,6 +301,12 @@ def cube_root(x: Array) -> Array:
     """The real cube root, whose derivative at zero is zero and not infinite."""
     out: Array = _cube_root(x)
     return out
+
+
+def power(x: Array, exponent: Scalar) -> Array:
+    """x^exponent for x >= 0 and an exponent > 0, whose derivative at zero is zero and not infinite."""
+    there = x > 0
+    return jnp.where(there, jnp.where(there, x, 1) ** exponent, 0)
 
 
 def surely_positive(eps: Scalar, dtype: DType) -> bool:

@@ -164,7 +164,7 @@ def _layout(params: Params, max_leaf: int, labels: Sequence[Any]) -> Layout:
     leaves, structure = tree.flatten(params)
     groups: dict[Any, list[int]] = {}
     for i, (x, label) in enumerate(zip(leaves, labels, strict=True)):
-        if _movable(x) and math.prod(jnp.shape(x)) <= max_leaf:
+        if tree.trainable(x) and math.prod(jnp.shape(x)) <= max_leaf:
             groups.setdefault((str(numerics.real_dtype(jnp.result_type(x))), label), []).append(i)
     buffers = {i: group for group, members in groups.items() if len(members) > 1 for i in members}
     children: dict[Any, int] = {}
@@ -183,10 +183,6 @@ def _layout(params: Params, max_leaf: int, labels: Sequence[Any]) -> Layout:
 def _interned(layout: Layout) -> Layout:
     """One object for equal layouts, which a dispatch then compares by identity."""
     return layout
-
-
-def _movable(x: Any) -> bool:
-    return not tree.absent(x) and jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 
 
 # What looks at leaves: rules that see a whole one, masks and labels

@@ -86,7 +86,10 @@ def is_dtype(x: Any) -> bool:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equality of arguments: arrays by shape, dtype and value, tracers by identity, containers by their items."""
+    """Equality of arguments: arrays by shape, dtype and value, tracers by identity, containers by their items.
+
+    A dict in another order is another one: what it makes may keep that order, as `monitor` does in its state.
+    """
     if a is b:
         return True
     if checks.is_traced(a) or checks.is_traced(b):
@@ -102,12 +105,22 @@ def same(a: Any, b: Any) -> bool:
     if is_dtype(a) and is_dtype(b):
         return bool(np.dtype(a) == np.dtype(b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return set(a) == set(b) and all(same(a[k], b[k]) for k in a)
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
     if isinstance(a, list | tuple) and type(a) is type(b):
         return len(a) == len(b) and all(map(same, a, b))
     if checks.is_number(a) and checks.is_number(b):
-        return bool(a == b)
-    return type(a) is type(b) and bool(a == b)
+        # As Python numbers, whose hashes agree: NumPy's float32(0.1) calls itself equal to 0.1.
+        return bool(_number(a) == _number(b))
+    if type(a) is not type(b):
+        return False
+    if not jax.tree_util.all_leaves([a]):
+        structure: Any = jax.tree.structure(a)
+        return bool(structure == jax.tree.structure(b)) and all(map(same, jax.tree.leaves(a), jax.tree.leaves(b)))
+    return bool(a == b)
+
+
+def _number(x: Any) -> Any:
+    return x.item() if isinstance(x, np.generic) else x
 
 
 def _hashable(x: Any) -> Any:
@@ -122,6 +135,8 @@ def _hashable(x: Any) -> Any:
         return frozenset((k, _hashable(v)) for k, v in x.items())
     if isinstance(x, list | tuple):
         return tuple(map(_hashable, x))
+    if checks.is_number(x):
+        return _number(x)
     try:
         hash(x)
     except TypeError:

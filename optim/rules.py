@@ -88,7 +88,7 @@ class LeafRule:
             check_whole(params)
         leaves, structure = tree.flatten(params)
         try:
-            arrays = [tree.as_array(p) if _trainable(p) else None for p in leaves]
+            arrays = [tree.as_array(p) if tree.trainable(p) else None for p in leaves]
         except TypeError:
             _not_arrays(leaves, params)
         fields: dict[str, Any] = dict.fromkeys(self.slots)
@@ -199,11 +199,6 @@ def _widened(x: Array, dtype: np.dtype[Any], as_reals: bool) -> Array:
         wide = numerics.convert(x, numerics.common_dtype(dtype, jnp.complex64))
         return as_pairs(wide) if as_reals else wide
     return numerics.convert(x, dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
-
-
-def _trainable(p: Any) -> bool:
-    """Whether a gradient can move `p`: integers and booleans are carried along and have no slots."""
-    return p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)
 
 
 def check_updates(gs: Sequence[Any], ps: Sequence[Any], home: Tree) -> None:

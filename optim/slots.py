@@ -52,7 +52,7 @@ class Slot:
         if paired and is_complex(p):
             made = self.make(as_pairs(p))
             return made if self.real else as_complex(numerics.convert(made, numerics.real_dtype(dtype)))
-        if callable(self.init) and not checks.is_array(self.init):
+        if callable(self.init):
             value = self.init(numerics.convert(p, numerics.wide_dtype(p.dtype)))
             if self.free:
                 return jax.tree.map(lambda x: jnp.array(x, dtype, copy=True), value)

@@ -50,9 +50,9 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Callable
     Args:    custom_objects: name -> factory, looked up as written, before Keras' names in any case.
     Raises:  KeyError without 'class_name'; ValueError without 'config' or for an unknown name.
     """
+    if not isinstance(config, Mapping) or ("class_name" in config and not isinstance(config.get("config"), Mapping)):
+        raise ValueError(f"Improper config format: {config}")
     name = config["class_name"]
-    if not isinstance(config.get("config"), Mapping):
-        raise ValueError(f"Improper config format: {dict(config)}")
     factory = (custom_objects or {}).get(name) or FACTORIES.get(name.lower() if isinstance(name, str) else "")
     if factory is None:
         raise ValueError(f"Unknown optimizer: {name}{checks.near(str(name), FACTORIES)}")

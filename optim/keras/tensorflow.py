@@ -83,7 +83,7 @@ def TFOptimizer(optimizer: Any) -> KerasOptimizer:
         updates, inner_state = member.update(updates, state.inner_state, params, **known)
         return updates, TFOptimizerState(numerics.safe_increment(state.count), inner_state)
 
-    tx = around(member, init, update, inner=lambda state: state.inner_state)
+    tx = around(member, init, update, inner=lambda state: state.inner_state, state_classes=(TFOptimizerState,))
     return NativeOptimizer(*tx).knowing(**tx.__dict__, class_name="TFOptimizer")
 
 

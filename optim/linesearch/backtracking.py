@@ -118,7 +118,8 @@ def scale_by_backtracking_linesearch(
         return ray.times(found.step), new
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="treewise", slots=("grad",) if store_grad else ())
+    kept = ("grad",) if store_grad else ()
+    return tx.knowing(grain="treewise", state_classes=(ScaleByBacktrackingLinesearchState,), slots=kept)
 
 
 _TOLD = "scale_by_backtracking_linesearch: {} steps, learning rate {}, value {}; not enough decrease by {}"

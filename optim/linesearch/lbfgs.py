@@ -12,7 +12,7 @@ from ..compose import chain
 from ..registry import example, register
 from ..transforms.scale import scale, scale_by_learning_rate
 from ..types import Array, Count, Params, ScalarOrSchedule, Updates
-from .places import checked, trainable
+from .places import checked
 from .ray import NO_DERIVATIVE, NOT_ALONE, half_square
 from .zoom import scale_by_zoom_linesearch
 
@@ -51,7 +51,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
 
     def init(params: Params) -> ScaleByLBFGSState:
         def zeros(p: Any, rows: int | None = None) -> Any:
-            if not trainable(p):
+            if not tree.trainable(p):
                 return None
             p = tree.as_array(p)
             shape = p.shape if rows is None else (rows, *p.shape)
@@ -100,7 +100,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
         return structure.unflatten(out), ScaleByLBFGSState(count=count, weights_memory=weights, **slots)
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="treewise", slots=_SLOTS)
+    return tx.knowing(grain="treewise", state_classes=(ScaleByLBFGSState,), slots=_SLOTS)
 
 
 def _dot(xs: _Leaves, ys: _Leaves) -> Array:

@@ -25,8 +25,3 @@ def checked(updates: Tree, params: Params) -> tuple[list[Any], Params]:
                 checks.fail(f"updates{tree.paths(params)[i]} has dtype {u.dtype}, expected a floating or complex one")
             check_leaf(u, "params", p, params, i)
     return us, params
-
-
-def trainable(p: Any) -> bool:
-    """Whether a gradient can move `p`."""
-    return not tree.absent(p) and jnp.issubdtype(jnp.result_type(p), jnp.inexact)

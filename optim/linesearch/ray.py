@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .. import checks, numerics, tree
 from ..base import apply_updates
 from ..types import Array, Params, Tree, Updates
-from .places import checked, trainable
+from .places import checked
 
 ValueFn = Callable[..., Any]
 
@@ -60,12 +60,12 @@ class Ray:
     def value_and_grad(self, params: Params) -> tuple[Array, Tree]:
         """The loss and what `jax.grad` gives: for a complex parameter the conjugate of its gradient."""
         value, grad = jax.value_and_grad(self.value_fn, allow_int=True)(params)
-        return scalar(value), tree.map(lambda p, g: g if trainable(p) else None, params, grad)
+        return scalar(value), tree.map(lambda p, g: g if tree.trainable(p) else None, params, grad)
 
     def value_and_pullback(self, step: Array) -> tuple[Array, Callable[[], Tree]]:
         """The loss at a step, and a function that gives its gradient."""
         at = tree.map(tree.as_array, self.at(step))
-        moved = tree.map(lambda p: p if trainable(p) else None, at)
+        moved = tree.map(lambda p: p if tree.trainable(p) else None, at)
 
         def value_fn(moved: Tree) -> Any:
             return self.value_fn(tree.map(lambda p, m: p if m is None else m, at, moved))
@@ -120,7 +120,7 @@ def fresh_grad(params: Params) -> Tree:
     """Zeros in which a gradient can be kept: shaped, typed and sharded like the parameters."""
 
     def zeros(p: Any) -> Any:
-        if not trainable(p):
+        if not tree.trainable(p):
             return None
         p = tree.as_array(p)
         return numerics.full_like(p, 0, p.dtype)
@@ -145,4 +145,4 @@ def choose(which: Array, new: T, old: T) -> T:
 
 def half_square(params: Params) -> Array:
     """|params|^2 / 2: a loss for examples."""
-    return 0.5 * tree.total(jnp.square, tree.map(lambda p: p if trainable(p) else None, params))
+    return 0.5 * tree.total(jnp.square, tree.map(lambda p: p if tree.trainable(p) else None, params))

@@ -24,8 +24,7 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
     Raises:  TypeError for what is no function; ValueError for a state that holds no value and gradient.
     """
     with checks.naming("value_and_grad_from_state"):
-        if not callable(value_fn):
-            checks.fail(f"value_fn must be a function, got {checks.shown(value_fn)}", TypeError)
+        checks.function("value_fn", value_fn)
     evaluate = jax.value_and_grad(value_fn, allow_int=True)
 
     def program(static: Any, params: Params, value: Array, grad: Updates, args: Any, kwargs: Any) -> Any:

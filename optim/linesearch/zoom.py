@@ -169,7 +169,8 @@ def scale_by_zoom_linesearch(
             jax.debug.print(_TOLD, found.steps, step, value, *info[1:])
         return ray.times(step), ScaleByZoomLinesearchState(step, value, found.taken.grad, info)
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain="treewise", slots=("grad",))
+    tx = GradientTransformationExtraArgs(init, update)
+    return tx.knowing(grain="treewise", state_classes=(ScaleByZoomLinesearchState,), slots=("grad",))
 
 
 _TOLD = (

@@ -34,6 +34,7 @@ def _decay_rate_pow(i: Array, exponent: Scalar = 0.8) -> Array:
 
 
 _RANGES = {
+    **dict.fromkeys(["step_offset", "decay_offset"], checks.STEPS),
     "decay_rate": checks.NON_NEGATIVE,
     "min_dim_size_to_factor": checks.Range(1, integer=True),
     "epsilon": checks.NON_NEGATIVE,
@@ -79,11 +80,7 @@ def scale_by_factored_rms(
     Source:  Shazeer & Stern 2018, Alg. 4, Sec. 7.2.
     Differs: in Optax the updates before step_offset are NaN.
     """
-    if not callable(decay_rate_fn):
-        checks.fail(
-            f"decay_rate_fn must be a function (step, decay_rate) -> decay, got {checks.shown(decay_rate_fn)}",
-            TypeError,
-        )
+    checks.function("decay_rate_fn", decay_rate_fn, "a function (step, decay_rate) -> decay", arity=2)
 
     def axes(x: Array) -> tuple[int, int] | None:
         return _largest(x.shape, min_dim_size_to_factor) if factored else None

@@ -57,8 +57,7 @@ def scale_by_adopt(
     Raises:  TypeError where clip_value_fn is no function.
     Source:  Taniguchi et al. 2024, Alg. 1, and its clipped form.
     """
-    if not callable(clip_value_fn):
-        checks.fail(f"clip_value_fn must be a function of the count, got {checks.shown(clip_value_fn)}", TypeError)
+    checks.function("clip_value_fn", clip_value_fn, "a function of the count", arity=1)
 
     def scalars(t: Count) -> dict[str, Any]:
         before = (t - 1).astype(scalar_dtype())

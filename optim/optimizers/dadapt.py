@@ -53,7 +53,7 @@ def _pair(betas: Any) -> tuple[Scalar, Scalar]:
 
 
 def _sqrt(x: Scalar) -> Scalar:
-    return jnp.sqrt(x) if checks.is_array(x) else math.sqrt(x)
+    return root(jnp.asarray(x)) if checks.is_array(x) else math.sqrt(x)
 
 
 def _rate(learning_rate: ScalarOrSchedule, b1: Scalar, b2: Scalar, t: Count) -> Array:

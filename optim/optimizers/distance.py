@@ -37,7 +37,8 @@ def scale_by_distance_over_gradients(
 
     Args:    reps_rel > 0; eps >= 0, in units of g^2; param_dtype: the dtype of r and G, at least; global_scale: a
              finite number.
-    State:   max_dist (r), grad_sum_of_squares (G), a scalar per leaf; init_params (p0) shaped like params.
+    State:   max_dist (r), grad_sum_of_squares (G), a scalar per leaf; init_params (p0) shaped like params: 4
+             bytes per float32 parameter.
     Source:  Ivgi, Hinder & Carmon 2023, Eq. 1, layer by layer.
     Differs: Optax 0.2.8 measures how far a matrix has come in the spectral norm.
     """

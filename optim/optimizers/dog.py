@@ -73,7 +73,8 @@ def dog(
     Args:    learning_rate: a factor, 1 in the paper. eps >= 0, in units of |g|^2. weight_decay, mask: as in
              `add_decayed_weights`. init_step: the first r as ("distance", x), or x (1 + |p0|) as ("heuristic", x);
              or the first step's size in place of r / sqrt(G + eps) as ("learning_rate", x); x > 0.
-    State:   is_init_step, max_dist (r), sum_sq_norm_grads (G), and init_params (p0) shaped like params.
+    State:   is_init_step, max_dist (r), sum_sq_norm_grads (G), and init_params (p0) shaped like params: 4 bytes per
+             float32 parameter.
     Source:  Ivgi, Hinder & Carmon 2023, Sec. 2.
     Differs: in Optax a first gradient of zero uses the ("learning_rate", x) up, and no later step ever moves.
     """
@@ -138,7 +139,8 @@ def dowg(
 
     Args:    learning_rate: a factor, 1 in the paper. init_estim_sq_dist > 0: the first d, by default eps. eps >= 0, in
              units of |p| |g|. weight_decay, mask: as in `add_decayed_weights`.
-    State:   weighted_sq_norm_grads (v), estim_sq_dist (d), and init_params (p0) shaped like params.
+    State:   weighted_sq_norm_grads (v), estim_sq_dist (d), and init_params (p0) shaped like params: 4 bytes per
+             float32 parameter.
     Source:  Khaled, Mishchenko & Jin 2023, Alg. 1.
     """
     first = eps if init_estim_sq_dist is None else init_estim_sq_dist

@@ -10,7 +10,7 @@ from .. import checks, tree
 from ..base import GradientTransformationExtraArgs, taking_extra_args
 from ..compose import around, chain
 from ..matrices import DimensionNumbers, as_matrices, numbers_of
-from ..numerics import convert, safe_increment, scaled, wide_dtype
+from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype
 from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -85,7 +85,7 @@ def scale_by_galore(
         projectors: list[Any] = []
         small: list[Any] = []
         for p, n in zip(leaves, numbers(params, params), strict=True):
-            if p is None or not jnp.issubdtype(jnp.result_type(p), jnp.inexact):
+            if not tree.trainable(p):
                 projectors.append(None)
                 small.append(None)
                 continue
@@ -95,9 +95,12 @@ def scale_by_galore(
                 projectors.append(jnp.zeros((0, 0), dtype))
                 small.append(p)
                 continue
-            projector = jnp.zeros(_projector_shape(p, n), dtype)
+            # A select that never picks the parameter makes it vary over the devices that the parameter varies over.
+            whole = gathered(p)
+            start = jnp.zeros(_projector_shape(whole, n), dtype)
+            projector = jnp.where(False, jnp.sum(convert(whole, dtype)), start)
             projectors.append(projector)
-            small.append(convert(_down(p, n, projector), p.dtype))
+            small.append(convert(_down(whole, n, projector), p.dtype))
         base = member.init(structure.unflatten(small))
         return GaLoreState(jnp.zeros((), jnp.int32), base, structure.unflatten(projectors))
 
@@ -112,6 +115,7 @@ def scale_by_galore(
         over = updates if params is None else params
         structure = tree.structure(home)
         every = numbers(over, structure.unflatten(gs))
+        leaves, gs = gs, [g if tree.absent(g) or n is None else gathered(g) for g, n in zip(gs, every, strict=True)]
         fresh = state.count % update_proj_gap == 0
         old = tree.flatten(state.projector)[0]
         projectors = [
@@ -124,14 +128,21 @@ def scale_by_galore(
         new, base = member.update(structure.unflatten(small), state.base_optimizer_state, **extra_args)
         us = tree.match(new, home, "updates", "state.projector")
         back = [
-            u if tree.absent(u) or n is None else scaled(_up(u, g, n, p), scale)
-            for u, g, n, p in zip(us, gs, every, projectors, strict=True)
+            u if tree.absent(u) or n is None else restored(scaled(_up(u, g, n, p), scale), leaf)
+            for u, g, leaf, n, p in zip(us, gs, leaves, every, projectors, strict=True)
         ]
         likes = tree.match(updates, home, "updates", "state.projector")
         out = tree.cast_like(structure.unflatten(back), structure.unflatten(likes))
         return out, GaLoreState(safe_increment(state.count), base, structure.unflatten(projectors))
 
-    return around(member, init, update, inner=lambda state: state.base_optimizer_state, grain="leafwise")
+    return around(
+        member,
+        init,
+        update,
+        inner=lambda state: state.base_optimizer_state,
+        grain="leafwise",
+        state_classes=(GaLoreState,),
+    )
 
 
 def _matrix(x: Array, numbers: DimensionNumbers) -> Array:

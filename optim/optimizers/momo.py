@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from .. import checks, tree
 from ..base import GradientTransformationExtraArgs
 from ..lift import Scalar as StateScalar, Slot, treewise
-from ..numerics import abs_sq, at, bias_factor, debias, ema, hyperparameter, ratio, root_ratio, scaled, square
+from ..numerics import abs_sq, at, bias_factor, debias, ema, hyperparameter, loss, ratio, root_ratio, scaled, square
 from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, Params, Scalar, ScalarOrSchedule, Tree, Updates
@@ -31,12 +31,6 @@ class MomoAdamState(NamedTuple):
 
 
 _RANGES = {"lower_bound": checks.REAL}
-
-
-def _loss(value: Any) -> Array:
-    if jnp.shape(value) != ():
-        checks.fail(f"value must be a scalar, the loss at params, got an array of shape {jnp.shape(value)}")
-    return hyperparameter(value)
 
 
 def _correlation(updates: Tree, params: Params) -> Array:
@@ -116,7 +110,7 @@ def momo(
     ) -> dict[str, Array]:
         b = decay_at(t)
         model = _Model(
-            ema(hyperparameter(barf), _loss(value), b),
+            ema(hyperparameter(barf), loss(value), b),
             ema(hyperparameter(gamma), _correlation(updates, params), b),
             tree.total(lambda m, x, g: x * (m if g is None else ema(m, g, b)), exp_avg, params, updates),
             tree.total(lambda m, g: square(m if g is None else ema(m, g, b)), exp_avg, updates),
@@ -185,13 +179,13 @@ def momo_adam(
             m, v = (m, v) if g is None else (ema(m, g, b1), ema(v, abs_sq(g), b2))
             return m * root_ratio(m, debias(v, b2, t), eps)
 
-        loss = _loss(value)
+        now = loss(value)
         model = _Model(
-            ema(hyperparameter(barf), loss, b1),
+            ema(hyperparameter(barf), now, b1),
             ema(hyperparameter(gamma), _correlation(updates, params), b1),
             tree.total(lambda m, x, g: x * (m if g is None else ema(m, g, b1)), exp_avg, params, updates),
             tree.total(weighed, exp_avg, exp_avg_sq, updates),
-            bias_factor(b1, t, loss.dtype),
+            bias_factor(b1, t, now.dtype),
         )
         return model.told(at(learning_rate, t), at(weight_decay, t), lb, lower_bound, adapt_lower_bound)
 

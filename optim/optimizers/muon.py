@@ -168,7 +168,8 @@ def scale_by_muon(
         likes = tree.match(updates, means, "updates", "their means")
         return tree.cast_like(structure.unflatten(us), structure.unflatten(likes)), state
 
-    return GradientTransformationExtraArgs(momentum.init, update).knowing(grain="leafwise", slots=("mu",))
+    tx = GradientTransformationExtraArgs(momentum.init, update)
+    return tx.knowing(grain="leafwise", state_classes=(MuonState,), slots=("mu",))
 
 
 def _sized(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> GradientTransformationExtraArgs:

@@ -6,7 +6,7 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..compose import chain
 from ..lift import treewise
-from ..numerics import hyperparameter, ratio, scaled
+from ..numerics import hyperparameter, loss, ratio, scaled
 from ..registry import example, register
 from ..tree import sum_sq
 from ..types import Array, Scalar, ScalarOrSchedule, Tree
@@ -42,7 +42,7 @@ def scale_by_polyak(
 
     def scalars(updates: Tree, value: Array) -> dict[str, Array]:
         square = sum_sq(updates).astype(hyperparameter(0.0).dtype)
-        gap = hyperparameter(value) - hyperparameter(f_min)
+        gap = loss(value) - hyperparameter(f_min)
         gap = jnp.maximum(gap, 0) if variant == "sps+" else gap
         size = jnp.minimum(ratio(gap, square + hyperparameter(eps)), hyperparameter(max_learning_rate))
         return {"size": size}

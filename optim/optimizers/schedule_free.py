@@ -1,6 +1,6 @@
 """Schedule-free learning: averaging in place of a decaying learning rate."""
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -117,8 +117,6 @@ def schedule_free(
         return joined(*both.init(params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        if getattr(state, "_fields", None) != ScheduleFreeState._fields:
-            checks.fail(f"state must be a ScheduleFreeState, got {checks.shown(state)}", TypeError)
         own = _Averaging(state.b1, state.weight_sum, state.step_count, state.max_lr, state.z)
         updates, new = both.update(updates, (state.base_optimizer_state, own), params, **extra_args)
         return updates, joined(*new)
@@ -128,6 +126,7 @@ def schedule_free(
         init,
         update,
         inner=lambda state: state.base_optimizer_state,
+        state_classes=(ScheduleFreeState,),
         slots=("z",),
         evaluates=schedule_free_eval_params,
     )
@@ -168,9 +167,9 @@ def _warmed(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> Scalar
     """The learning rate, reached in a line from 0."""
     if warmup_steps is None or (checks.is_number(warmup_steps) and warmup_steps == 0):
         return learning_rate
-    if callable(learning_rate) and not checks.is_array(learning_rate):
+    if callable(learning_rate):
         checks.fail("learning_rate must be a number with warmup_steps, got a schedule; let that warm up", TypeError)
-    return linear_schedule(0.0, cast(Scalar, learning_rate), warmup_steps)
+    return linear_schedule(0.0, learning_rate, warmup_steps)
 
 
 @register(

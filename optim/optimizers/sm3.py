@@ -11,8 +11,8 @@ from ..compose import chain
 from ..lift import Slot, leafwise
 from ..numerics import abs_sq, complement, ema, full_like, real_dtype, root_ratio, scaled
 from ..registry import example, register
-from ..transforms.scale import scale
-from ..types import Array, Scalar, Tree, Updates
+from ..transforms.scale import scale_by_learning_rate
+from ..types import Array, Scalar, ScalarOrSchedule, Tree, Updates
 
 
 class ScaleBySM3State(NamedTuple):
@@ -63,10 +63,10 @@ def scale_by_sm3(b1: Scalar = 0.9, b2: Scalar = 1.0, eps: Scalar = 1e-8) -> Grad
 
 
 @register(example(0.1))
-def sm3(learning_rate: Scalar, momentum: Scalar = 0.9) -> GradientTransformationExtraArgs:
+def sm3(learning_rate: ScalarOrSchedule, momentum: Scalar = 0.9) -> GradientTransformationExtraArgs:
     """SM3: `scale_by_sm3` with momentum for b1, then minus the learning rate.
 
-    Args:    learning_rate >= 0: a number or an array. momentum in [0, 1).
+    Args:    momentum in [0, 1).
     Differs: in Optax it fails on scalars.
     """
-    return chain(scale_by_sm3(momentum), scale(-learning_rate))
+    return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))

@@ -72,7 +72,7 @@ def hutchinson_estimator_diag_hessian(random_seed: Any = None) -> GradientTransf
         del updates
         return jax.tree.map(jnp.multiply, signs, curved), HutchinsonState(kept)
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain="leafwise")
+    return GradientTransformationExtraArgs(init, update).knowing(grain="leafwise", state_classes=(HutchinsonState,))
 
 
 _HUTCHINSON = hutchinson_estimator_diag_hessian()
@@ -163,7 +163,8 @@ def sophia(
             _tell(us, state.count, clip_threshold, print_win_rate_every_n_steps)
         return us, SophiaState(safe_increment(state.count), held.mu, held.nu, inner)
 
-    core = GradientTransformationExtraArgs(init, update).knowing(grain="leafwise", slots=("mu", "nu"))
+    core = GradientTransformationExtraArgs(init, update)
+    core = core.knowing(grain="leafwise", state_classes=(SophiaState,), slots=("mu", "nu"))
     return chain(core, add_decayed_weights(weight_decay, weight_decay_mask), scale_by_learning_rate(learning_rate))
 
 

@@ -53,7 +53,8 @@ def members_of(tx: GradientTransformation, state: Any) -> list[Member]:
     try:
         found = [m for m in _walk(tx, state, numbered, (), ()) if m.entries]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        checks.fail(f"state is not one of {checks.shown(tx)}: {str(error).splitlines()[0]}")
+        told = str(error).removeprefix(checks.sentence("")).splitlines()[0]
+        checks.fail(f"state is not one of {checks.shown(tx)}: {told}")
     used = defaultdict(set)
     seen: Counter[Any] = Counter()
     for member in found:
@@ -68,6 +69,8 @@ def members_of(tx: GradientTransformation, state: Any) -> list[Member]:
 def _walk(
     tx: GradientTransformation | None, state: Any, numbered: Any, labels: tuple[str, ...], place: tuple[int, ...]
 ) -> Iterator[Member]:
+    if tx is not None:
+        checks.state(state, *tx.state_classes)
     parts = [] if tx is None or tx.parts is None else tx.parts(state, None)
     if (tx is None or tx.call is None) and not parts and type(state) in (tuple, list):
         for i, (one, numbers) in enumerate(zip(state, numbered, strict=True)):  # a chain of others

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from .. import checks
+from .. import checks, numerics
 from ..record import ScheduleFn
 from ..registry import example, register
 from ..types import Array, Scalar
@@ -18,7 +18,7 @@ from .warmup import warmed
 def falling(count: Array, peak: Array, end: Array, steps: Array, power: Array) -> Array:
     """(peak - end) ((1 + cos(pi x)) / 2)^power + end."""
     bent = (1 + jnp.cos(jnp.pi * fraction(count, 0, steps))) / 2
-    return (peak - end) * bent**power + end
+    return (peak - end) * numerics.power(bent, power) + end
 
 
 @register(example(0.1, 10), example(0.1, 10, alpha=0.1, exponent=2.0), kind="schedule", ranges=RANGES)

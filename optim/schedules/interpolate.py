@@ -9,7 +9,7 @@ from .. import checks
 from ..record import ScheduleFn
 from ..registry import example, register
 from ..types import Array, Scalar
-from .progress import RANGES, fraction, schedule, value
+from .progress import RANGES, fraction, scales, schedule, value
 
 _SHARES = {"pct_start": checks.CLOSED_UNIT, "pct_final": checks.CLOSED_UNIT}
 _CYCLE = {**RANGES, **_SHARES, "div_factor": checks.POSITIVE, "final_div_factor": checks.POSITIVE}
@@ -43,18 +43,11 @@ def piecewise_interpolate_schedule(
     """
     if interpolate_type not in ("linear", "cosine"):
         checks.fail(f"interpolate_type must be 'linear' or 'cosine', got {checks.shown(interpolate_type)}")
-    steps = boundaries_and_scales or {}
-    if not isinstance(steps, Mapping):
-        checks.fail(f"boundaries_and_scales must be a dict boundary -> scale, got {checks.shown(steps)}", TypeError)
-    for boundary, factor in steps.items():
-        if not (checks.is_number(boundary) and boundary == int(boundary) and boundary >= 1):
-            got = checks.shown(boundary)
-            checks.fail(f"boundaries_and_scales has the boundary {got}, a whole number >= 1 is expected")
-        checks.argument(f"boundaries_and_scales[{boundary}]", factor, checks.NON_NEGATIVE)
+    steps = scales(boundaries_and_scales, checks.Range(1, integer=True))
 
     def at(count: Array) -> Array:
         now, begin = value(init_value), 0
-        for boundary, factor in sorted(steps.items()):
+        for boundary, factor in steps:
             x = fraction(count, begin, boundary - begin)
             share = (1 - jnp.cos(jnp.pi * x)) / 2 if interpolate_type == "cosine" else x
             # A product of what every stretch has done: the finished ones all of it, the coming ones nothing.

@@ -29,8 +29,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
     Raises:  ValueError unless there is one boundary fewer than schedules and they increase.
     """
     for i, part in enumerate(schedules):
-        if not callable(part):
-            checks.fail(f"schedules[{i}] must be a schedule, got {checks.shown(part)}", TypeError)
+        checks.function(f"schedules[{i}]", part, "a schedule", arity=1)
     if len(schedules) != len(boundaries) + 1:
         checks.fail(f"needs one boundary fewer than schedules, got {len(boundaries)} and {len(schedules)}")
     concrete = [b for b in boundaries if not checks.is_traced(b)]

@@ -8,7 +8,7 @@ from .. import checks
 from ..record import ScheduleFn
 from ..registry import example, register
 from ..types import Array, Scalar
-from .progress import RANGES, schedule, value
+from .progress import RANGES, scales, schedule, value
 
 
 @register(
@@ -18,6 +18,7 @@ from .progress import RANGES, schedule, value
     ranges=RANGES,
     errors=[
         (example(0.1, {5: -1.0}), "boundaries_and_scales[5] must be >= 0, got -1.0"),
+        (example(0.1, {"5": 0.5}), "boundaries_and_scales has the boundary '5', a number >= 0 is expected"),
         (example(0.1, [5, 9]), "boundaries_and_scales must be a dict boundary -> scale"),
     ],
 )
@@ -26,17 +27,13 @@ def piecewise_constant_schedule(
 ) -> ScheduleFn:
     """init_value times every scale whose boundary the count has reached.
 
-    Args:    boundaries_and_scales: boundary -> scale >= 0.
+    Args:    boundaries_and_scales: boundary >= 0 -> scale >= 0.
     """
-    steps = boundaries_and_scales or {}
-    if not isinstance(steps, Mapping):
-        checks.fail(f"boundaries_and_scales must be a dict boundary -> scale, got {checks.shown(steps)}", TypeError)
-    for boundary, factor in steps.items():
-        checks.argument(f"boundaries_and_scales[{boundary}]", factor, checks.NON_NEGATIVE)
+    steps = scales(boundaries_and_scales, checks.NON_NEGATIVE)
 
     def at(count: Array) -> Array:
         now = value(init_value)
-        for boundary, factor in sorted(steps.items()):
+        for boundary, factor in steps:
             now = now * jnp.where(count >= boundary, value(factor), value(1.0))
         return now
 

@@ -1,5 +1,6 @@
 """From one value to another along a power of the time left."""
 
+from .. import numerics
 from ..record import ScheduleFn
 from ..registry import example, register
 from ..types import Array, Scalar
@@ -17,7 +18,7 @@ def polynomial_schedule(
 
     def at(count: Array, init: Array, end: Array, exponent: Array, steps: Array) -> Array:
         left = 1 - fraction(count, transition_begin, steps)
-        return (init - end) * left**exponent + end
+        return (init - end) * numerics.power(left, exponent) + end
 
     return schedule(at, init_value, end_value, power, transition_steps)
 

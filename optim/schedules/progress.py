@@ -1,11 +1,12 @@
 """What the schedules share: the ranges of their arguments, and how far along a count is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
+from .. import checks
 from ..checks import NON_NEGATIVE, POSITIVE, REAL, STEPS, Range
 from ..numerics import common_dtype, like, scalar_dtype
 from ..record import ScheduleFn
@@ -17,6 +18,20 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(["transition_begin", "warmup_steps"], STEPS),
 }
 NON_NEGATIVE_RATE = {**RANGES, "decay_rate": NON_NEGATIVE}
+
+
+def scales(given: Mapping[int, Scalar] | None, where: Range) -> list[tuple[Any, Scalar]]:
+    """Pairs (boundary, scale) in their order, of `boundaries_and_scales`, whose boundaries must be in a range."""
+    steps = given or {}
+    if not isinstance(steps, Mapping):
+        checks.fail(f"boundaries_and_scales must be a dict boundary -> scale, got {checks.shown(steps)}", TypeError)
+    for boundary, factor in steps.items():
+        if not checks.is_number(boundary) or boundary not in where or (where.integer and boundary != int(boundary)):
+            kind = "a whole number" if where.integer else "a number"
+            got = f"has the boundary {checks.shown(boundary)}, {kind} >= {where.low:g} is expected"
+            checks.fail(f"boundaries_and_scales {got}")
+        checks.argument(f"boundaries_and_scales[{boundary}]", factor, NON_NEGATIVE)
+    return sorted(steps.items())
 
 
 def schedule(fn: Callable[..., Any], *numbers: Scalar | None) -> ScheduleFn:

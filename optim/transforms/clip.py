@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from .. import checks, tree
 from ..base import EmptyState, GradientTransformationExtraArgs
 from ..lift import elementwise, leafwise, treewise
-from ..numerics import abs_sq, like, mean_sq, root, scaled
+from ..matrices import axes_of
+from ..numerics import abs_sq, like, root, scaled, square
 from ..registry import example, register
 from ..types import Array, Scalar, Updates
 
@@ -35,6 +36,8 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
         N = sqrt(sum over the tree of |g|^2)
         u = (max_norm / N) g  if N >= max_norm, else g
 
+    Where the squares overflow, from |g| = 1.8e19 on in float32, N is infinite and u is 0.
+
     Args:    max_norm > 0, in units of g.
     Source:  Pascanu et al. 2013, Alg. 1.
     Differs: a NaN anywhere makes N NaN and leaves the other elements as they are, where Optax makes all NaN.
@@ -57,7 +60,8 @@ def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
     """
 
     def rule(g: Array) -> Array:
-        rms = root(mean_sq(g))
+        # A sum of squares that overflows stays infinite: no other number bounds what is divided by it.
+        rms = root(jnp.sum(square(g)) / max(g.size, 1))
         return scaled(g, 1 / jnp.maximum(1, rms / like(rms, threshold)))
 
     return leafwise(rule)
@@ -88,10 +92,13 @@ def adaptive_grad_clip(
     Source:  Brock et al. 2021, Eq. 3.
     """
 
+    if not all(isinstance(a, int) for a in (axis if isinstance(axis, tuple | list) else [axis or 0])):
+        checks.fail(f"axis must be an int, or several, got {checks.shown(axis)}", TypeError)
+
     def rule(g: Array, p: Array) -> Any:
-        axes = axis if axis is not None and g.ndim else unit_axes(g)
+        axes = axes_of(g, axis) if axis is not None and g.ndim else unit_axes(g)
         keep = g.ndim > 0 and axes is not None
-        g_norm = root(jnp.sum(abs_sq(g), axes, keepdims=keep))
+        g_norm = root(jnp.sum(square(g), axes, keepdims=keep))
         p_norm = root(jnp.sum(abs_sq(p), axes, keepdims=keep))
         most = like(g_norm, clipping) * jnp.maximum(p_norm, like(p_norm, eps))
         over = g_norm > most

@@ -40,8 +40,9 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformationExtra
     State:   SnapshotState(measurement), a dict name -> value; at first the measure of the parameters.
     Raises:  TypeError for a measure that is no function.
     """
-    if not callable(measure):
-        checks.fail(f"measure must be a function of updates, got {checks.shown(measure)}", TypeError)
+    if not isinstance(measure_name, str):
+        checks.fail(f"measure_name must be a word, got {checks.shown(measure_name)}", TypeError)
+    checks.function("measure", measure, "a function of updates")
 
     def init(params: Params) -> SnapshotState:
         return SnapshotState({measure_name: _fixed(measure(params))})
@@ -52,7 +53,7 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformationExtra
         return updates, SnapshotState({measure_name: _as(measure(updates), old)})
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="leafwise", exposes=lambda state: state.measurement)
+    return tx.knowing(grain="leafwise", state_classes=(SnapshotState,), exposes=lambda state: state.measurement)
 
 
 def _fixed(value: Any) -> Any:
@@ -74,8 +75,7 @@ def measure_with_ema(
     State:   (EmptyState, EmaState), the mean's.
     Raises:  TypeError for a measure that is no function.
     """
-    if not callable(measure):
-        checks.fail(f"measure must be a function of updates, got {checks.shown(measure)}", TypeError)
+    checks.function("measure", measure, "a function of updates")
     mean = ema(decay, debias, accumulator_dtype)
 
     def init(params: Params) -> Any:
@@ -103,6 +103,8 @@ def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:
     Raises:  TypeError for a measure that is neither.
     Differs: in Optax there are no measurements before the first update, so that `scan` cannot carry them.
     """
+    if not isinstance(measures, Mapping) or not all(isinstance(name, str) for name in measures):
+        checks.fail(f"measures must be a dict name -> measure, got {checks.shown(measures)}", TypeError)
     members = {name: _measuring(m, f"measures[{name!r}]") for name, m in measures.items()}
 
     def init(params: Params) -> MonitorState:
@@ -122,7 +124,7 @@ def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:
         return updates, MonitorState(_as(told, state.measurements), states)
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="leafwise", exposes=lambda state: state.measurements)
+    return tx.knowing(grain="leafwise", state_classes=(MonitorState,), exposes=lambda state: state.measurements)
 
 
 def _measuring(measure: Any, where: str) -> GradientTransformationExtraArgs:

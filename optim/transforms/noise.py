@@ -4,11 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..lift import Scalar as StateScalar, leafwise
 from ..numerics import like, root, scalar_dtype
+from ..record import is_key
 from ..registry import example, register
 from ..types import Array, Count, Scalar
 
@@ -23,13 +25,13 @@ def as_key(key: Any, seed: int | None) -> Array:
     if key is not None and seed is not None:
         checks.fail("give key or seed, not both")
     key = seed if key is None else key
-    if key is None:
-        key = 0
-    if isinstance(key, int):
-        return jax.random.key(key)
-    if not checks.is_array(key):
+    key = 0 if key is None else key
+    if is_key(key) or (checks.is_array(key) and key.dtype == jnp.uint32 and key.ndim == 1):
+        return jnp.asarray(key)
+    whole = checks.is_array(key) and key.shape == () and jnp.issubdtype(key.dtype, jnp.integer)
+    if not (whole or (checks.is_number(key) and isinstance(key, int | np.integer))):
         checks.fail(f"key must be a PRNG key or an int, got {checks.shown(key)}", TypeError)
-    return jnp.asarray(key)
+    return jax.random.key(key)
 
 
 @register(

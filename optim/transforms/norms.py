@@ -63,7 +63,8 @@ def scale_by_trust_ratio(
 
     def rule(g: Array, p: Array) -> Array:
         least = like(g, min_norm)
-        p_norm, g_norm = jnp.maximum(norm(p), least), jnp.maximum(norm(g), least)
+        # Of a huge g the norm is infinite and u is 0: held at a finite one it would not bound u.
+        p_norm, g_norm = jnp.maximum(norm(p), least), jnp.maximum(root(jnp.sum(square(g))), least)
         size = like(g, trust_coefficient) * ratio(p_norm, g_norm + like(g, eps))
         return scaled(g, jnp.where((p_norm > 0) & (g_norm > 0), size, 1))
 

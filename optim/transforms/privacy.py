@@ -148,7 +148,8 @@ def differentially_private_aggregate(
         us = [noisy(s, k, g) for s, k, g in zip(leaves, keys, places, strict=True)]
         return structure.unflatten(us), DifferentiallyPrivateAggregateState(kept)
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain="leafwise")
+    tx = GradientTransformationExtraArgs(init, update)
+    return tx.knowing(grain="leafwise", state_classes=(DifferentiallyPrivateAggregateState,))
 
 
 def _check_shapes(updates: Updates, params: Params) -> None:

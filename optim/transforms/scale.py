@@ -1,13 +1,13 @@
 """Multiplying every update by one number."""
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from .. import checks
 from ..base import EmptyState, GradientTransformationExtraArgs, identity
 from ..lift import elementwise
-from ..numerics import full_like, last, scaled
+from ..numerics import floating, full_like, last, scaled, scheduled
 from ..record import ScheduleFn
 from ..registry import example, register
 from ..schedules import inverse_time_decay
@@ -36,13 +36,14 @@ def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs
     State:   count, an int32 scalar.
     Raises:  TypeError for what is no function.
     """
-    if not callable(step_size_fn):
+    if checks.is_number(step_size_fn):
         checks.fail(
             f"step_size_fn must be a schedule, got {checks.shown(step_size_fn)}; did you mean scale?", TypeError
         )
+    checks.function("step_size_fn", step_size_fn, "a schedule", arity=1)
 
     def scalars(t: Count) -> dict[str, Array]:
-        return {"factor": step_size_fn(t - jnp.ones_like(t))}
+        return {"factor": scheduled(step_size_fn, t - jnp.ones_like(t))}
 
     return elementwise(lambda g, factor: scaled(g, factor), ScaleByScheduleState, scalars=scalars)
 
@@ -59,12 +60,12 @@ def scale_by_learning_rate(
     """
     if learning_rate is None:
         return identity()
-    if callable(learning_rate) and not checks.is_array(learning_rate):
+    if callable(learning_rate):
         rate = learning_rate
-        tx = scale_by_schedule(ScheduleFn(lambda count: -rate(count)) if flip_sign else rate)
-        return tx.knowing(exposes=lambda state: {"learning_rate": rate(last(state.count))})
-    number = cast(Scalar, learning_rate)
-    return scale(-number if flip_sign else number).knowing(exposes=lambda state: {"learning_rate": number})
+        tx = scale_by_schedule(ScheduleFn(lambda count: -scheduled(rate, count)) if flip_sign else rate)
+        return tx.knowing(exposes=lambda state: {"learning_rate": scheduled(rate, last(state.count))})
+    number = learning_rate
+    return scale(-floating(number) if flip_sign else number).knowing(exposes=lambda state: {"learning_rate": number})
 
 
 @register()

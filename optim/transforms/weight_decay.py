@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from .. import checks
 from ..base import EmptyState, GradientTransformationExtraArgs
 from ..compose import masked
 from ..lift import elementwise
-from ..numerics import scaled
+from ..numerics import scaled, scheduled
 from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, MaskOrFn, ScalarOrSchedule
@@ -28,11 +27,10 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: MaskOrFn = N
     State:   empty; `WeightDecaySchedule(count)` for a schedule; `MaskedState` around it with a mask.
     Source:  Loshchilov & Hutter 2019, Alg. 2, line 12, before the learning rate.
     """
-    if callable(weight_decay) and not checks.is_array(weight_decay):
-        rate = weight_decay
+    if callable(weight_decay):
 
         def scalars(t: Count) -> dict[str, Array]:
-            return {"decay": rate(t - jnp.ones_like(t))}
+            return {"decay": scheduled(weight_decay, t - jnp.ones_like(t))}
 
         tx = elementwise(lambda g, p, decay: g + scaled(p, decay), WeightDecaySchedule, scalars=scalars)
     else:

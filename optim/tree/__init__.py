@@ -55,6 +55,7 @@ from .places import (
     spread as spread,
     structure as structure,
     together as together,
+    trainable as trainable,
 )
 from .reductions import (
     allclose as allclose,

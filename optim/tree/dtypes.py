@@ -29,7 +29,7 @@ def _narrow(x: Array) -> bool:
 
 
 def cast(tree: Tree, dtype: DType | None) -> Tree:
-    """Every floating leaf in `dtype`; `None` leaves all as they are."""
+    """Every leaf in `dtype`, integers too; `None` leaves all as they are."""
     if dtype is None:
         return tree
     return map(lambda x: jnp.asarray(x, dtype), tree)

@@ -26,6 +26,11 @@ def absent(x: Any) -> bool:
     return x is None or getattr(x, "dtype", None) == jax.dtypes.float0
 
 
+def trainable(x: Any) -> bool:
+    """Whether a gradient can move `x`: integers and booleans are carried along and have no slots."""
+    return not absent(x) and jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+
+
 def is_function(x: Any) -> TypeGuard[Callable[..., Any]]:
     """A function of a tree, and not a tree that can also be called, as a module can."""
     return callable(x) and jax.tree_util.all_leaves([x])
@@ -41,9 +46,9 @@ def structure(tree: Tree) -> TreeDef:
     return jax.tree.structure(tree, is_leaf=is_none)
 
 
-def paths(tree: Tree) -> list[str]:
+def paths(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> list[str]:
     """The path of each leaf as a reader would index it: `['layer']['w']`."""
-    return [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)[0]]
+    return [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)[0]]
 
 
 def names(tree: Tree) -> list[str]:
@@ -121,17 +126,24 @@ def children(tree: Tree) -> list[tuple[Any, Any]] | None:
     return [(path[0], child) for path, child in found]
 
 
-def spread(prefix: Tree, full: Tree, name: str) -> list[Any]:
-    """The leaves of `prefix`, repeated over the branches of `full` that they stand for."""
+def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] = is_none) -> list[Any]:
+    """The leaves of `prefix`, repeated over the branches of `full` that they stand for.
+
+    Raises: ValueError naming the first paths that the one has and the other not.
+    """
     out: list[Any] = []
 
     def repeat(leaf: Any, branch: Tree) -> None:
         out.extend([leaf] * len(flatten(branch)[0]))
 
     try:
-        jax.tree.map(repeat, prefix, full, is_leaf=is_none)
+        jax.tree.map(repeat, prefix, full, is_leaf=is_leaf)
     except ValueError as error:
-        checks.fail(f"{name} must be a prefix of the parameters' tree: {str(error).splitlines()[0]}")
+        mine, others = paths(prefix, is_leaf), paths(full)
+        told = [f"{name}{p} is not in params" for p in mine if not any(o.startswith(p) for o in others)]
+        told += [f"params{o} is not in {name}" for o in others if not any(o.startswith(p) for p in mine)]
+        why = "; ".join(told[:4]) or str(error).splitlines()[0]
+        checks.fail(f"{name} must be a prefix of the parameters' tree: {why}")
     return out
 
 

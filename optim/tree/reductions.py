@@ -34,12 +34,12 @@ _jit: Callable[[Callable[..., Array]], Callable[..., Array]] = jax.jit
 
 @_jit
 def _sum_sq(x: Array) -> Array:
-    return numerics.saturated(jnp.sum(numerics.square(x)))
+    return jnp.sum(numerics.square(x))
 
 
 def sum_sq(tree: Tree) -> Array:
     """The sum of |x|^2 over all elements of all leaves, in at least float32; 0 for an empty tree."""
-    return numerics.saturated(_total([_sum_sq(_wide(x)) for x in leaves(tree)]))
+    return _total([_sum_sq(_wide(x)) for x in leaves(tree)])
 
 
 def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:

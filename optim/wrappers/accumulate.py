@@ -10,7 +10,7 @@ from .. import checks, tree
 from ..base import GradientTransformationExtraArgs, taking_extra_args
 from ..compose import around
 from ..lift import Slot, elementwise
-from ..numerics import safe_increment, scalar_dtype, scaled
+from ..numerics import safe_increment, scalar_dtype, scaled, scheduled
 from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Array, Count, DType, Params, Scalar, Schedule, Updates
@@ -77,8 +77,8 @@ class MultiSteps(GradientTransformationExtraArgs):
         member = taking_extra_args(opt, "opt")
         if nonfinite not in ("propagate", "skip"):
             checks.fail(f"nonfinite must be 'propagate' or 'skip', got {checks.shown(nonfinite)}")
-        if not (should_skip_update_fn is None or callable(should_skip_update_fn)):
-            checks.fail(f"should_skip_update_fn must be a function, got {checks.shown(should_skip_update_fn)}")
+        if should_skip_update_fn is not None:
+            checks.function("should_skip_update_fn", should_skip_update_fn)
         counts = nonfinite == "skip"
         window = _Window(member, every_k_schedule, use_grad_mean, should_skip_update_fn, accumulator_dtype, counts)
         plain = around(
@@ -87,6 +87,7 @@ class MultiSteps(GradientTransformationExtraArgs):
             window.update,
             inner=lambda state: state.inner_opt_state,
             grain=window.grain,
+            state_classes=(MultiStepsState,),
             slots=("acc_grads",),
             inner_opt=member,
             window=window,
@@ -145,8 +146,7 @@ class _Window:
         return MultiStepsState(mini_step, gradient_step, self.member.init(params), acc_grads, skip_state)
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        every = self.every_k
-        k = every(state.gradient_step) if callable(every) and not checks.is_array(every) else every
+        k = scheduled(self.every_k, state.gradient_step)
         folded: Any = True
         advances: Any = True
         skip_state, n = self._judged(state), self._counted(state)

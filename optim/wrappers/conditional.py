@@ -70,8 +70,7 @@ def _conditionally(
     inner: Any, chosen: Callable[..., Any], forward: bool, state_class: Any, left: Callable[[Tree], Tree]
 ) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
-    if not callable(chosen):
-        checks.fail(f"should_transform_fn must be a function of the step, got {checks.shown(chosen)}", TypeError)
+    checks.function("should_transform_fn", chosen, "a function of the step")
 
     def init(params: Params) -> Any:
         return state_class(inner_state=member.init(params), step=jnp.zeros((), jnp.int32))
@@ -81,4 +80,4 @@ def _conditionally(
         updates, inner_state = step_if(taken, member, updates, state.inner_state, params, extra_args, left=left)
         return updates, state_class(inner_state=inner_state, step=safe_increment(state.step))
 
-    return around(member, init, update, inner=lambda state: state.inner_state)
+    return around(member, init, update, inner=lambda state: state.inner_state, state_classes=(state_class,))

@@ -51,4 +51,11 @@ def apply_if_finite(inner: Any, max_consecutive_errors: Scalar) -> GradientTrans
         total = jnp.where(good, state.total_notfinite, safe_increment(state.total_notfinite))
         return updates, ApplyIfFiniteState(errors, good, total, inner_state)
 
-    return around(member, init, update, inner=lambda state: state.inner_state, grain=seeing_all(member))
+    return around(
+        member,
+        init,
+        update,
+        inner=lambda state: state.inner_state,
+        grain=seeing_all(member),
+        state_classes=(ApplyIfFiniteState,),
+    )

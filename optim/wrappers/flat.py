@@ -32,13 +32,13 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
 
     def vector(params: Params) -> Array:
-        return joined([p for p in tree.flatten(params)[0] if _counts(p)])
+        return joined([p for p in tree.flatten(params)[0] if tree.trainable(p)])
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         home = updates if params is None else params
         gs, ps = tree.match(updates, home, "updates", "params"), tree.flatten(home)[0]
         check_updates(gs, ps, home)
-        places = [i for i, p in enumerate(ps) if _counts(p)]
+        places = [i for i, p in enumerate(ps) if tree.trainable(p)]
         here = [not tree.absent(gs[i]) for i in places]
         flat: Any = None
         if any(here) or not places:
@@ -57,20 +57,15 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
         flat = vector(params)
         other = eval_params(member, state, flat)
         leaves, structure = tree.flatten(params)
-        pieces = iter([] if other is flat else split(other, list(filter(_counts, leaves))))
+        pieces = iter([] if other is flat else split(other, list(filter(tree.trainable, leaves))))
         return structure.unflatten(
-            [numerics.restored(next(pieces, p), tree.as_array(p)) if _counts(p) else p for p in leaves]
+            [numerics.restored(next(pieces, p), tree.as_array(p)) if tree.trainable(p) else p for p in leaves]
         )
 
     # Its slots are no leaf's, so nobody may work leaf by leaf; the order of all elements is all that counts.
     grain = member.grain and "treewise"
     seen = {"inner": lambda state: state, "seen": lambda params: jax.eval_shape(vector, params)}
     return around(member, lambda params: member.init(vector(params)), update, **seen, grain=grain, evaluates=evaluates)
-
-
-def _counts(p: Any) -> bool:
-    """Whether a parameter is in the vector: integers are carried along."""
-    return not tree.absent(p) and jnp.issubdtype(jnp.result_type(p), jnp.inexact)
 
 
 def _kept(new: Any, old: Any, here: Any) -> Any:

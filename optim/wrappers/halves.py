@@ -56,8 +56,15 @@ def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
         other = eval_params(member, state.inner_state, parts)
         return params if other is parts else _joined(other, params)
 
-    seen = {"inner": lambda state: state.inner_state, "seen": lambda params: jax.eval_shape(_split, params)}
-    return around(member, init, update, **seen, evaluates=evaluates)
+    return around(
+        member,
+        init,
+        update,
+        inner=lambda state: state.inner_state,
+        seen=lambda params: jax.eval_shape(_split, params),
+        state_classes=(SplitRealAndImaginaryState,),
+        evaluates=evaluates,
+    )
 
 
 def _split(params: Tree) -> Tree:

@@ -126,7 +126,11 @@ class InjectedFactory(Recorded):
             return now.parts((state.inner_state,), params)
 
         return GradientTransformationExtraArgs(init, update).knowing(
-            grain=member.grain, members=member.members, parts=parts, exposes=lambda state: state.hyperparams
+            grain=member.grain,
+            state_classes=(InjectStatefulHyperparamsState,),
+            members=member.members,
+            parts=parts,
+            exposes=lambda state: state.hyperparams,
         )
 
     def _array(self, value: Any) -> Array:
@@ -172,8 +176,7 @@ def inject_hyperparams(
     Differs: a hyperparameter given as an integer is floating, so that a learning rate of 1 can later be set to 0.5;
              other integers, which count something, stay Python values.
     """
-    if not callable(inner_factory):
-        checks.fail(f"inner_factory must be a function, got {checks.shown(inner_factory)}", TypeError)
+    checks.function("inner_factory", inner_factory)
     static = frozenset({static_args} if isinstance(static_args, str) else static_args)
     names = inspect.signature(inner_factory).parameters
     for name in sorted(static - set(names)):

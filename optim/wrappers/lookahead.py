@@ -128,5 +128,13 @@ def lookahead(
     def seen(params: Any) -> Any:
         return params.fast if _paired(params) else params
 
-    inner = {"inner": lambda state: state.fast_state, "seen": seen}
-    return around(member, init, update, **inner, slots=("slow",), evaluates=evaluates)
+    return around(
+        member,
+        init,
+        update,
+        inner=lambda state: state.fast_state,
+        seen=seen,
+        state_classes=(LookaheadSlowState, LookaheadState),
+        slots=("slow",),
+        evaluates=evaluates,
+    )

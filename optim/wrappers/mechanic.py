@@ -99,8 +99,15 @@ def mechanize(
         base_state = fitted(base_state, state.base_optimizer_state)
         return restored(new, updates), MechanicState(base_state, count, r, m, v, s, state.x0)
 
-    inner = lambda state: state.base_optimizer_state  # noqa: E731
-    return around(member, init, update, inner=inner, slots=("x0",), grain=seeing_all(member))
+    return around(
+        member,
+        init,
+        update,
+        inner=lambda state: state.base_optimizer_state,
+        grain=seeing_all(member),
+        state_classes=(MechanicState,),
+        slots=("x0",),
+    )
 
 
 def _slope(g: Tree, p: Tree, x0: Tree, total: Array, decay: Scalar, least: Scalar) -> Array:

@@ -8,7 +8,7 @@ from .. import checks
 from ..base import GradientTransformationExtraArgs
 from ..checks import CLOSED_UNIT, NON_NEGATIVE, STEPS, Range
 from ..lift import Scalar as StateScalar, elementwise
-from ..numerics import like, scaled
+from ..numerics import convert, like, loss, scaled
 from ..registry import example, register
 from ..types import Array, Count, Scalar
 
@@ -71,9 +71,7 @@ def reduce_on_plateau(
         count: Count,
         avg_value: Array,
     ) -> dict[str, Array]:
-        value = jnp.asarray(value, avg_value.dtype)
-        if value.shape != ():
-            checks.fail(f"value must be a scalar, got {checks.shown(value)}")
+        value = convert(loss(value), avg_value.dtype)
         count = count + 1
         avg_value = avg_value + (value - avg_value) / count.astype(value.dtype)
         looked = count >= accumulation_size

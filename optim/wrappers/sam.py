@@ -134,6 +134,11 @@ def sam(
         ]
 
     members = (outer, uphill)
-    tx = GradientTransformationExtraArgs(init, update)
-    # In opaque mode nobody knows what a gradient depends on.
-    return tx.knowing(grain=None if opaque_mode else coarsest(members), members=members, parts=parts, slots=("cache",))
+    return GradientTransformationExtraArgs(init, update).knowing(
+        # In opaque mode nobody knows what a gradient depends on.
+        grain=None if opaque_mode else coarsest(members),
+        state_classes=(SAMState,),
+        members=members,
+        parts=parts,
+        slots=("cache",),
+    )

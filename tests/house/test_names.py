@@ -41,7 +41,7 @@ KERAS = words(
 )
 TREE = words(
     "NamedTupleKey absent aligned as_array compute flatten global_norm is_function is_none leaves map match names "
-    "paths spread stands_for_params structure sum_sq together total widen"
+    "paths spread stands_for_params structure sum_sq together total trainable widen"
 )
 
 

@@ -182,8 +182,8 @@ def test_keras_manners(params):
         (lambda: keras.TFOptimizer((len, len, len)).init(jnp.ones(2)), TypeError, "must return an OptimizerState, as"),
         (
             lambda: keras.TFOptimizer(TRIPLES["adam"]).update(jnp.ones(2), (), None),
-            AttributeError,
-            "",
+            TypeError,
+            "keras.TFOptimizer: state must be a TFOptimizerState, got ()",
         ),
     ],
 )

@@ -204,7 +204,7 @@ def test_inspect_inside_jit_is_free():
     told = jax.jit(lambda s: optim.inspect(tx, s))(tx.update(params, state, params)[1])
     assert sorted(told) == ["learning_rate", "step"]
     assert float(told["learning_rate"]) == pytest.approx(0.1)
-    jaxpr = jax.make_jaxpr(lambda s: optim.inspect(optim.adam(0.1), s))(state)
+    jaxpr = jax.make_jaxpr(lambda s: optim.inspect(optim.adam(0.1), s))(optim.adam(0.1).init(params))
     assert not jaxpr.eqns
 
 

@@ -1,5 +1,6 @@
 """What a transformation knows of itself: its call, its equals, its config, its place in trees and under jit."""
 
+import dataclasses
 import functools
 import json
 
@@ -48,6 +49,38 @@ def test_equality_is_that_of_calls():
     init, update = optim.identity()
     assert optim.GradientTransformation(init, update) == optim.GradientTransformation(init, update)
     assert optim.GradientTransformation(init, update) != optim.identity()
+
+
+def test_equal_is_equal_in_hash_too():
+    """NumPy's float32(0.1) calls itself equal to 0.1, whose hash is another."""
+    a, b = optim.adam(np.float32(0.1)), optim.adam(0.1)
+    assert a != b
+    assert a == optim.adam(float(np.float32(0.1)))
+    assert hash(a) == hash(optim.adam(float(np.float32(0.1))))
+
+
+def test_arguments_that_are_trees_are_compared_leaf_by_leaf():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Tree:
+        w: object
+
+    def made(*values):
+        return optim.masked(optim.identity(), Tree(np.asarray(values)))
+
+    assert made(1, 2) == made(1, 2)
+    assert made(1, 2) != made(1, 3)
+
+
+def test_the_order_of_a_dict_is_a_part_of_the_call():
+    """The states of a monitor are in the order of its measures, so another order is another program."""
+    measures = {"now": optim.global_norm, "smooth": optim.measure_with_ema(optim.global_norm, 0.5)}
+    told = []
+    for names in (["now", "smooth"], ["smooth", "now"]):
+        tx = optim.monitor({n: measures[n] for n in names})
+        _, state = tx.update(jnp.ones(4), tx.init(jnp.ones(4)))
+        told.append(state.measurements)
+    assert told[0] == told[1] == {"now": 2, "smooth": 2}
 
 
 def test_equal_factories_share_a_compiled_step():

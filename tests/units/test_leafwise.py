@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import optim
 
@@ -101,6 +102,27 @@ def test_galore_keeps_small_moments():
     assert state.base_optimizer_state.mu["w"].shape == (2, 16)
     assert state.projector["w"].shape == (64, 2)
     assert state.base_optimizer_state.mu["b"].shape == (16,)
+
+
+def test_galore_takes_sharded_matrices():
+    """On an Explicit mesh a matrix is gathered for its directions; in `shard_map` each device has its own."""
+    tx, params = optim.scale_by_galore(2, 1), {"w": jnp.asarray(np.linspace(-1, 1, 32).reshape(8, 4), jnp.float32)}
+    g = jax.tree.map(jnp.cos, params)
+    expected, _ = tx.update(g, tx.init(params), params)
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Explicit,))
+    along = NamedSharding(mesh, PartitionSpec("d"))
+    with jax.set_mesh(mesh):
+        sharded, g_sharded = jax.device_put((params, g), along)
+        u, _ = jax.jit(tx.update)(g_sharded, jax.jit(tx.init)(sharded), sharded)
+    assert u["w"].sharding.is_equivalent_to(along, 2)
+    close(jax.tree.map(np.asarray, u), expected)
+
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Auto,))
+    spec = PartitionSpec("d")
+    own = jax.shard_map(lambda p, g: tx.update(g, tx.init(p), p)[0], mesh=mesh, in_specs=(spec, spec), out_specs=spec)
+    halves = [jax.tree.map(lambda x, i=i: x[i : i + 4], (params, g)) for i in (0, 4)]
+    apart = [tx.update(g, tx.init(p), p)[0]["w"] for p, g in halves]
+    close(jax.jit(own)(params, g)["w"], jnp.concatenate(apart))
 
 
 def test_sophia_divides_by_the_curvature_and_clips():

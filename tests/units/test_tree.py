@@ -78,6 +78,26 @@ def test_global_norm():
     assert optim.global_norm(jnp.full(3, 6e4, jnp.float16)) == pytest.approx(6e4 * 3**0.5, rel=1e-3)
 
 
+BOUNDED = {
+    "clip_by_global_norm": lambda: optim.clip_by_global_norm(1.0),
+    "clip_by_block_rms": lambda: optim.clip_by_block_rms(1.0),
+    "adaptive_grad_clip": lambda: optim.adaptive_grad_clip(1.0),
+    "normalize": optim.normalize,
+    "normalize_by_update_norm": optim.normalize_by_update_norm,
+    "scale_by_trust_ratio": optim.scale_by_trust_ratio,
+    "polyak_sgd": optim.polyak_sgd,
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_what_bounds_a_step_bounds_that_of_a_huge_gradient(name):
+    """From 2e19 on, the square of a float32 is infinite."""
+    tx, p = BOUNDED[name](), jnp.ones(3)
+    for size in (1e18, 1e20, 1e30):
+        u, _ = tx.update(size * p, tx.init(p), p, value=1.0)
+        assert float(jnp.abs(u).max()) <= 1 + 1e-6, size
+
+
 def test_clip_by_global_norm_at_its_edges():
     tx = optim.clip_by_global_norm(5.0)
     tree = {"a": jnp.array([3.0, jnp.nan]), "b": jnp.array([100.0])}
@@ -121,3 +141,10 @@ def test_bias_factor(b, t):
     exact = float(-np.expm1(np.float64(t) * np.log(np.float64(b)))) if b else 1.0
     assert float(numerics.bias_factor(b, jnp.asarray(t), jnp.float32)) == pytest.approx(exact, rel=3e-7)
     assert float(numerics.bias_factor(jnp.float32(b), jnp.asarray(t), jnp.float32)) == pytest.approx(exact, rel=1e-3)
+
+
+@pytest.mark.parametrize("t", [1, 2, 5])
+@pytest.mark.parametrize("b", [0.0, 0.5, 0.999])
+def test_bias_factor_has_a_derivative_where_nothing_is_kept(b, t):
+    slope = jax.grad(lambda b: numerics.bias_factor(b, jnp.asarray(t), jnp.float32))(b)
+    assert float(slope) == pytest.approx(-t * b ** (t - 1), rel=1e-5)

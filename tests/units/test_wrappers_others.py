@@ -127,7 +127,7 @@ def test_halves_for_a_member_that_squares():
     u, _ = tx.update({"z": None, "x": jnp.array([3.0])}, tx.init(params), params)
     assert u["z"] is None
     with pytest.raises(ValueError, match="split_real_and_imaginary: updates have a leaf of dtype float32 whose"):
-        tx.update({"z": jnp.ones(1), "x": None}, (), params)
+        tx.update({"z": jnp.ones(1), "x": None}, tx.init(params), params)
 
 
 def plateau(values, factor, patience, rtol=1e-4, atol=0.0, cooldown=0, size=1, min_scale=0.0):
@@ -175,7 +175,9 @@ def test_plateau_needs_a_scalar_value():
     tx = optim.reduce_on_plateau()
     with pytest.raises(TypeError, match="reduce_on_plateau: update needs value: call update"):
         tx.update(grads(PARAMS), tx.init(PARAMS), PARAMS)
-    with pytest.raises(ValueError, match="reduce_on_plateau: value must be a scalar, got an array of shape"):
+    with pytest.raises(
+        ValueError, match="reduce_on_plateau: value must be a scalar, the loss at params, got an array of shape"
+    ):
         tx.update(grads(PARAMS), tx.init(PARAMS), PARAMS, value=jnp.ones(2))
     with pytest.raises(ValueError, match="at least one of rtol and atol must be positive"):
         optim.reduce_on_plateau(rtol=0.0)
