@@ -212,6 +212,19 @@ def test_what_keras_does_around_it_is_what_it_does_around_its_own(options):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_averages_end_a_fit_and_the_next_goes_on(tmp_path):
+    made = model(as_keras(optim.adam(0.1), use_ema=True, ema_momentum=0.5))
+    fit(made)
+    for v, average in zip(made.trainable_variables, made.optimizer._model_variables_moving_average, strict=True):
+        np.testing.assert_array_equal(v, average)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    fit(made)
+    fit(loaded)
+    for a, b in zip(made.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_loss_scaling():
     ours = model(keras.optimizers.LossScaleOptimizer(as_keras(optim.sgd(0.1))))
     theirs = model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
