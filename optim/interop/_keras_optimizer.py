@@ -107,6 +107,12 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         for variable, x in zip(self._own.variables, jax.tree.leaves(state), strict=True):
             variable.assign(jax.random.key_data(x) if is_key(x) else x)
 
+    def finalize_variable_values(self, var_list: Any) -> None:
+        super().finalize_variable_values(var_list)
+        if self.use_ema:
+            for variable in var_list:  # shares its average's buffer now, which the next fit would donate twice
+                variable.assign(jnp.copy(variable.value))
+
     @property
     def learning_rate(self) -> Any:
         return super().learning_rate

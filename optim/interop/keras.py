@@ -1,7 +1,6 @@
 """Keras 3: a transformation as one of its optimizers, one of its optimizers as a transformation, files of Keras 2."""
 
 import functools
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import numpy as np
 
 from .. import checks, registry, tree
 from ..base import GradientTransformationExtraArgs
-from ..keras import KerasOptimizer, get, set_weights
+from ..keras import KerasOptimizer, get, get_weights, set_weights
 from ..keras.identify import FACTORIES
 from ..types import OptState, Params
+from ._keras_files import read
 from ._need import need
 
 
@@ -125,6 +125,8 @@ def _names(optimizer: Any) -> list[str]:
 def load_legacy_weights(path: str | Path, tx: KerasOptimizer, params: Params) -> OptState:
     """The state of one of `optim.keras` from an HDF5 file that Keras 2 saved a model with its optimizer in.
 
+    The lists of all of Keras 2, up to those of `tf_keras`, are known; what one does not have stays as `init` makes it.
+
     Args:    path: the file. tx: the optimizer, as `optim.keras` has it. params: the parameters, whose leaves are in the
              order of the model's weights: a list, or an OrderedDict, as JAX sorts the keys of a dict.
     Raises:  ImportError without h5py; KeyError where the file has no optimizer's weights; ValueError for another
@@ -134,28 +136,12 @@ def load_legacy_weights(path: str | Path, tx: KerasOptimizer, params: Params) ->
         h5py = need("h5py", "keras")
         if not isinstance(tx, KerasOptimizer):
             checks.fail(f"tx must be one of optim.keras, got {checks.shown(tx)}", TypeError)
-        with h5py.File(path, "r") as file:
-            if "optimizer_weights" not in file:
-                checks.fail(
-                    f"{path} has no group 'optimizer_weights': the model was saved without its optimizer", KeyError
-                )
-            saved = _saved_class(file.attrs.get("training_config"))
-            if saved not in (None, tx.class_name):
-                checks.fail(f"{path} has the weights of {saved}, expected those of {tx.class_name}")
-            group = file["optimizer_weights"]
-            names = [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs["weight_names"]]
-            weights = [np.asarray(group[name]) for name in names]
         state = tx.init(params)
+        with h5py.File(path, "r") as file:
+            saved = read(path, file, tx, get_weights(tx, state))
         try:
-            return set_weights(tx, state, weights)
+            state = set_weights(tx, state, saved.weights)
         except ValueError as error:
-            return checks.fail(f"{path}, with {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}: {error}")
-
-
-def _saved_class(config: Any) -> str | None:
-    """The class of the optimizer in the attribute `training_config`, where there is one."""
-    if config is None:
-        return None
-    found = json.loads(config.decode() if isinstance(config, bytes) else config).get("optimizer_config") or {}
-    name = found.get("class_name")
-    return None if name is None else str(name)
+            names = ", ".join(saved.names[:4]) + ", ..." * (len(saved.names) > 4)
+            checks.fail(f"{path}, with {names}: {error}")
+        return tree.set(state, **saved.beside) if saved.beside else state

@@ -114,3 +114,12 @@ def test_pictures(script):
         assert not any(placeholder in svg for placeholder in pictures.PAGES["light"])
     assert pictures.number(2e-9) == "2.0 \u00d7 10<sup>\u22129</sup>"
     assert pictures.number(float("nan")) == "not finite"
+
+
+def test_a_legend_is_the_call_as_it_is_written(script):
+    """Code in Markdown is escaped when it becomes a page, and not before."""
+    reference = script("reference")
+    entry = optim.lookup("piecewise_interpolate_schedule")
+    legend = reference.schedule(reference.Page("reference/schedules.md", "", "", []), entry)
+    assert f"`{entry(*entry.examples[0].args, **entry.examples[0].kwargs)}`" in legend
+    assert "'" in legend

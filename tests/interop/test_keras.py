@@ -1,6 +1,5 @@
 """Keras 3 on JAX: models that train with transformations, save and go on, and its optimizers as transformations."""
 
-import json
 import os
 import re
 import subprocess
@@ -16,9 +15,8 @@ import pytest
 import optim
 
 keras = pytest.importorskip("keras", reason="keras is not installed")
-h5py = pytest.importorskip("h5py", reason="h5py is not installed")
 
-from optim.interop.keras import as_keras, from_keras, load_legacy_weights  # noqa: E402
+from optim.interop.keras import as_keras, from_keras  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
@@ -212,6 +210,19 @@ def test_what_keras_does_around_it_is_what_it_does_around_its_own(options):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_averages_end_a_fit_and_the_next_goes_on(tmp_path):
+    made = model(as_keras(optim.adam(0.1), use_ema=True, ema_momentum=0.5))
+    fit(made)
+    for v, average in zip(made.trainable_variables, made.optimizer._model_variables_moving_average, strict=True):
+        np.testing.assert_array_equal(v, average)
+    made.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    fit(made)
+    fit(loaded)
+    for a, b in zip(made.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_loss_scaling():
     ours = model(keras.optimizers.LossScaleOptimizer(as_keras(optim.sgd(0.1))))
     theirs = model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
@@ -311,61 +322,6 @@ def test_from_keras_leaves_alone_what_has_no_gradient():
         tx.update(gradients(0), state)
     with pytest.raises(ValueError, match=re.escape("updates['c'] is not in params")):
         tx.update({**gradients(0), "c": 1.0}, state, tree())
-
-
-# Files of Keras 2
-
-
-def legacy_file(path, tx, weights):
-    """As Keras 2.2.4's `model.save` writes it: the optimizer's weights are datasets of the group `optimizer_weights`,
-    whose attribute `weight_names` has their names in order; the file's attribute `training_config` is JSON, with the
-    optimizer's class and arguments under `optimizer_config`."""
-    names = [
-        f"training/{tx.class_name}/{'iterations' if w.ndim == 0 else 'Variable'}_{i}:0" for i, w in enumerate(weights)
-    ]
-    with h5py.File(path, "w") as file:
-        file.attrs["keras_version"] = b"2.2.4"
-        config = {"optimizer_config": optim.keras.serialize(tx), "loss": "mse", "metrics": []}
-        file.attrs["training_config"] = json.dumps(config).encode()
-        group = file.create_group("optimizer_weights")
-        group.attrs["weight_names"] = [n.encode() for n in names]
-        for name, w in zip(names, weights, strict=True):
-            group.create_dataset(name, data=w)
-
-
-LEAVES = [jnp.ones((4, 5)), jnp.ones(5), jnp.ones((5, 3))]
-
-
-@pytest.mark.parametrize("name", KERAS)
-def test_weights_of_keras_2(name, tmp_path):
-    tx = getattr(optim.keras, name)()
-    state = tx.init(LEAVES)
-    for n in range(3):
-        _, state = tx.update([jnp.sin(x + n) for x in LEAVES], state, LEAVES)
-    saved = optim.keras.get_weights(tx, state)
-    legacy_file(tmp_path / "model.h5", tx, saved)
-    loaded = load_legacy_weights(tmp_path / "model.h5", tx, LEAVES)
-    for a, b in zip(optim.keras.get_weights(tx, loaded), saved, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert len(saved) > 1 or name == "SGD"
-
-
-def test_files_that_do_not_fit(tmp_path):
-    tx = optim.keras.SGD(momentum=0.9)
-    path = tmp_path / "model.h5"
-    legacy_file(path, tx, optim.keras.get_weights(tx, tx.init(LEAVES)))
-    with pytest.raises(ValueError, match=r"model.h5 has the weights of SGD, expected those of Adam"):
-        load_legacy_weights(path, optim.keras.Adam(), LEAVES)
-    with pytest.raises(ValueError, match=r"training/SGD/iterations_0:0.*Length of the specified weight list \(4\)"):
-        load_legacy_weights(path, tx, LEAVES[:2])
-    with pytest.raises(ValueError, match=r"Optimizer weight shape \(5,\) not compatible with provided weight shape"):
-        load_legacy_weights(path, tx, [LEAVES[1], LEAVES[0], LEAVES[2]])
-    with pytest.raises(TypeError, match=r"tx must be one of optim.keras, got"):
-        load_legacy_weights(path, optim.adam(0.1), LEAVES)
-    with h5py.File(path, "w") as file:
-        file.create_group("model_weights")
-    with pytest.raises(KeyError, match="has no group 'optimizer_weights'"):
-        load_legacy_weights(path, tx, LEAVES)
 
 
 # Absent, or on another backend
