@@ -103,7 +103,7 @@ class Range:
 
     def __str__(self) -> str:
         if self.integer:
-            return f"an integer >= {int(self.low)}"
+            return "an integer" if math.isinf(self.low) else f"an integer >= {int(self.low)}"
         if math.isinf(self.high):
             if math.isinf(self.low):
                 return "a finite number"
@@ -117,7 +117,7 @@ class Range:
             found += [self.low - 1, *([self.low] if self.open_low else [])]
         if not math.isinf(self.high):
             found += [self.high + 0.5, *([self.high] if self.open_high else [])]
-        return [*found, self.low + 1.5] if self.integer else found
+        return [*found, max(self.low, 0) + 1.5] if self.integer else found
 
 
 DECAY = Range(0, 1, open_high=True)
@@ -136,6 +136,19 @@ RANGES: dict[str, Range] = {
     "learning_rate": RATE,
     "weight_decay": RATE,
 }
+
+
+DTYPES = {"mu_dtype", "accumulator_dtype", "state_dtype", "dtype_momentum", "param_dtype", "hyperparam_dtype"}
+
+
+def dtype(name: str, value: Any) -> None:
+    """Refuse what is no dtype that a number with a fraction can be kept in; JAX does not compute with 8 bits."""
+    try:
+        found = jnp.dtype(value)
+    except TypeError:
+        fail(f"{name} must be a dtype, got {shown(value)}", TypeError)
+    if not jnp.issubdtype(found, jnp.inexact) or found.itemsize < 2:
+        fail(f"{name} must be a floating dtype of at least 16 bits, got {found}", TypeError)
 
 
 def argument(name: str, value: Any, range_: Range) -> None:
@@ -174,6 +187,8 @@ def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> Non
         if bound.signature.parameters[name].annotation is bool and not isinstance(value, bool | np.bool_):
             fail(f"{name} must be True or False, got {shown(value)}", TypeError)
         optional = bound.signature.parameters[name].default is None
+        if name in DTYPES and value is not None:
+            dtype(name, value)
         if name in ranges and not (value is None and (optional or ranges[name].optional)):
             argument(name, value, ranges[name])
 
