@@ -123,7 +123,7 @@ class Range:
 
     def __str__(self) -> str:
         if self.integer:
-            return f"an integer >= {int(self.low)}"
+            return "an integer" if math.isinf(self.low) else f"an integer >= {int(self.low)}"
         if math.isinf(self.high):
             if math.isinf(self.low):
                 return "a finite number"
@@ -137,7 +137,7 @@ class Range:
             found += [self.low - 1, *([self.low] if self.open_low else [])]
         if not math.isinf(self.high):
             found += [self.high + 0.5, *([self.high] if self.open_high else [])]
-        return [*found, self.low + 1.5] if self.integer else found
+        return [*found, max(self.low, 0) + 1.5] if self.integer else found
 
 
 DECAY = Range(0, 1, open_high=True)
@@ -186,14 +186,20 @@ def state(x: Any, *classes: Any) -> None:
         fail(f"state must be {' or '.join(_a(known.__name__) for known in classes)}, got {shown(x)}", TypeError)
 
 
+def names_dtype(name: str) -> bool:
+    """Whether an argument of this name is a dtype: mu_dtype, dtype_momentum."""
+    return "dtype" in name.split("_")
+
+
 def dtype(name: str, value: Any) -> None:
-    """Refuse what is no dtype in which an average could move."""
-    try:
-        fits = jnp.issubdtype(jnp.dtype(value), jnp.inexact)
-    except TypeError:
-        fits = False
-    if not fits:
-        fail(f"{name} must be a floating or complex dtype, or None, got {shown(value)}", TypeError)
+    """Refuse what is no dtype in which an average could move; JAX does not compute with 8 bits."""
+    got = shown(value)
+    with contextlib.suppress(TypeError):
+        found = jnp.dtype(value)
+        if jnp.issubdtype(found, jnp.inexact) and found.itemsize > 1:
+            return
+        got = str(found)
+    fail(f"{name} must be a floating or complex dtype of at least 16 bits, got {got}", TypeError)
 
 
 def argument(name: str, value: Any, range_: Range) -> None:
@@ -232,7 +238,7 @@ def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> Non
     for name, value in bound.arguments.items():
         if bound.signature.parameters[name].annotation is bool and not isinstance(value, bool | np.bool_):
             fail(f"{name} must be True or False, got {shown(value)}", TypeError)
-        if "dtype" in name.split("_") and value is not None:
+        if names_dtype(name) and value is not None:
             dtype(name, value)
         optional = bound.signature.parameters[name].default is None
         if name in ranges and not (value is None and (optional or ranges[name].optional)):

@@ -34,8 +34,8 @@ def _decay_rate_pow(i: Array, exponent: Scalar = 0.8) -> Array:
 
 
 _RANGES = {
-    **dict.fromkeys(["step_offset", "decay_offset"], checks.STEPS),
     "decay_rate": checks.NON_NEGATIVE,
+    **dict.fromkeys(["step_offset", "decay_offset"], checks.Range(integer=True)),
     "min_dim_size_to_factor": checks.Range(1, integer=True),
     "epsilon": checks.NON_NEGATIVE,
     "clipping_threshold": checks.Range(0, open_low=True, optional=True),

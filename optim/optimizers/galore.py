@@ -12,6 +12,7 @@ from ..compose import around, chain
 from ..matrices import DimensionNumbers, as_matrices, numbers_of
 from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype
 from ..registry import example, register
+from ..rules import check_updates
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, Tree
@@ -113,6 +114,7 @@ def scale_by_galore(
         home = state.projector
         gs = tree.match(wide, home, "updates", "state.projector")
         over = updates if params is None else params
+        check_updates(gs, tree.match(over, home, "params", "state.projector"), home)
         structure = tree.structure(home)
         every = numbers(over, structure.unflatten(gs))
         leaves, gs = gs, [g if tree.absent(g) or n is None else gathered(g) for g, n in zip(gs, every, strict=True)]

@@ -72,8 +72,10 @@ def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = No
     (first_path, first), *others = found
     for path, value in others:
         if not _agree(first, value):
+            traced = any(map(checks.is_traced, jax.tree.leaves((first, value))))
+            told = "are being traced, and may differ" if traced else "differ"
             checks.fail(
-                f"{_shown(first_path)} and {_shown(path)} differ; choose with filtering=lambda path, value: ...",
+                f"{_shown(first_path)} and {_shown(path)} {told}; choose with filtering=lambda path, value: ...",
                 KeyError,
             )
     return first

@@ -90,6 +90,22 @@ def test_values_out_of_range(entry, name, value, range_: Range):
             entry(*bound.args, **bound.kwargs)
 
 
+DTYPES = [(e, n) for e in ENTRIES for n in e.signature.parameters if optim.checks.names_dtype(n)]
+
+
+@pytest.mark.parametrize(("entry", "name"), DTYPES, ids=[f"{e.name}-{n}" for e, n in DTYPES])
+def test_dtypes(entry, name):
+    """What is no dtype, one that would cut fractions off, and one that JAX does not compute with."""
+    bound = entry.signature.bind(*entry.examples[0].args, **entry.examples[0].kwargs)
+    for wrong, what in (("x", "'x'"), (jnp.int32, "int32"), (bool, "bool"), ("float8_e4m3fn", "float8_e4m3fn")):
+        bound.arguments[name] = wrong
+        with pytest.raises(TypeError, match=f"^{entry.name}: {name} must be a .*dtype.*, got {what}$"):
+            entry(*bound.args, **bound.kwargs)
+    for right in (None, jnp.bfloat16, "float32", jnp.dtype("float64")):
+        bound.arguments[name] = right
+        entry(*bound.args, **bound.kwargs)
+
+
 DECLARED = [(e, x, text) for e in ENTRIES for x, text in e.errors]
 
 
@@ -115,6 +131,9 @@ def test_wrong_trees(row):
     wrong_shape = {**grads(params), "b": jnp.ones((2, 1))}
     with pytest.raises(ValueError, match=rf"^{name}: updates\['b'\] has shape \(2, 1\), .*\['b'\] has \(2,\)"):
         tx.update(wrong_shape, state, params)
+    flat = {**grads(params), "w": jnp.ones(3)}
+    with pytest.raises(ValueError, match=rf"^{name}: updates\['w'\] has shape \(3,\), .*\['w'\] has \(3, 2\)"):
+        tx.update(flat, state, params)
     extra = {**grads(params), "more": jnp.ones(2)}
     with pytest.raises(ValueError, match=rf"^{name}: .*updates\['more'\] is not in"):
         tx.update(extra, state, params)

@@ -70,7 +70,10 @@ MISTAKES = [
         "chain: state must be a tuple of 3",
     ),
     # Dtypes
-    (lambda: optim.adam(0.1, mu_dtype="foo"), "adam: mu_dtype must be a floating or complex dtype, or None, got 'foo'"),
+    (
+        lambda: optim.adam(0.1, mu_dtype="foo"),
+        "adam: mu_dtype must be a floating or complex dtype of at least 16 bits, got 'foo'",
+    ),
     (lambda: optim.adafactor(0.1, momentum=0.9, dtype_momentum="int8"), "dtype_momentum must be a floating or complex"),
     # Masks, labels, axes
     (

@@ -37,6 +37,8 @@ def test_get_and_set_errors(params):
     ahead = (state[0], optim.adam(0.1).update(params, state[1], params)[1])
     with pytest.raises(KeyError, match=r"state\[0\]\[0\].count and state\[1\]\[0\].count differ"):
         optim.tree.get(ahead, "count")
+    with pytest.raises(KeyError, match=r"state\[0\]\[0\].count and state\[1\]\[0\].count are being traced, and may"):
+        jax.jit(lambda s: optim.tree.get(s, "count"))(state)
     with pytest.raises(KeyError, match="nothing named 'cuont' in the state; did you mean 'count'"):
         optim.tree.set(state, cuont=1)
     with pytest.raises(ValueError, match=r"state\[0\]\[0\].count has shape \(\), the new value has \(2,\)"):
