@@ -42,8 +42,9 @@ class LabelByPath(Recorded):
             for i, (pattern, _) in enumerate(self.rules):
                 if i not in used and not self.allow_unused:
                     here = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
-                    why = "an earlier one took them all" if any(_fits(n, pattern) for n in here) else "no path fits it"
-                    checks.fail(f"pattern {pattern!r} labels no parameter: {why}{checks.near(pattern, here)}")
+                    taken = any(_fits(n, pattern) for n in here)
+                    why = "an earlier one took them all" if taken else f"no path fits it{checks.near(pattern, here)}"
+                    checks.fail(f"pattern {pattern!r} labels no parameter: {why}")
         return structure.unflatten([None if i is None else self.rules[i][1] for i in found])
 
     def _match(self, name: str) -> int | None:

@@ -28,6 +28,7 @@ def scale_by_adamax(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8) ->
     Args:    b1, b2 in [0, 1); eps >= 0, in units of g.
     State:   count; mu, nu shaped like params: 8 bytes per float32 parameter.
     Source:  Kingma & Ba 2015, Alg. 2, with an eps inside the maximum.
+    Differs: where nu is 0, as it may be without eps, the update is 0, in Optax NaN.
     """
 
     def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:

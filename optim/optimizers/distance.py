@@ -40,7 +40,6 @@ def scale_by_distance_over_gradients(
     State:   max_dist (r), grad_sum_of_squares (G), a scalar per leaf; init_params (p0) shaped like params: 4
              bytes per float32 parameter.
     Source:  Ivgi, Hinder & Carmon 2023, Eq. 1, layer by layer.
-    Differs: Optax 0.2.8 measures how far a matrix has come in the spectral norm.
     """
 
     def start(p: Array) -> Array:

@@ -47,7 +47,7 @@ def scale_by_rprop(
     State:   step_sizes (s), prev_updates (u) shaped like params: 8 bytes per float32 parameter.
     Raises:  ValueError where min_step_size > max_step_size.
     Source:  Riedmiller & Braun 1993; Igel & Huesken 2000, Rprop-, which takes no step back at a turn.
-    Differs: Optax 0.2.8 returns the update of the step before.
+    Differs: Optax 0.2.8 returns the update of the step before, or 0 where the gradient turns.
     """
     limits = (min_step_size, max_step_size)
     if all(map(checks.is_number, limits)) and limits[0] > limits[1]:

@@ -128,7 +128,8 @@ def sophia(
              the updates is not clipped.
     State:   SophiaState(count, mu, nu, hessian_fn_state): 8 bytes per float32 parameter.
     Source:  Liu et al. 2023, Alg. 3.
-    Differs: in Optax 0.2.8 every update has the size clip_threshold, whatever the curvature.
+    Differs: Optax 0.2.8 corrects mu, and divides it by the curvature before this update's, of which there is none in
+             the first: its size is clip_threshold.
     """
     estimator = taking_extra_args(hessian_diagonal_fn, "hessian_diagonal_fn")
 

@@ -61,7 +61,8 @@ class MultiSteps(GradientTransformationExtraArgs):
              of its window, which ends when it would have; the mean is over those that count.
     State:   MultiStepsState(mini_step, gradient_step, inner_opt_state, acc_grads, skip_state): acc_grads shaped like
              params, 4 bytes per float32 parameter.
-    Differs: with skips `has_updated` is False after a micro-step that was skipped.
+    Differs: `has_updated` is False after a micro-step that was skipped, and a window begins with nothing; in Optax it
+             may be True, and the NaN of one window is in all that follow.
     """
 
     def __new__(

@@ -174,7 +174,8 @@ def inject_hyperparams(
     State:   InjectStatefulHyperparamsState(count, hyperparams, hyperparams_states, inner_state).
     Raises:  TypeError for what is no function, ValueError for a static name it does not have.
     Differs: a hyperparameter given as an integer is floating, so that a learning rate of 1 can later be set to 0.5;
-             other integers, which count something, stay Python values.
+             other integers, which count something, stay Python values. In Optax the first keep their dtype, and the
+             second are in the state.
     """
     checks.function("inner_factory", inner_factory)
     static = frozenset({static_args} if isinstance(static_args, str) else static_args)

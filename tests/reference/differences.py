@@ -11,7 +11,6 @@ DIFFERS = {
     "normalize": "Optax gives NaN for a zero gradient",
     **{f"MultiSteps{i}": "Optax accumulates in float32: see test_optax_wrappers.py" for i in ("", "-1", "-2", "-3")},
     **{f"lookahead{i}": "Optax has no plain parameters: see test_optax_wrappers.py" for i in ("", "-1")},
-    "scale_by_adamax-2": "Optax gives NaN for a zero denominator",
     "selective_transform-1": "Optax freezes everything where the mask is a function",
     "scale_by_adopt-2": "Optax gives NaN for a zero denominator",
     "schedule_free-1": "Optax weighs an update with the next learning rate",
@@ -24,18 +23,18 @@ DIFFERS = {
 FAULTS = {
     **dict.fromkeys(["scale_by_acprop", "acprop"], "the second moment's distance is from the mean before this update"),
     **dict.fromkeys(["scale_by_adan", "adan"], "1 - b2 stands where the paper and its code have b2"),
-    "scale_by_distance_over_gradients": "how far a matrix has come is measured in the spectral norm",
     **dict.fromkeys(["scale_by_sm3", "sm3"], "Optax fails on scalars: see tests/units/test_leafwise.py"),
     **dict.fromkeys(["scale_by_muon"], "Optax needs dimension numbers: see tests/units/test_leafwise.py"),
-    "sophia": "every update has the size of the clip, whatever the curvature",
-    **dict.fromkeys(["scale_by_rprop", "rprop"], "each update is that of the step before, the first is 0"),
+    "sophia": "mu is corrected, and divided by the curvature before this update's",
+    **dict.fromkeys(
+        ["scale_by_rprop", "rprop"], "each update is that of the step before, or 0 where the gradient turns"
+    ),
 }
 
 # What Optax computes in float32 also where float64 is enabled.
 COARSE = {
-    **dict.fromkeys(["scale_by_factored_rms", "adafactor", "scale_by_galore", "galore"], 1e-5),
-    "scale_by_madgrad": 1e-5,
-    "madgrad": 1e-5,
+    **dict.fromkeys(["scale_by_factored_rms", "scale_by_galore", "galore", "scale_by_madgrad", "madgrad"], 1e-5),
+    "adafactor": 1e-4,
 }
 
 # Where sums cancel, in float32 the rounding of Optax or of both is seen; the same rows agree to 1e-9 in float64.
@@ -47,6 +46,7 @@ COARSE_IN_FLOAT32 = {
 
 # Compared in tests of their own, with what they need: a function, a line, real problems.
 TESTED_APART = {
+    "scale_by_distance_over_gradients": "tests/units/test_leafwise.py",
     "stateless": "tests/units/test_compose.py",
     "lbfgs": "tests/units/test_lbfgs.py",
     "scale_by_lbfgs": "tests/units/test_lbfgs.py",

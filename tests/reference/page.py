@@ -4,9 +4,11 @@ python -m tests.reference.page
 """
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import optim
+from optim.registry import entry_of
 
 from .differences import COARSE, COARSE_IN_FLOAT32, DIFFERS, FAULTS, TESTED_APART
 
@@ -29,11 +31,20 @@ def lines_of(table: dict[str, object]) -> list[str]:
 def told() -> list[str]:
     """The `Differs:` paragraphs of the docstrings."""
     rows = []
-    for entry in optim.entries():
-        text = re.search(r"^ *Differs: (.*?)(?:\n *[A-Z][a-z]+: |\Z)", entry.factory.__doc__ or "", re.M | re.S)
+    for name, docstring in sorted(docstrings()):
+        text = re.search(r"^ *Differs: (.*?)(?:\n *[A-Z][a-z]+: |\Z)", docstring, re.M | re.S)
         if text and "Optax" in text[1]:
-            rows.append(f"| `{entry.name}` | {' '.join(text[1].split())} |")
+            rows.append(f"| `{name}` | {' '.join(text[1].split())} |")
     return rows
+
+
+def docstrings() -> Iterator[tuple[str, str]]:
+    """Those of all factories, and of the public functions that are none."""
+    yield from ((entry.name, entry.factory.__doc__ or "") for entry in optim.entries())
+    for room, prefix in ((optim, ""), (optim.tree, "tree."), (optim.projections, "projections.")):
+        for name, x in vars(room).items():
+            if callable(x) and not name.startswith("_") and entry_of(x) is None:
+                yield prefix + name, x.__doc__ or ""
 
 
 def page() -> str:

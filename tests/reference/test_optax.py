@@ -72,7 +72,7 @@ def test_same_steps(row, x64, standard_promotion):
     rtol = max(tolerance(state), COARSE.get(row.entry.name, 0))
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
     # What a narrow slot rounds feeds on itself.
-    for g in stream(params, 20 if rtol < 1e-8 else 5):
+    for g in stream(params, 20 if rtol < 1e-8 or row.entry.name in COARSE else 5):
         u, state = step(g, state, params)
         v, state_other = step_other(g, state_other, params_other)
         assert_close(u, v, rtol)
@@ -118,6 +118,8 @@ def assert_close(a, b, rtol):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         if inexact(x):
             np.testing.assert_allclose(np.asarray(x, np.float64), np.asarray(y, np.float64), rtol=rtol, atol=1e-9)
+        elif not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            np.testing.assert_array_equal(x, y)
 
 
 def test_the_page_of_differences_is_up_to_date():

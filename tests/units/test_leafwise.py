@@ -58,6 +58,24 @@ def test_sm3_is_optax_on_matrices(name, x64, standard_promotion):
     compared(getattr(optim, name)(*args), getattr(optax, name)(*args), params)
 
 
+def test_distances_are_optax(x64, standard_promotion):
+    """In float64 where it is asked for: a first distance of 1e-6 is lost in float32."""
+    optax = pytest.importorskip("optax", reason="Optax is a test dependency")
+    ours, other = (lib.scale_by_distance_over_gradients(param_dtype=jnp.float64) for lib in (optim, optax))
+    params = {**{k: v.astype(jnp.float64) for k, v in MATRICES.items()}, "s": jnp.asarray(0.5)}
+    state, state_other = ours.init(params), other.init(params)
+    step, step_other = jax.jit(ours.update), jax.jit(other.update)
+    for n in range(20):
+        u, state = step(grads(params, n), state, params)
+        v, state_other = step_other(grads(params, n), state_other, params)
+        close(u, v, rtol=1e-9, atol=0)
+        close(jax.tree.leaves(state), jax.tree.leaves(state_other), rtol=1e-9, atol=1e-15)
+        params = jax.tree.map(lambda p, x: p - 100 * x, params, u)
+    restored = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(state_other))
+    last, _ = step_other(grads(params, 0), state_other, params)
+    close(step(grads(params, 0), restored, params)[0], last, rtol=1e-9, atol=0)
+
+
 def test_muon_takes_matrices_of_several_axes(standard_promotion):
     contrib = theirs()
     params = {"heads": jnp.asarray(np.linspace(-1, 1, 24).reshape(2, 3, 4), jnp.float32), "b": jnp.ones(3)}
@@ -145,6 +163,20 @@ def test_sophia_divides_by_the_curvature_and_clips():
         params = optim.apply_updates(params, u)
     with pytest.raises(TypeError, match="update needs the parameters and obj_fn"):
         tx.update(params, state, params)
+
+
+def test_what_differs_in_optax_sophia(standard_promotion):
+    """Its mean is corrected, and divided by the curvature before this update's: in the first, by none."""
+    x, g = jnp.asarray([0.5, -0.25, 2.0]), jnp.asarray([1e-3, -2e-3, 3e-3])
+    tx, m, h = theirs().sophia(1.0, weight_decay=0.0, gamma=0.5, update_interval=2), np.zeros(3), np.zeros(3)
+    state = tx.init(x)
+    step = jax.jit(lambda g, s: tx.update(g, s, x, obj_fn=lambda x: jnp.sum(x**4)))
+    for n in range(4):
+        u, state = step(g, state)
+        m = 0.965 * m + 0.035 * np.asarray(g)
+        mean = m / (1 - 0.965 ** (n + 1))
+        np.testing.assert_allclose(u, -np.clip(mean / np.maximum(0.5 * h, 1e-8), -1, 1), rtol=1e-4)
+        h = 0.99 * h + 0.01 * 12 * np.asarray(x) ** 2 if n % 2 == 0 else h
 
 
 def test_factored_moments_are_rows_and_columns():
