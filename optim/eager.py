@@ -14,7 +14,6 @@ import numpy as np
 
 from . import checks
 from .record import Call, Recorded, is_key
-from .registry import remake
 
 Update = Callable[..., Any]
 _config: Any = jax.config  # untyped in jax
@@ -128,7 +127,7 @@ def _abstract(call: Call) -> Call:
     def remade(call: Call, args: Any, kwargs: Any) -> Call:
         bound = call.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return Call(call.name, tuple(args), kwargs, bound)
+        return Call(call.name, tuple(args), kwargs, bound, call.factory)
 
     abstract: Call = _walk(call, shape, remade)
     return abstract
@@ -136,4 +135,4 @@ def _abstract(call: Call) -> Call:
 
 def _with_arrays(call: Call, arrays: Iterator[Any]) -> Any:
     """What the call makes with other arrays in their places."""
-    return _walk(call, lambda _: next(arrays), lambda call, args, kwargs: remake(call, args, kwargs))
+    return _walk(call, lambda _: next(arrays), lambda call, args, kwargs: call.factory(*args, **kwargs))

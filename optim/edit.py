@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from . import checks, tree
 from .base import GradientTransformation, taking_extra_args
 from .record import Call, Recorded
-from .registry import remake
 
 T = TypeVar("T")
 _Path = tuple[str, ...]
@@ -122,7 +121,7 @@ def _inside(x: Any, path: _Path, change: _Change, opened: bool) -> Any:
     args = _several(x.call.args, _siblings(path, x.call.args), change, opened)
     kwargs = {k: _walk(v, (*path, _name(v)) if _name(v) else path, change, opened) for k, v in x.call.kwargs.items()}
     if args is not x.call.args or any(kwargs[k] is not v for k, v in x.call.kwargs.items()):
-        return remake(x.call, args, kwargs)
+        return x.call.factory(*args, **kwargs)
     body = x.body if isinstance(x, GradientTransformation) else None
     if body is not None and opened:
         new = _inside(body, path, change, opened)
@@ -137,7 +136,7 @@ def _called(call: Call, changes: Mapping[str, Any]) -> Any:
     names = positional[: 0 if fixed else len(call.args)]
     args = fixed or tuple(changes.get(name, old) for name, old in zip(names, call.args, strict=True))
     rest = {name: value for name, value in changes.items() if name not in names}
-    return remake(call, args, {**call.kwargs, **rest})
+    return call.factory(*args, **{**call.kwargs, **rest})
 
 
 # Learning rates

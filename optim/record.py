@@ -1,5 +1,6 @@
 """What a result knows of itself: the call that made it, and so how it prints and what it equals."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -15,9 +16,14 @@ class Call:
     """The name of a factory, or the call that made it, and the arguments it was called with."""
 
     def __init__(
-        self, name: "str | Call", args: tuple[Any, ...], kwargs: Mapping[str, Any], bound: inspect.BoundArguments
+        self,
+        name: "str | Call",
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        bound: inspect.BoundArguments,
+        factory: Callable[..., Any],
     ) -> None:
-        self.name, self.args, self.kwargs = name, args, dict(kwargs)
+        self.name, self.args, self.kwargs, self.factory = name, args, dict(kwargs), factory
         self.arguments: dict[str, Any] = dict(bound.arguments)
         self.signature = bound.signature
 
@@ -42,6 +48,12 @@ class Recorded:
 
     def _recorded(self, call: Call) -> Self:
         raise NotImplementedError
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copied and pickled as the call, which is then made again."""
+        if self.call is None:
+            return super().__reduce_ex__(protocol)
+        return functools.partial(self.call.factory, *self.call.args, **self.call.kwargs), ()
 
 
 class ScheduleFn(Recorded):

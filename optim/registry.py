@@ -85,13 +85,6 @@ def get(name: str, *args: Any, **kwargs: Any) -> Any:
     return lookup(name)(*args, **kwargs)
 
 
-def remake(call: Call, args: Any, kwargs: Any) -> Any:
-    """Call what made `call` with other arguments."""
-    if isinstance(call.name, Call):
-        return remake(call.name, call.name.args, call.name.kwargs)(*args, **kwargs)
-    return lookup(call.name)(*args, **kwargs)
-
-
 def register(
     *examples: Example,
     name: str | None = None,
@@ -132,8 +125,7 @@ def register(
                         f"{checks.shown(result)}; a plain function is registered with kind='function'",
                         TypeError,
                     )
-            call = Call(known, args, kwargs, bound)
-            return result._recorded(call)
+            return result._recorded(Call(known, args, kwargs, bound, functools.partial(get, known)))
 
         for word in ("name", "args"):
             if word in signature.parameters and signature.parameters[word].kind is not inspect.Parameter.VAR_POSITIONAL:

@@ -88,7 +88,7 @@ class InjectedFactory(Recorded):
         with checks.naming(self.__name__):
             bound = checks.bind(self.__signature__, args, kwargs)
             tx = self._make(bound)
-        made = Call(self.call, args, kwargs, bound) if self.call else None
+        made = Call(self.call, args, kwargs, bound, self) if self.call else None
         return tx._recorded(made) if made else tx
 
     def _make(self, bound: inspect.BoundArguments) -> GradientTransformationExtraArgs:

@@ -1,7 +1,9 @@
 """What a transformation knows of itself, and what it refuses."""
 
+import copy
 import inspect
 import json
+import pickle
 import re
 
 import jax
@@ -48,6 +50,7 @@ def test_record(entry, example):
         with pytest.raises(TypeError, match="has no form in JSON"):
             optim.to_config(made)
         return
+    assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made
     config = json.loads(json.dumps(optim.to_config(made), allow_nan=False))
     assert optim.from_config(config) == made
     assert repr(optim.from_config(config)).startswith(entry.name + "(")
