@@ -56,10 +56,12 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
     def evaluates(state: Any, params: Any) -> Any:
         flat = vector(params)
         other = eval_params(member, state, flat)
+        if other is flat:
+            return params
         leaves, structure = tree.flatten(params)
-        pieces = iter([] if other is flat else split(other, list(filter(tree.trainable, leaves))))
+        pieces = iter(split(other, list(filter(tree.trainable, leaves))))
         return structure.unflatten(
-            [numerics.restored(next(pieces, p), tree.as_array(p)) if tree.trainable(p) else p for p in leaves]
+            [numerics.restored(next(pieces), tree.as_array(p)) if tree.trainable(p) else p for p in leaves]
         )
 
     # Its slots are no leaf's, so nobody may work leaf by leaf; the order of all elements is all that counts.

@@ -111,6 +111,8 @@ def test_flatten_and_halves_of_what_evaluates():
         close(optim.eval_params(tx, state, params), optim.eval_params(plain, other_state, other), rtol=1e-5)
         summed = optim.summary(tx, params).bytes
         assert summed == sum(x.nbytes for x in jax.tree.leaves(state))
+        none = wrap(optim.sgd(0.1))
+        assert optim.eval_params(none, none.init(params), params) is params
 
 
 def test_halves_for_a_member_that_squares():
