@@ -54,7 +54,7 @@ def results() -> str:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Marks for the tests in the first line of a code block are for them alone."""
-    return re.sub(r"^(```python)(?: (?:needs=[\w.,]+|slow))+$", r"\1", markdown, flags=re.M)
+    return re.sub(r"^(```python)(?: needs=[\w.,]+)+$", r"\1", markdown, flags=re.M)
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -54,10 +54,6 @@ def has_code(page):
     return any(b.language == "python" for b in blocks(page))
 
 
-def is_slow(page):
-    return any("slow" in b.marks for b in blocks(page))
-
-
 def test_pages_were_found():
     assert len([p for p in PAGES if has_code(p)]) > 15
 
@@ -67,7 +63,7 @@ def test_every_block_says_what_it_is(page):
     """So that none is left out: its language, and no marks but those that are known; and none is cut in two."""
     for block in blocks(page):
         assert block.language in LANGUAGES, f"line {block.line}"
-        assert all(m == "slow" or m.startswith("needs=") for m in block.marks), f"line {block.line}"
+        assert all(m.startswith("needs=") for m in block.marks), f"line {block.line}"
     assert page.read_text().count("```") == 2 * len(blocks(page)), "an indented fence, which nobody would run"
 
 
@@ -84,7 +80,9 @@ def test_fits():
 
 
 def param(page):
-    return pytest.param(page, id=str(page.relative_to(DOCS)), marks=[pytest.mark.slow] if is_slow(page) else [])
+    """The quick part has the pages that everybody reads; those in folders are read by some."""
+    marks = [pytest.mark.slow] if page.parent != DOCS else []
+    return pytest.param(page, id=str(page.relative_to(DOCS)), marks=marks)
 
 
 @pytest.mark.parametrize("page", [param(p) for p in PAGES if has_code(p)])

@@ -97,6 +97,7 @@ def test_digits_learns(digits, capsys, tmp_path):
     assert len(np.unique(picture.reshape(-1, 4), axis=0)) > 10
 
 
+@pytest.mark.slow
 def test_digits_same_seed_same_numbers(digits, capsys, tmp_path, monkeypatch):
     short = ["adam", "--epochs", "1", "--hidden", "16", "--png", str(tmp_path / "x.png")]
 
@@ -283,6 +284,7 @@ def test_data_parallel():
     assert after < before
 
 
+@pytest.mark.slow
 def test_data_parallel_fails_beyond_tolerance(capsys):
     """Nobody sums in another order to exactly the same. The devices that the environment made are left as they are."""
     with pytest.raises(SystemExit) as stop:
