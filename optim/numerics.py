@@ -106,13 +106,18 @@ def hyperparameter(value: Scalar) -> Array:
 
 def scheduled(value: Any, before: Count) -> Any:
     """A hyperparameter as it is, or what the schedule that stands for it gives after `before` updates."""
-    if not callable(value):
-        return value
-    now = value(before)
-    if not checks.is_number(now) and not (checks.is_array(now) and now.shape == () and now.dtype.kind in "iufV"):
-        told = f"{checks.shown(value)}, given as a schedule, must give a number"
-        checks.fail(f"{told}, got {checks.shown(now)}", TypeError)
-    return floating(now)
+    return floating(now(value, before)) if callable(value) else value
+
+
+def now(schedule: Any, before: Count) -> Any:
+    """The number that a schedule gives after `before` updates."""
+    value = schedule(before)
+    if not checks.is_number(value) and not (
+        checks.is_array(value) and value.shape == () and value.dtype.kind in "iufV"
+    ):
+        told = f"{checks.shown(schedule)}, given as a schedule, must give a number"
+        checks.fail(f"{told}, got {checks.shown(value)}", TypeError)
+    return value
 
 
 def floating(x: Scalar) -> Scalar:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from .. import checks, tree
 from ..base import EmptyState, GradientTransformationExtraArgs, taking_extra_args
+from ..numerics import saturated
 from ..registry import example, register
 from ..tree import global_norm
 from ..types import DType, Params, Scalar, Updates
@@ -61,6 +62,11 @@ def _fixed(value: Any) -> Any:
     return jax.tree.map(lambda x: jnp.array(x, jnp.asarray(x).dtype, copy=True), value)
 
 
+def _finite(x: Any) -> Any:
+    """A norm that has overflown must not leave an infinite mean behind."""
+    return saturated(x) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else x
+
+
 def _as(value: Any, old: Any) -> Any:
     return jax.tree.map(lambda x, o: jnp.asarray(x, o.dtype), value, old)
 
@@ -83,7 +89,7 @@ def measure_with_ema(
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del params, extra_args
-        value, inner = mean.update(measure(updates), state[1])
+        value, inner = mean.update(jax.tree.map(_finite, measure(updates)), state[1])
         return value, (state[0], inner)
 
     return GradientTransformationExtraArgs(init, update).knowing(grain="leafwise")

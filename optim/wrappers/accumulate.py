@@ -10,7 +10,7 @@ from .. import checks, tree
 from ..base import GradientTransformationExtraArgs, taking_extra_args
 from ..compose import around
 from ..lift import Slot, elementwise
-from ..numerics import safe_increment, scalar_dtype, scaled, scheduled
+from ..numerics import now, safe_increment, scalar_dtype, scaled
 from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Array, Count, DType, Params, Scalar, Schedule, Updates
@@ -147,7 +147,7 @@ class _Window:
         return MultiStepsState(mini_step, gradient_step, self.member.init(params), acc_grads, skip_state)
 
     def update(self, updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        k = scheduled(self.every_k, state.gradient_step)
+        k = now(self.every_k, state.gradient_step) if callable(self.every_k) else self.every_k
         folded: Any = True
         advances: Any = True
         skip_state, n = self._judged(state), self._counted(state)
