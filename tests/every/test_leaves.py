@@ -103,7 +103,13 @@ def test_a_bad_element_stays_where_it_is(row, bad):
 
 @column("none")
 def test_none_gradient_leaves_everything_as_it_is(row):
+    """One operation at a time: a program for each tree with another leaf missing would be compiled."""
     tx, params = row.make(), tree()
+    with jax.disable_jit():
+        none_gradients(tx, params)
+
+
+def none_gradients(tx, params):
     state = tx.init(params)
     _, state = tx.update(grads(params), state, params)
     g = {**grads(params, 1), "b": None}
@@ -136,10 +142,11 @@ def test_none_parameter_has_no_slots(row):
     assert not any(
         getattr(k, "key", None) == "b" for path, _ in jax.tree_util.tree_flatten_with_path(state)[0] for k in path
     )
-    u, new = jax.jit(tx.update)({**grads(tree()), "b": None}, state, params)
+    u, new = jax.eval_shape(tx.update, {**grads(tree()), "b": None}, state, params)
     assert u["b"] is None
     assert jax.tree.structure(new) == jax.tree.structure(state)
-    assert optim.apply_updates(params, u)["b"] is None
+    assert avals(new) == avals(state)
+    assert jax.eval_shape(optim.apply_updates, params, u)["b"] is None
 
 
 @column("none")
