@@ -336,7 +336,7 @@ def used():
     ("call", "error", "text"),
     [
         (lambda: TFOptimizer(3), TypeError, "keras.TFOptimizer: optimizer must be a tf.compat.v1.train.Optimizer, a"),
-        (lambda: TFOptimizer(train.AdamOptimizer), TypeError, "got the function AdamOptimizer"),
+        (lambda: TFOptimizer(train.AdamOptimizer), TypeError, "got the class AdamOptimizer"),
         (
             lambda: TFOptimizer(used()),
             ValueError,
