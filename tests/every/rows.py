@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import optim
-from optim.registry import Entry, Example
+from optim.core.registry import Entry, Example
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +32,8 @@ class Row:
             return tx.update(updates, state, params, **{**self.example.extra, **extra})
 
         # As one rule it would be called without them.
-        facts = {**getattr(tx, "__dict__", {}), "lifted": None, "links": None}
-        return optim.GradientTransformationExtraArgs(tx.init, update).knowing(**facts)
+        facts = {**vars(tx.facts), "rule": None, "sequential": False}
+        return optim.GradientTransformationExtraArgs(tx.init, update).declaring(**facts)
 
 
 def all_rows() -> list[Row]:

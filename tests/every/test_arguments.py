@@ -35,7 +35,7 @@ KINDS = pytest.mark.parametrize(
 
 def holds_a_function(example):
     leaves = jax.tree.leaves([list(example.args), list(example.kwargs.values())])
-    return any(inspect.isfunction(x) and optim.registry.entry_of(x) is None for x in leaves)
+    return any(inspect.isfunction(x) and optim.core.registry.entry_of(x) is None for x in leaves)
 
 
 @KINDS
