@@ -1,4 +1,4 @@
-"""ACProp: a gradient over the centred second moment that the gradients before it made."""
+"""ACProp: divide each gradient by the centred second moment of the previous gradients."""
 
 from typing import Any
 
@@ -28,16 +28,19 @@ _ASYNCHRONOUS = {
 def scale_by_acprop(
     b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-16, eps_root: Scalar = 1e-16
 ) -> GradientTransformationExtraArgs:
-    """Divide updates by the root of how far those before them were from their running mean.
+    """Divide each update by the running deviation of the previous gradients from their running mean.
 
         u   = g / (sqrt(nu / (1 - b2^(t-1))) + eps),  on the first update  g / (1 + eps)
         mu <- b1 mu + (1 - b1) g
         nu <- b2 nu + (1 - b2) |g - mu|^2 + eps_root
 
-    Args:    b1, b2 in [0, 1); eps in units of g, eps_root of g^2, added at every step, both >= 0.
+    Args:
+      b1, b2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.999.
+      eps: added outside the root, in units of g, >= 0. Usually 1e-16.
+      eps_root: added to nu at every step, in units of g^2, >= 0. Usually 1e-16.
     State:   `ScaleByBeliefState`: 8 bytes per float32 parameter.
     Source:  Zhuang et al. 2021, Alg. 2, with the bias correction of its code.
-    Differs: Optax 0.2.8 takes the distance from the mean before this update.
+    Differs: Optax 0.2.8 subtracts from g the mean before this update.
     """
 
     def scalars(t: Count) -> dict[str, Array]:
@@ -63,7 +66,10 @@ def acprop(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """ACProp: `scale_by_acprop`, `add_decayed_weights`, then minus the learning rate."""
+    """ACProp: `scale_by_acprop`, `add_decayed_weights`, then `scale_by_learning_rate`.
+
+    When:    noisy gradients for which Adam or AdaBelief diverges; a usual learning rate is 1e-3.
+    """
     return chain(
         scale_by_acprop(b1, b2, eps, eps_root),
         add_decayed_weights(weight_decay, mask),

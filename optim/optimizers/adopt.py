@@ -1,4 +1,4 @@
-"""ADOPT: Adam that divides by what came before, and averages after."""
+"""ADOPT: normalise by the previous second moment, then apply momentum."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ _NO_FUNCTION = [(example(0.1, clip_value_fn=1.0), "clip_value_fn must be a funct
 
 @register(example(16.0), kind="function")
 def fourth_root(count: Array) -> Array:
-    """The fourth root of the count: how far ADOPT clips."""
+    """The fourth root of the count: ADOPT's default bound for clipping."""
     return count**0.25
 
 
@@ -42,7 +42,7 @@ def scale_by_adopt(
     use_clipping: bool = True,
     clip_value_fn: Callable[[Array], Any] = fourth_root,
 ) -> GradientTransformationExtraArgs:
-    """Replace updates by the running mean of gradients over the root mean square of those before them.
+    """Divide each gradient by the root mean square of the previous gradients, then take the running mean.
 
         n   = g / max(sqrt(nu), eps), clamped to [-c, c],  c = clip_value_fn(t - 1)
         mu <- b1 mu + (1 - b1) n
@@ -51,10 +51,13 @@ def scale_by_adopt(
 
     The first update is 0, and nu becomes |g|^2.
 
-    Args:    b1, b2 in [0, 1); eps >= 0, in units of g; mu_dtype: the dtype of mu; use_clipping: whether n is clamped;
-             clip_value_fn: a function of the number of updates done before, a float scalar.
+    Args:
+      b1, b2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.9999.
+      eps: lower bound of the root, in units of g, >= 0. Usually 1e-6.
+      use_clipping: clamp n to [-c, c]. Usually True.
+      clip_value_fn: function (number of previous updates, a float scalar) -> c. Usually `fourth_root`.
     State:   `ScaleByAdamState`: 8 bytes per float32 parameter.
-    Raises:  TypeError where clip_value_fn is no function.
+    Raises:  TypeError if clip_value_fn is not a function.
     Source:  Taniguchi et al. 2024, Alg. 1, and its clipped form.
     """
     checks.function("clip_value_fn", clip_value_fn, "a function of the count", arity=1)
@@ -91,7 +94,10 @@ def adopt(
     use_clipping: bool = True,
     clip_value_fn: Callable[[Array], Any] = fourth_root,
 ) -> GradientTransformationExtraArgs:
-    """ADOPT: `scale_by_adopt`, then minus the learning rate."""
+    """ADOPT: `scale_by_adopt`, then `scale_by_learning_rate`.
+
+    When:    problems where Adam converges only with a carefully chosen b2; a usual learning rate is 1e-3.
+    """
     return chain(
         scale_by_adopt(
             b1, b2, eps, mu_dtype, nesterov=nesterov, use_clipping=use_clipping, clip_value_fn=clip_value_fn
