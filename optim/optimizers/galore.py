@@ -1,4 +1,4 @@
-"""GaLore: moments of gradients projected to a few directions."""
+"""GaLore: run an optimizer on gradients projected to a low-rank subspace."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,9 +27,11 @@ class GaLoreState(NamedTuple):
 
 
 class GaLoreDimensionNumbers(NamedTuple):
-    """Which axes of a leaf are the rows and the columns of a matrix.
+    """The axes of a leaf that form the rows and the columns of its matrix.
 
-    Args:    reduction_axis: the axes that the matrix takes, an int or several; output_axis: those that it gives.
+    Args:
+      reduction_axis: the axis or axes that form the rows.
+      output_axis: the axis or axes that form the columns.
     """
 
     reduction_axis: int | Sequence[int] = 0
@@ -62,18 +64,22 @@ def scale_by_galore(
     base_optimizer: Any = None,
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformationExtraArgs:
-    """Run a transformation on gradients projected to their main directions, and project its updates back.
+    """Run a transformation on gradients projected to their main singular vectors, and project its updates back.
 
         P = the first rank left singular vectors of g, for a g wider than high the right ones; every update_proj_gap
         u = scale P base(P^T g),  or  scale base(g P) P^T
 
-    Other leaves than matrices go to the base as they are.
+    Leaves that are not matrices are passed to base_optimizer unprojected.
 
-    Args:    rank >= 1, of which at most the smaller size is used; update_proj_gap >= 1 updates between projectors;
-             scale: a finite number; base_optimizer: a transformation that needs no parameters, by default
-             `scale_by_adam`; weight_dimension_numbers: a `GaLoreDimensionNumbers` or None for each leaf, a tree or a
-             function params -> tree; by default leaves of two axes are matrices.
-    State:   count; the base's, of the projected shapes; projector, of size zero where there is none.
+    Args:
+      rank: number of singular vectors, >= 1; at most the smaller size of the matrix is used. Usually 128.
+      update_proj_gap: number of updates between new projectors, >= 1. Usually 200.
+      scale: factor on the projected updates, a finite number. Usually 0.25 to 1.
+      base_optimizer: a transformation that needs no parameters; None is `scale_by_adam`.
+      weight_dimension_numbers: a `GaLoreDimensionNumbers` or None for each leaf, as a tree or as a function
+        params -> tree; None makes matrices of leaves with two axes.
+    State:   count; base_optimizer_state for the projected shapes; projector, which is empty for leaves that are not
+             matrices.
     Source:  Zhao et al. 2024, Alg. 1.
     """
     member = taking_extra_args(scale_by_adam() if base_optimizer is None else base_optimizer, "base_optimizer")
@@ -156,7 +162,7 @@ def _matrix(x: Array, numbers: DimensionNumbers) -> Array:
 
 
 def _directions(matrix: Array, projector: Array) -> Array:
-    """The first singular vectors on the longer side."""
+    """The first singular vectors on the longer side of the matrix."""
     rows, columns = matrix.shape
     left, _, right = jnp.linalg.svd(matrix, full_matrices=False)
     vectors = left if rows >= columns else jnp.conj(right.T)
@@ -194,7 +200,10 @@ def galore(
     mask: MaskOrFn = None,
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformationExtraArgs:
-    """GaLore: `scale_by_galore`, `add_decayed_weights`, then minus the learning rate."""
+    """GaLore: `scale_by_galore`, `add_decayed_weights`, then `scale_by_learning_rate`.
+
+    When:    large matrices whose Adam moments take too much memory; a usual learning rate is 1e-2 with scale 0.25.
+    """
     return chain(
         scale_by_galore(rank, update_proj_gap, scale, base_optimizer, weight_dimension_numbers),
         add_decayed_weights(weight_decay, mask),

@@ -1,4 +1,4 @@
-"""Momentum models: the largest step up to the learning rate for which a model of the loss stays above its bound."""
+"""MoMo: the learning rate is an upper limit, below which a model of the loss chooses the step."""
 
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ def _correlation(updates: Tree, params: Params) -> Array:
 
 
 class _Model(NamedTuple):
-    """The averages of loss, <g, p> and gradient as one linear model of the loss around the parameters."""
+    """A linear model of the loss around the parameters, from running averages of the loss, <g, p> and the gradient."""
 
     barf: Array
     gamma: Array
@@ -51,7 +51,7 @@ class _Model(NamedTuple):
     """What the averages' weights sum to."""
 
     def step(self, rate: Array, decay: Array, lb: Array, least: Scalar, adapt: bool) -> tuple[Array, Array]:
-        """How far along the averaged gradient, and the bound for the next update."""
+        """The step along the averaged gradient, and the lower bound for the next update."""
         grown = 1 + rate * decay
         top = grown * (self.barf - self.gamma) + self.inner
         if adapt:
@@ -85,21 +85,25 @@ def momo(
     weight_decay: ScalarOrSchedule = 0.0,
     adapt_lower_bound: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Momentum whose step is as long as the averaged loss says, and at most the learning rate.
+    """Momentum with an adaptive step: running averages of the loss choose it, up to the learning rate.
 
         f <- beta f + (1 - beta) value,  c <- beta c + (1 - beta) <g, p>,  m <- beta m + (1 - beta) g
         a  = 1 + learning_rate weight_decay
         s  = min(learning_rate, max(a (f - c - lb) + <m, p>, 0) / |m|^2)
         u  = -s m - (1 - 1 / a) p                       sums over the whole tree; f, c, m at first: value, <g, p>, g
 
-    With adapt_lower_bound, lb is halved towards what the model can reach before a step it would forbid, and becomes
-    the model's value after the step; never less than lower_bound.
+    update needs value=..., the loss at params. With adapt_lower_bound, an lb that allows no step is first lowered to
+    half of the model's value, and after each step lb becomes the model's value there; lb is never below lower_bound.
 
-    Args:    learning_rate: the longest step. beta in [0, 1). lower_bound: of the loss, in its units. weight_decay >= 0.
-             adapt_lower_bound: whether lb moves. update needs value=..., the loss at params.
+    Args:
+      learning_rate: largest step, >= 0, or a schedule. Usually 1.0.
+      beta: decay of f, c and m, in [0, 1). Usually 0.9.
+      lower_bound: lower bound of the loss, in its units. Usually 0.
+      adapt_lower_bound: adapt lb, which starts at lower_bound. Usually False.
     State:   count, barf (f), gamma (c), lb; exp_avg (m) shaped like params: 4 bytes per float32 parameter.
     Raises:  TypeError for an update without value.
     Source:  Schaipp et al. 2023, Alg. 1, and its code, where the decay does not divide s.
+    When:    momentum SGD without a carefully tuned learning rate or schedule; 1.0 is usual.
     """
 
     def decay_at(t: Count) -> Array:
@@ -149,19 +153,25 @@ def momo_adam(
     weight_decay: ScalarOrSchedule = 0.0,
     adapt_lower_bound: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Adam whose step is as long as the averaged loss says: `momo` in the norm of Adam's denominator.
+    """Adam with an adaptive step: `momo` in the norm of Adam's denominator.
 
-        f, c, m as there with b1, but 0 at first;  v <- b2 v + (1 - b2) |g|^2
+        f, c, m as in momo with b1, but 0 at first;  v <- b2 v + (1 - b2) |g|^2
         k  = 1 - b1^t,  D = sqrt(v / (1 - b2^t)) + eps,  a = 1 + learning_rate weight_decay
         s  = min(learning_rate / k, max(a (f - c - k lb) + <m, p>, 0) / <m, m / D>)
         u  = -s m / D - (1 - 1 / a) p
 
-    Args:    learning_rate: the longest step. b1, b2 in [0, 1). eps >= 0, in units of g. lower_bound, weight_decay,
-             adapt_lower_bound, and the value that update needs: as in `momo`.
+    update needs value=..., the loss at params.
+
+    Args:
+      learning_rate: largest step, >= 0, or a schedule. Usually 1e-2.
+      b1: decay of f, c and m, in [0, 1). Usually 0.9.
+      b2: decay of v, in [0, 1). Usually 0.999.
+      eps: added to the root, in units of g, >= 0. Usually 1e-8.
     State:   count, barf (f), gamma (c), lb; exp_avg (m), exp_avg_sq (v) shaped like params: 8 bytes per float32
              parameter.
     Raises:  TypeError for an update without value.
     Source:  Schaipp et al. 2023, Alg. 2, and its code, where the decay does not divide s.
+    When:    Adam without a carefully tuned learning rate or schedule; 1e-2 is usual.
     """
 
     def scalars(
