@@ -1,4 +1,4 @@
-"""Sophia: momentum over an estimate of the Hessian's diagonal, clipped."""
+"""Sophia: momentum divided by an estimate of the Hessian's diagonal, then clipped."""
 
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class _Moments(NamedTuple):
 
 
 def _bowl(params: Params) -> Array:
-    """A loss for the sweeps: a quartic of every parameter."""
+    """A loss for the tests: the sum of the fourth powers of all parameters."""
     return sum((jnp.sum(p.real**4) for p in tree.leaves(tree.widen(params))), start=jnp.zeros(()))
 
 
@@ -43,11 +43,12 @@ _NO_LOSS = "its updates are of a function's second derivatives, which it needs a
 
 @register(example(), kind="factory")
 def hutchinson_estimator_diag_hessian(random_seed: Any = None) -> GradientTransformationExtraArgs:
-    """Estimate the diagonal of a function's Hessian, without bias: z (H z) with random signs z.
+    """Estimate the diagonal of a Hessian without bias, as z (H z) with random signs z.
 
-    update needs obj_fn=..., a function params -> loss; it returns the estimate in place of updates.
+    update needs obj_fn=..., a function params -> loss, and returns the estimate in place of updates.
 
-    Args:    random_seed: a PRNG key or an int, 0 by default.
+    Args:
+      random_seed: a PRNG key or an int; None is 0.
     State:   key.
     Source:  Hutchinson 1989; Liu et al. 2023, Alg. 1.
     """
@@ -113,23 +114,28 @@ def sophia(
     verbose: bool = False,
     print_win_rate_every_n_steps: int = 0,
 ) -> GradientTransformationExtraArgs:
-    """Divide the running mean gradient by the running diagonal of the Hessian, clip, and decay.
+    """Divide the running mean gradient by the running diagonal of the Hessian, clip, and decay the weights.
 
         mu <- b1 mu + (1 - b1) g
         nu <- b2 nu + (1 - b2) h                        every update_interval updates, h the estimated diagonal
         u   = mu / max(gamma nu, eps), clamped to [-clip_threshold, clip_threshold]
 
-    Then `add_decayed_weights`, and minus the learning rate.
+    Then follow `add_decayed_weights` and `scale_by_learning_rate`.
 
-    Args:    b1, b2 in [0, 1); eps >= 0; gamma > 0; clip_threshold > 0, or None; update_interval >= 1.
-             hessian_diagonal_fn: a transformation whose update gives h, by default `hutchinson_estimator_diag_hessian`,
-             which needs obj_fn=... in update; extra arguments go to it. weight_decay_mask: as in `masked`. mu_dtype:
-             the dtype of mu. verbose: whether to print, every print_win_rate_every_n_steps updates, what share of
-             the updates is not clipped.
+    Args:
+      b1, b2: decays of mu and nu, in [0, 1). Usually 0.965 and 0.99.
+      eps: lower bound of gamma nu, >= 0. Usually 1e-8.
+      gamma: factor on nu, > 0; a larger one clips less. Usually 0.01.
+      clip_threshold: largest element of u, > 0; None does not clip. Usually 1.0.
+      update_interval: number of updates between estimates of h, >= 1. Usually 10.
+      hessian_diagonal_fn: a transformation whose update returns h. Usually `hutchinson_estimator_diag_hessian`, for
+        which update needs obj_fn=..., a function params -> loss.
+      verbose, print_win_rate_every_n_steps: if both are set, print the share of unclipped elements every n updates.
     State:   SophiaState(count, mu, nu, hessian_fn_state): 8 bytes per float32 parameter.
     Source:  Liu et al. 2023, Alg. 3.
-    Differs: Optax 0.2.8 corrects mu, and divides it by the curvature before this update's, of which there is none in
-             the first: its size is clip_threshold.
+    Differs: Optax 0.2.8 corrects the bias of mu, and divides it by the nu before this update, which is 0 in the first:
+             its size is clip_threshold.
+    When:    language models, at the cost of a Hessian estimate every few updates; a usual learning rate is 3e-4.
     """
     estimator = taking_extra_args(hessian_diagonal_fn, "hessian_diagonal_fn")
 
