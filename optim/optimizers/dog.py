@@ -29,7 +29,7 @@ class DoWGState(NamedTuple):
     estim_sq_dist: Array
 
 
-_WAYS = ("heuristic", "distance", "learning_rate")
+_INIT_STEPS = ("heuristic", "distance", "learning_rate")
 
 
 def _sq_dist(init_params: Params, params: Params) -> Array:
@@ -82,17 +82,17 @@ def dog(
     Differs: in Optax a zero first gradient uses up ("learning_rate", x), and the parameters never move afterwards.
     When:    training and fine-tuning without tuning a learning rate; leave it at 1.0, and average the parameters.
     """
-    if not (isinstance(init_step, tuple | list) and len(init_step) == 2 and init_step[0] in _WAYS):
-        ways = ", ".join(f"({way!r}, x)" for way in _WAYS)
-        checks.fail(f"init_step must be one of {ways}, got {checks.shown(init_step)}")
-    way, start = init_step
+    if not (isinstance(init_step, tuple | list) and len(init_step) == 2 and init_step[0] in _INIT_STEPS):
+        choices = ", ".join(f"({name!r}, x)" for name in _INIT_STEPS)
+        checks.fail(f"init_step must be one of {choices}, got {checks.shown(init_step)}")
+    kind, start = init_step
     checks.argument("init_step[1]", start, checks.POSITIVE)
 
     def first_dist(params: Params) -> Array:
         x = hyperparameter(start)
-        if way == "heuristic":
+        if kind == "heuristic":
             return x * (1 + root(tree.total(square, params)))
-        return x if way == "distance" else jnp.zeros_like(x)
+        return x if kind == "distance" else jnp.zeros_like(x)
 
     def scalars(
         updates: Tree,
@@ -105,10 +105,10 @@ def dog(
         squares = hyperparameter(sum_sq_norm_grads) + _sq_norm(updates)
         dist = jnp.maximum(hyperparameter(max_dist), root(_sq_dist(init_params, params)))
         size = root_ratio(dist, squares, 0.0, eps)
-        if way == "learning_rate":
+        if kind == "learning_rate":
             size = jnp.where(is_init_step, hyperparameter(start), size)
-        again = is_init_step & (squares == 0)
-        return {"is_init_step": again, "max_dist": dist, "sum_sq_norm_grads": squares, "size": size}
+        still_initial = is_init_step & (squares == 0)
+        return {"is_init_step": still_initial, "max_dist": dist, "sum_sq_norm_grads": squares, "size": size}
 
     core = treewise(
         _rule,
@@ -126,7 +126,7 @@ def dog(
     example(),
     example(0.5, 0.01, 1e-3, weight_decay=0.1),
     ranges={"init_estim_sq_dist": checks.POSITIVE},
-    errors=[(example(eps=0.0), "init_estim_sq_dist must be > 0, and eps, which stands for it, is 0")],
+    errors=[(example(eps=0.0), "eps must be > 0 if init_estim_sq_dist is None, got 0.0")],
 )
 def dowg(
     learning_rate: ScalarOrSchedule = 1.0,
@@ -152,7 +152,7 @@ def dowg(
     """
     first = eps if init_estim_sq_dist is None else init_estim_sq_dist
     if checks.is_number(first) and first == 0:
-        checks.fail("init_estim_sq_dist must be > 0, and eps, which stands for it, is 0")
+        checks.fail(f"eps must be > 0 if init_estim_sq_dist is None, got {checks.shown(eps)}")
 
     def scalars(
         updates: Tree, params: Params, init_params: Params, weighted_sq_norm_grads: Array, estim_sq_dist: Array

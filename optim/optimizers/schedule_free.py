@@ -70,7 +70,7 @@ def schedule_free(
              4 bytes per float32 parameter. x is not stored: bfloat16 parameters round it at every step.
     Raises:  TypeError if base_optimizer is not an (init, update) pair.
     Source:  Defazio et al. 2024, Sec. 1, and Alg. 1 for the weights.
-    Differs: Optax computes w from the schedule's next learning rate, here from the one that the base optimizer uses.
+    Differs: Optax computes w from the schedule's next learning rate, not from the base optimizer's current one.
     When:    training without a fixed number of steps; a usual learning rate is 1 to 10 times that of a schedule.
     """
 
@@ -85,13 +85,13 @@ def schedule_free(
             "step_count": safe_increment(step_count),
             "max_lr": largest,
             "share": share,
-            "beyond": (1 - share) * (1 - like(share, b1)),
+            "z_factor": (1 - share) * (1 - like(share, b1)),
         }
 
-    def rule(u: Array, p: Array, z: Array, share: Array, beyond: Array) -> Any:
-        # x is (p - (1 - b1) z) / b1. Put into the formula, no division is left, and nothing that cancels.
+    def rule(u: Array, p: Array, z: Array, share: Array, z_factor: Array) -> Any:
+        # The formula with x = (p - (1 - b1) z) / b1 put in: it needs no division, and nothing cancels.
         z = z + u
-        return scaled(z - p, share) + scaled(u, beyond), z
+        return scaled(z - p, share) + scaled(u, z_factor), z
 
     member = taking_extra_args(base_optimizer, "base_optimizer")
     return wrap(
@@ -120,13 +120,12 @@ def schedule_free_eval_params(state: OptState, params: Params) -> Params:
 
     Raises:  ValueError if the state contains no ScheduleFreeState, or several.
     """
-    found = [s for s in jax.tree.leaves(state, is_leaf=_is_state) if _is_state(s)]
-    if len(found) != 1:
-        checks.fail(f"schedule_free_eval_params needs one ScheduleFreeState in its state, got {len(found)}")
-    (own,) = found
+    states = [s for s in jax.tree.leaves(state, is_leaf=_is_state) if _is_state(s)]
+    if len(states) != 1:
+        checks.fail(f"schedule_free_eval_params needs one ScheduleFreeState in its state, got {len(states)}")
     evaluates = schedule_free(identity(), 0.0).facts.evaluates
     assert evaluates is not None
-    return evaluates(own, params)
+    return evaluates(states[0], params)
 
 
 def _is_state(x: Any) -> bool:
@@ -138,7 +137,10 @@ def _warmed(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> Scalar
     if warmup_steps is None or (checks.is_number(warmup_steps) and warmup_steps == 0):
         return learning_rate
     if callable(learning_rate):
-        checks.fail("learning_rate must be a number with warmup_steps, got a schedule; let that warm up", TypeError)
+        checks.fail(
+            "learning_rate must be a number if warmup_steps is given, got a schedule; put the warm-up into it",
+            TypeError,
+        )
     return linear_schedule(0.0, learning_rate, warmup_steps)
 
 
@@ -146,7 +148,7 @@ def _warmed(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> Scalar
     example(),
     example(0.1, 3, 0.5, 0.9, 1e-3, weight_decay=0.1, weight_lr_power=1.0),
     ranges=_RANGES,
-    errors=[(example(inverse_time_decay(0.1, 1, 0.5), 3), "learning_rate must be a number with warmup_steps")],
+    errors=[(example(inverse_time_decay(0.1, 1, 0.5), 3), "learning_rate must be a number if warmup_steps is given")],
 )
 def schedule_free_adamw(
     learning_rate: ScalarOrSchedule = 0.0025,
