@@ -15,7 +15,7 @@ from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
 from .belief import ScaleByBeliefState, distance
 
 _ASYNCHRONOUS = {
-    "dtypes": "after a zero gradient comes g / sqrt(eps_root / (1 - b2)), by default 3e6 g: more than float16 holds"
+    "dtypes": "the update after a zero gradient, g / sqrt(eps_root / (1 - b2)), is 3e6 g by default: float16 overflows"
 }
 
 
@@ -45,8 +45,11 @@ def scale_by_acprop(
 
     def scalars(t: Count) -> dict[str, Array]:
         first = t <= 1
-        before = bias_factor(b2, jnp.maximum(t, 2) - 1, scalar_dtype())
-        return {"size": jnp.where(first, 0, 1 / root(before)), "start": jnp.where(first, 1, jnp.zeros_like(before))}
+        correction = bias_factor(b2, jnp.maximum(t, 2) - 1, scalar_dtype())
+        return {
+            "size": jnp.where(first, 0, 1 / root(correction)),
+            "start": jnp.where(first, 1, jnp.zeros_like(correction)),
+        }
 
     def rule(g: Array, mu: Array, nu: Array, size: Array, start: Array) -> Any:
         u = ratio(g, root(nu) * like(g, size) + like(g, start) + like(g, eps))

@@ -17,7 +17,7 @@ class ScaleByAdaDeltaState(NamedTuple):
     e_x: Updates
 
 
-_FEEDBACK = {"precision": "the size of its steps feeds on itself, so its rounding adds up and never decays"}
+_FEEDBACK = {"precision": "each step's size depends on earlier steps, so rounding errors add up and never decay"}
 
 
 @register(example(), example(0.95, 1e-3), example(eps=0.0), exceptions=_FEEDBACK)

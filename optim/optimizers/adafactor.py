@@ -14,7 +14,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
 from ..numerics import abs_sq, full_like, like, ratio, real_dtype, root, root_ratio, saturated, scalar_dtype, scaled
 from ..transforms.clip import clip_by_block_rms
-from ..transforms.momentum import ema as mean_of_updates
+from ..transforms.momentum import ema as running_mean
 from ..transforms.norms import scale_by_param_block_rms
 from ..transforms.scale import scale, scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -44,12 +44,12 @@ _RANGES = {
 }
 
 
-def _largest(shape: tuple[int, ...], least: int) -> tuple[int, int] | None:
+def _largest_axes(shape: tuple[int, ...], min_size: int) -> tuple[int, int] | None:
     """The axes of the second largest and the largest size; None if the second largest is below `min_size`."""
     if len(shape) < 2:
         return None
     order = [int(i) for i in np.argsort(shape, kind="stable")]
-    return (order[-2], order[-1]) if shape[order[-2]] >= least else None
+    return (order[-2], order[-1]) if shape[order[-2]] >= min_size else None
 
 
 @register(
@@ -88,51 +88,51 @@ def scale_by_factored_rms(
     """
     checks.function("decay_rate_fn", decay_rate_fn, "a function (step, decay_rate) -> decay", arity=2)
 
-    def axes(x: Array) -> tuple[int, int] | None:
-        return _largest(x.shape, min_dim_size_to_factor) if factored else None
+    def factored_axes(x: Array) -> tuple[int, int] | None:
+        return _largest_axes(x.shape, min_dim_size_to_factor) if factored else None
 
-    def without(which: int | None) -> Callable[[Array], Array]:
-        """Initial value of a mean over one of the two axes, or of the whole v."""
+    def initial(which: int | None) -> Callable[[Array], Array]:
+        """Initial value of the mean over one of the two axes, or of the whole v."""
 
         def start(p: Array) -> Array:
-            # Made of the parameter, so that it lives where the parameter does.
-            found, zeros = axes(p), full_like(p, 0, real_dtype(p.dtype))
+            # Computed from the parameter, so that it is on the same devices.
+            axes, zeros = factored_axes(p), full_like(p, 0, real_dtype(p.dtype))
             if which is None:
-                return jnp.zeros(1) if found else zeros
-            return jnp.sum(zeros, axis=found[which]) if found else jnp.zeros(1)
+                return jnp.zeros(1) if axes else zeros
+            return jnp.sum(zeros, axis=axes[which]) if axes else jnp.zeros(1)
 
         return start
 
     def scalars(t: Count) -> dict[str, Any]:
         decay = jnp.asarray(decay_rate_fn(t - 1 - jnp.asarray(step_offset, t.dtype), decay_rate))
-        return {"new": 1 - decay}
+        return {"rate": 1 - decay}
 
-    def rule(g: Array, v_row: Array, v_col: Array, v: Array, new: Array) -> Any:
-        square, found = abs_sq(g), axes(g)
+    def rule(g: Array, v_row: Array, v_col: Array, v: Array, rate: Array) -> Any:
+        square, axes = abs_sq(g), factored_axes(g)
         square = saturated(square + like(square, epsilon))
 
-        def moved(x: Array, now: Array) -> Array:
-            return x + scaled(now - x, new)
+        def average(mean: Array, value: Array) -> Array:
+            return mean + scaled(value - mean, rate)
 
-        if not found:
-            v = moved(v, square)
+        if not axes:
+            v = average(v, square)
             return root_ratio(g, v, 0.0), (v_row, v_col, v)
-        d1, d0 = found
-        v_row = moved(v_row, saturated(jnp.mean(square, axis=d0)))
-        v_col = moved(v_col, saturated(jnp.mean(square, axis=d1)))
-        across = d1 - 1 if d1 > d0 else d1
-        # Roots before ratios: the derivative of a ratio of numbers as small as epsilon leaves the range of float32.
-        mean = jnp.broadcast_to(saturated(jnp.mean(v_row, axis=across, keepdims=True)), v_row.shape)
-        over_rows = g * jnp.expand_dims(ratio(root(mean), root(v_row)), d0)
-        return root_ratio(over_rows, jnp.expand_dims(v_col, d1), 0.0), (v_row, v_col, v)
+        d1, d0 = axes
+        v_row = average(v_row, saturated(jnp.mean(square, axis=d0)))
+        v_col = average(v_col, saturated(jnp.mean(square, axis=d1)))
+        row_axis = d1 - 1 if d1 > d0 else d1
+        # Roots before ratios: the derivative of a ratio of numbers as small as epsilon overflows float32.
+        mean = jnp.broadcast_to(saturated(jnp.mean(v_row, axis=row_axis, keepdims=True)), v_row.shape)
+        row_scaled = g * jnp.expand_dims(ratio(root(mean), root(v_row)), d0)
+        return root_ratio(row_scaled, jnp.expand_dims(v_col, d1), 0.0), (v_row, v_col, v)
 
     return leafwise(
         rule,
         FactoredState,
         scalars=scalars,
-        v_row=Slot(init=without(1), real=True, free=True),
-        v_col=Slot(init=without(0), real=True, free=True),
-        v=Slot(init=without(None), real=True, free=True),
+        v_row=Slot(init=initial(1), real=True, free=True),
+        v_col=Slot(init=initial(0), real=True, free=True),
+        v=Slot(init=initial(None), real=True, free=True),
     )
 
 
@@ -172,14 +172,14 @@ def adafactor(
     When:    transformers for which Adam's moments take too much memory; a usual learning rate is 1e-2, or 1e-3 for
              fine-tuning, relative to the size of the parameters.
     """
-    steps = [
+    members = [
         scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps),
         identity() if clipping_threshold is None else clip_by_block_rms(clipping_threshold),
         identity() if learning_rate is None else scale_by_learning_rate(learning_rate, flip_sign=False),
         scale_by_param_block_rms() if multiply_by_parameter_scale else identity(),
     ]
     if momentum is not None:
-        steps.append(mean_of_updates(momentum, debias=False, accumulator_dtype=dtype_momentum))
+        members.append(running_mean(momentum, debias=False, accumulator_dtype=dtype_momentum))
     if weight_decay_rate is not None:
-        steps.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
-    return chain(*steps, scale(-1.0))
+        members.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
+    return chain(*members, scale(-1.0))

@@ -14,7 +14,7 @@ from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 
-_MAXIMUM = {"precision": "a maximum decays by a product that is rounded at every update"}
+_MAXIMUM = {"precision": "the decaying maximum is a product that is rounded at every update"}
 
 
 @register(example(), example(b1=0.8, b2=0.9, eps=1e-3), example(eps=0.0), exceptions=_MAXIMUM)

@@ -55,7 +55,7 @@ def scale_by_adan(
         ScaleByAdanState,
         scalars=scalars,
         m=Slot(decay=b1),
-        # Differences of gradients that are alike: fewer bits would make noise of them.
+        # A mean of small differences of similar gradients, which a narrower dtype would round to noise.
         v=Slot(decay=1.0),
         n=Slot(real=True),
         g=Slot(decay=1.0),

@@ -37,7 +37,7 @@ class ScaleBySimplifiedAdEMAMixState(NamedTuple):
     example(0.8, 0.99, 0.999, 2.0, 1e-3, 1e-6),
     example(b3=linear_schedule(0.9, 0.999, 10), alpha=linear_schedule(0.0, 5.0, 10)),
     ranges=_MIXED,
-    exceptions={"precision": "m2 keeps the rounding of its last 1 / (1 - b3) steps, and alpha multiplies it"},
+    exceptions={"precision": "m2 contains the rounding errors of 1 / (1 - b3) steps, multiplied by alpha"},
 )
 def scale_by_ademamix(
     b1: Scalar = 0.9,

@@ -15,7 +15,7 @@ from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Count, DType, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 
-_NO_FUNCTION = [(example(0.1, clip_value_fn=1.0), "clip_value_fn must be a function of the count, got 1.0")]
+_NOT_A_FUNCTION = [(example(0.1, clip_value_fn=1.0), "clip_value_fn must be a function of the count, got 1.0")]
 
 
 @register(example(16.0), kind="function")
@@ -29,8 +29,8 @@ def fourth_root(count: Array) -> Array:
     example(0.8, 0.99, 1e-3, nesterov=True),
     example(eps=0.0, use_clipping=False),
     example(clip_value_fn=fourth_root),
-    errors=_NO_FUNCTION,
-    exceptions={"precision": "it averages quotients of many times the update's size, and is rounded at theirs"},
+    errors=_NOT_A_FUNCTION,
+    exceptions={"precision": "it averages quotients much larger than the update, so it rounds at their size"},
 )
 def scale_by_adopt(
     b1: Scalar = 0.9,
@@ -63,26 +63,26 @@ def scale_by_adopt(
     checks.function("clip_value_fn", clip_value_fn, "a function of the count", arity=1)
 
     def scalars(t: Count) -> dict[str, Any]:
-        before = (t - 1).astype(scalar_dtype())
+        previous = (t - 1).astype(scalar_dtype())
         first = t <= 1
         return {
-            "later": jnp.where(first, 0, jnp.ones_like(before)),
-            "pace": jnp.where(first, 1, complement(before, b2)),
-            "most": clip_value_fn(before) if use_clipping else None,
+            "not_first": jnp.where(first, 0, jnp.ones_like(previous)),
+            "rate": jnp.where(first, 1, complement(previous, b2)),
+            "bound": clip_value_fn(previous) if use_clipping else None,
         }
 
-    def rule(g: Array, mu: Array, nu: Array, later: Array, pace: Array, most: Any) -> Any:
-        n = ratio(scaled(g, later), jnp.maximum(root(nu), like(nu, eps)))
+    def rule(g: Array, mu: Array, nu: Array, not_first: Array, rate: Array, bound: Any) -> Any:
+        n = ratio(scaled(g, not_first), jnp.maximum(root(nu), like(nu, eps)))
         if use_clipping:
-            n = jnp.clip(n, -like(n, most), like(n, most))
+            n = jnp.clip(n, -like(n, bound), like(n, bound))
         mu = ema(mu, n, b1)
-        nu = nu + scaled(abs_sq(g) - nu, pace)
+        nu = nu + scaled(abs_sq(g) - nu, rate)
         return (ema(n, mu, 1 - b1) if nesterov else mu), (mu, nu)
 
     return elementwise(rule, ScaleByAdamState, scalars=scalars, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(real=True))
 
 
-@register(example(0.1), errors=[(example(0.1, clip_value_fn=1.0), _NO_FUNCTION[0][1])])
+@register(example(0.1), errors=[(example(0.1, clip_value_fn=1.0), _NOT_A_FUNCTION[0][1])])
 def adopt(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

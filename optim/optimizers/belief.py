@@ -17,12 +17,12 @@ class ScaleByBeliefState(NamedTuple):
     nu: Updates
 
 
-def distance(nu: Array, apart: Array, b2: Scalar, eps_root: Scalar) -> Array:
+def distance(nu: Array, deviation: Array, b2: Scalar, eps_root: Scalar) -> Array:
     """b2 nu + (1 - b2) |deviation|^2 + eps_root.
 
     eps_root is averaged with the square, because added on its own it would be lost in the rounding of nu.
     """
-    return ema(nu, abs_sq(apart) + like(nu, eps_root) / complement(nu, b2), b2)
+    return ema(nu, abs_sq(deviation) + like(nu, eps_root) / complement(nu, b2), b2)
 
 
 @register(example(), example(b1=0.8, b2=0.99, eps=1e-3, eps_root=1e-6, nesterov=True), example(eps=0.0, eps_root=0.0))

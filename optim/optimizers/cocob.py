@@ -15,7 +15,7 @@ from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
 
 _ALPHA = {"alpha": checks.NON_NEGATIVE}
-_SUMS = {"precision": "two of its slots are sums over all gradients, which round at every update: 2e-6 after 1,000"}
+_SUMS = {"precision": "two of its slots are sums over all gradients, rounded at every update: 2e-6 after 1,000"}
 
 
 class COCOBState(NamedTuple):
@@ -60,10 +60,10 @@ def scale_by_cocob(alpha: Scalar = 100.0, eps: Scalar = 1e-8) -> GradientTransfo
         subgradients = subgradients + size
         reward = jnp.maximum(reward + (init_particles - p) * g, 0)
         total = cumulative_gradients - g
-        # Two ratios: the product of the paper's denominator leaves the range of float32 long before they do.
-        held_back = jnp.maximum(subgradients + scale, scaled(scale, alpha))
+        # Two ratios, because the product in the paper's denominator overflows float32 much earlier.
+        denominator = jnp.maximum(subgradients + scale, scaled(scale, alpha))
         positive = surely_positive(eps, g.dtype)
-        bet = ratio(total, scale, positive=positive) * ratio(scale + reward, held_back, positive=positive)
+        bet = ratio(total, scale, positive=positive) * ratio(scale + reward, denominator, positive=positive)
         step = (init_particles - p) + bet
         return step, (init_particles, total, scale, subgradients, reward)
 

@@ -121,7 +121,7 @@ def dadapt_adamw(
         rule,
         DAdaptAdamWState,
         scalars=scalars,
-        exp_avg=Slot(decay=1.0),  # as small as d, so too small for float16
+        exp_avg=Slot(decay=1.0),  # proportional to d, so float16 would underflow
         exp_avg_sq=Slot(real=True),
         grad_sum=Slot(decay=1.0),
         estim_lr=StateScalar(lambda _: hyperparameter(estim_lr0)),
@@ -184,8 +184,8 @@ def prodigy(
         step = d * _rate(learning_rate, b1, b2, t)
         units = d / hyperparameter(estim_lr0)
         weight = units * (d if safeguard_warmup else step)
-        way = tree.total(lambda x0, x, g: None if g is None else g * (x0 - x), params0, params, updates)
-        numerator = decayed(hyperparameter(numerator_weighted), b3) + units * step * way
+        correlation = tree.total(lambda x0, x, g: None if g is None else g * (x0 - x), params0, params, updates)
+        numerator = decayed(hyperparameter(numerator_weighted), b3) + units * step * correlation
         size = tree.total(
             lambda s, g: jnp.abs(s if g is None else decayed(s, b3) + scaled(g, weight)), grad_sum, updates
         )

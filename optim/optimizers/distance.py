@@ -55,7 +55,7 @@ def scale_by_distance_over_gradients(
         size = like(dist, global_scale) * root_ratio(dist, total[0], 0.0, eps)
         return scaled(g, size), (dist, total, init_params)
 
-    # The policy gives float32 and, to float64 parameters, float64.
+    # None is the slots' default dtype: float32, or float64 for float64 parameters.
     dtype = None if jnp.dtype(param_dtype).itemsize <= 4 else param_dtype
     return leafwise(
         rule,

@@ -63,7 +63,7 @@ def scale_by_lion(
             u = jnp.tanh(scaled(c, smooth_beta)) if mode == "smooth" else jnp.clip(c, -1, 1)
         return u, ema(mu, g, b2)
 
-    # With b2 = 0 it is still the last gradient.
+    # mu is stored even if b2 is 0: it is then the last gradient, which c needs.
     return elementwise(rule, ScaleByLionState, mu=Slot(dtype=mu_dtype, decay=b2, always_stored=True))
 
 

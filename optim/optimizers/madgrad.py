@@ -21,7 +21,7 @@ class MadgradState(NamedTuple):
     x0: Updates
 
 
-_SUMS = {"precision": "s and v are sums over all steps: they never forget their rounding, and s may cancel"}
+_SUMS = {"precision": "s and v are sums over all steps: rounding errors never decay, and s may cancel"}
 
 
 @register(

@@ -48,26 +48,27 @@ class _Model(NamedTuple):
     square: Array
     """|m|^2 in the norm of the preconditioner."""
     mass: Any
-    """What the averages' weights sum to."""
+    """The sum of the averages' weights: 1, or 1 - b1^t for averages that start at 0."""
 
-    def step(self, rate: Array, decay: Array, lb: Array, least: Scalar, adapt: bool) -> tuple[Array, Array]:
+    def step(self, rate: Array, decay: Array, lb: Array, lower_bound: Scalar, adapt: bool) -> tuple[Array, Array]:
         """The step along the averaged gradient, and the lower bound for the next update."""
-        grown = 1 + rate * decay
-        top = grown * (self.barf - self.gamma) + self.inner
+        growth = 1 + rate * decay
+        top = growth * (self.barf - self.gamma) + self.inner
         if adapt:
-            low = jnp.maximum(top / (2 * grown * self.mass), hyperparameter(least))
-            lb = jnp.where(top < grown * self.mass * lb, low, lb)
-        gap = jnp.maximum(top - grown * self.mass * lb, 0)
+            low = jnp.maximum(top / (2 * growth * self.mass), hyperparameter(lower_bound))
+            lb = jnp.where(top < growth * self.mass * lb, low, lb)
+        gap = jnp.maximum(top - growth * self.mass * lb, 0)
         step = jnp.minimum(rate / self.mass, ratio(gap, self.square))
         if adapt:
-            # step |m|^2, which a huge |m|^2 must not make infinite
+            # This is step |m|^2, in a form that stays finite where |m|^2 overflows.
             descent = jnp.minimum(rate / self.mass * self.square, gap)
             value = self.barf - self.gamma + self.inner - descent / 2
-            lb = jnp.maximum(value / self.mass, hyperparameter(least))
+            lb = jnp.maximum(value / self.mass, hyperparameter(lower_bound))
         return step, lb
 
-    def told(self, rate: Array, decay: Array, lb: Array, least: Scalar, adapt: bool) -> dict[str, Array]:
-        step, lb = self.step(rate, decay, hyperparameter(lb), least, adapt)
+    def scalars(self, rate: Array, decay: Array, lb: Array, lower_bound: Scalar, adapt: bool) -> dict[str, Array]:
+        """The state's new scalars, and those of the rule."""
+        step, lb = self.step(rate, decay, hyperparameter(lb), lower_bound, adapt)
         shrink = rate * decay / (1 + rate * decay)
         return {"barf": self.barf, "gamma": self.gamma, "lb": lb, "step": step, "shrink": shrink}
 
@@ -93,7 +94,7 @@ def momo(
         u  = -s m - (1 - 1 / a) p                       sums over the whole tree; f, c, m at first: value, <g, p>, g
 
     update needs value=..., the loss at params. With adapt_lower_bound, an lb that allows no step is first lowered to
-    half of the model's value, and after each step lb becomes the model's value there; lb is never below lower_bound.
+    half of the model's value, and after the step lb becomes the model's new value; lb is never below lower_bound.
 
     Args:
       learning_rate: largest step, >= 0, or a schedule. Usually 1.0.
@@ -121,7 +122,7 @@ def momo(
             1.0,
         )
         rate, decay = at(learning_rate, t), at(weight_decay, t)
-        return {"b": b, **model.told(rate, decay, lb, lower_bound, adapt_lower_bound)}
+        return {"b": b, **model.scalars(rate, decay, lb, lower_bound, adapt_lower_bound)}
 
     def rule(g: Array, p: Array, exp_avg: Array, b: Array, step: Array, shrink: Array) -> Any:
         m = ema(exp_avg, g, b)
@@ -131,7 +132,7 @@ def momo(
         rule,
         MomoState,
         scalars=scalars,
-        exp_avg=Slot(decay=1.0),  # <m, p> cancels against gamma, so m keeps its digits
+        exp_avg=Slot(decay=1.0),  # <m, p> cancels against gamma, so m is not narrowed
         barf=StateScalar(),
         gamma=StateScalar(),
         lb=StateScalar(lambda _: hyperparameter(lower_bound)),
@@ -185,19 +186,19 @@ def momo_adam(
         t: Count,
         value: Any,
     ) -> dict[str, Array]:
-        def weighed(m: Array, v: Array, g: Array | None) -> Array:
+        def squared_norm(m: Array, v: Array, g: Array | None) -> Array:
             m, v = (m, v) if g is None else (ema(m, g, b1), ema(v, abs_sq(g), b2))
             return m * root_ratio(m, debias(v, b2, t), eps)
 
-        now = loss(value)
+        current = loss(value)
         model = _Model(
-            ema(hyperparameter(barf), now, b1),
+            ema(hyperparameter(barf), current, b1),
             ema(hyperparameter(gamma), _correlation(updates, params), b1),
             tree.total(lambda m, x, g: x * (m if g is None else ema(m, g, b1)), exp_avg, params, updates),
-            tree.total(weighed, exp_avg, exp_avg_sq, updates),
-            bias_factor(b1, t, now.dtype),
+            tree.total(squared_norm, exp_avg, exp_avg_sq, updates),
+            bias_factor(b1, t, current.dtype),
         )
-        return model.told(at(learning_rate, t), at(weight_decay, t), lb, lower_bound, adapt_lower_bound)
+        return model.scalars(at(learning_rate, t), at(weight_decay, t), lb, lower_bound, adapt_lower_bound)
 
     def rule(g: Array, p: Array, exp_avg: Array, exp_avg_sq: Array, t: Count, step: Array, shrink: Array) -> Any:
         m, v = ema(exp_avg, g, b1), ema(exp_avg_sq, abs_sq(g), b2)

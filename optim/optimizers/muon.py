@@ -22,7 +22,7 @@ from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSched
 from .adam import adamw
 
 Preconditioning = Literal["frobenius", "spectral", "aol", "schatten"]
-_WAYS = ("frobenius", "spectral", "aol", "schatten")
+_PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -53,20 +53,20 @@ def _gram(x: Array) -> Array:
     return x @ jnp.conj(jnp.swapaxes(x, -1, -2))
 
 
-def _conditioned(x: Array, way: str, eps: Scalar) -> Array:
-    """Scale matrices so that no singular value exceeds 1: the iteration converges from there."""
-    if way == "aol":
+def _conditioned(x: Array, preconditioning: str, eps: Scalar) -> Array:
+    """Scale matrices so that no singular value exceeds 1, so that the iteration converges."""
+    if preconditioning == "aol":
         rows = root(jnp.sum(jnp.abs(_gram(x)), axis=-1, keepdims=True))
         return x * ratio(jnp.ones_like(rows), rows).astype(x.dtype)
-    if way == "spectral":
+    if preconditioning == "spectral":
         size = jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True)
     else:
-        size = _norm(x) if way == "frobenius" else root(_norm(_gram(x)))
+        size = _norm(x) if preconditioning == "frobenius" else root(_norm(_gram(x)))
     out: Array = x / (size + like(size, eps)).astype(x.dtype)
     return out
 
 
-def orthogonalised(x: Array, coefficients: Array, steps: int, way: str, eps: Scalar) -> Array:
+def orthogonalised(x: Array, coefficients: Array, steps: int, preconditioning: str, eps: Scalar) -> Array:
     """The nearest semi-orthogonal matrices, approximately: Newton-Schulz moves all singular values close to 1.
 
     X <- a X + (b A + c A^2) X,  A = X X^H; tall matrices are transposed, so that A is small.
@@ -75,7 +75,7 @@ def orthogonalised(x: Array, coefficients: Array, steps: int, way: str, eps: Sca
         return x
     tall = x.shape[-2] > x.shape[-1]
     x = jnp.swapaxes(x, -1, -2) if tall else x
-    x = _conditioned(x, way, eps)
+    x = _conditioned(x, preconditioning, eps)
 
     def step(x: Array, abc: Array) -> Array:
         a, b, c = (abc[i].astype(x.dtype) for i in range(3))
@@ -94,8 +94,8 @@ def _checked(ns_coeffs: Any, preconditioning: str) -> np.ndarray[Any, Any]:
     coefficients = np.asarray(ns_coeffs, float)
     if coefficients.ndim not in (1, 2) or coefficients.shape[-1] != 3 or coefficients.size == 0:
         checks.fail(f"ns_coeffs must be three numbers, or three for each step, got {checks.shown(ns_coeffs)}")
-    if preconditioning not in _WAYS:
-        checks.fail(f"preconditioning must be one of {_WAYS}, got {checks.shown(preconditioning)}")
+    if preconditioning not in _PRECONDITIONINGS:
+        checks.fail(f"preconditioning must be one of {_PRECONDITIONINGS}, got {checks.shown(preconditioning)}")
     return coefficients
 
 
@@ -146,13 +146,13 @@ def scale_by_muon(
     """
     coefficients = _checked(ns_coeffs, preconditioning)
 
-    def averaged(g: Array, mu: Array, t: Count) -> Any:
+    def average(g: Array, mu: Array, t: Count) -> Any:
         mu = ema(mu, g, beta)
         return (nesterov_mean(mu, g, beta, t) if nesterov else debias(mu, beta, t)), mu
 
-    # The count is this state's, the coefficients are carried along for checkpoints.
+    # The coefficients are state, so that checkpoints contain them.
     momentum = elementwise(
-        averaged,
+        average,
         MuonState,
         mu=Slot(dtype=mu_dtype, decay=beta, always_stored=True),
         ns_coeffs=StateScalar(lambda _: jnp.asarray(coefficients, scalar_dtype())),
@@ -172,14 +172,14 @@ def scale_by_muon(
         leaves, structure = tree.flatten(means)
         numbers = numbers_of(weight_dimension_numbers, means if params is None else params, means)
         us = [x if tree.absent(x) else orthogonal(x, n, state.ns_coeffs) for x, n in zip(leaves, numbers, strict=True)]
-        likes = tree.match(updates, means, "updates", "their means")
+        likes = tree.match(updates, means, "updates", "the running means")
         return tree.cast_like(structure.unflatten(us), structure.unflatten(likes)), state
 
     tx = GradientTransformationExtraArgs(momentum.init, update)
     return tx.declaring(grain="leafwise", state_classes=(MuonState,), slots=("mu",))
 
 
-def _sized(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> GradientTransformationExtraArgs:
+def _scale_by_shape(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> GradientTransformationExtraArgs:
     """Multiply each matrix by a factor that depends on its shape."""
 
     def size(x: Array, numbers: DimensionNumbers | None) -> Any:
@@ -199,7 +199,7 @@ def _sized(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> Grad
     return GradientTransformationExtraArgs(init_empty_state, update).declaring(grain="leafwise")
 
 
-def _matrices(params: Params) -> Any:
+def _matrix_leaves(params: Params) -> Any:
     """Muon's default: `MuonDimensionNumbers()` for leaves with two axes, None for all others."""
     return tree.map(lambda p: MuonDimensionNumbers() if jnp.ndim(p) == 2 else None, params)
 
@@ -215,7 +215,7 @@ def _matrices(params: Params) -> Any:
         "adam_learning_rate": checks.RATE,
     },
     errors=[(example(0.1, preconditioning="none"), _ERRORS[1][1])],
-    exceptions={"traced": "the iteration amplifies what an array rounds of a number"},
+    exceptions={"traced": "the iteration amplifies the rounding of an array argument"},
 )
 def muon(
     learning_rate: ScalarOrSchedule,
@@ -257,15 +257,15 @@ def muon(
     When:    hidden layers of transformers and other networks, with `adamw` for embeddings and heads; a usual learning
              rate is 2e-2, or AdamW's with consistent_rms 0.2.
     """
-    given = _matrices if muon_weight_dimension_numbers is None else muon_weight_dimension_numbers
+    spec = _matrix_leaves if muon_weight_dimension_numbers is None else muon_weight_dimension_numbers
 
     def labels(params: Params) -> Any:
-        numbers = numbers_of(given, params, params)
+        numbers = numbers_of(spec, params, params)
         return tree.structure(params).unflatten(["adam" if n is None else "muon" for n in numbers])
 
-    def within(params: Params) -> Any:
+    def group_numbers(params: Params) -> Any:
         """Dimension numbers in the structure of the group's parameters."""
-        return tree.structure(params).unflatten(numbers_of(given, params, params))
+        return tree.structure(params).unflatten(numbers_of(spec, params, params))
 
     orthogonal = chain(
         scale_by_muon(
@@ -277,13 +277,13 @@ def muon(
             nesterov=nesterov,
             adaptive=adaptive,
             preconditioning=preconditioning,
-            weight_dimension_numbers=within,
+            weight_dimension_numbers=group_numbers,
         ),
-        _sized(within, consistent_rms),
+        _scale_by_shape(group_numbers, consistent_rms),
         add_decayed_weights(weight_decay, weight_decay_mask),
         scale_by_learning_rate(learning_rate),
     )
-    rest = adamw(
+    others = adamw(
         learning_rate if adam_learning_rate is None else adam_learning_rate,
         adam_b1,
         adam_b2,
@@ -293,4 +293,4 @@ def muon(
         adam_weight_decay,
         nesterov=nesterov,
     )
-    return partition({"muon": orthogonal, "adam": rest}, labels)
+    return partition({"muon": orthogonal, "adam": others}, labels)

@@ -45,13 +45,13 @@ def scale_by_nadam(
 
     def scalars(t: Count, momentum_product: Array) -> dict[str, Array]:
         time = t.astype(momentum_product.dtype)
-        rate, most = like(time, schedule_decay), like(time, b1)
-        now, after = (most * (1 - 0.5 * jnp.exp(jnp.log(0.96) * k * rate)) for k in (time, time + 1))
-        product = momentum_product * now
+        decay, limit = like(time, schedule_decay), like(time, b1)
+        momentum, next_momentum = (limit * (1 - 0.5 * jnp.exp(jnp.log(0.96) * k * decay)) for k in (time, time + 1))
+        product = momentum_product * momentum
         return {
             "momentum_product": product,
-            "of_g": (1 - now) / (1 - product),
-            "of_mu": after / (1 - product * after),
+            "of_g": (1 - momentum) / (1 - product),
+            "of_mu": next_momentum / (1 - product * next_momentum),
         }
 
     def rule(g: Array, mu: Array, nu: Array, t: Count, of_g: Array, of_mu: Array) -> Any:

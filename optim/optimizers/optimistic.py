@@ -36,18 +36,18 @@ def scale_by_optimistic_gradient(alpha: Scalar = 1.0, beta: Scalar = 1.0) -> Gra
     """
 
     def scalars(is_initial_step: Array) -> dict[str, Array]:
-        hope = like(jnp.zeros((), scalar_dtype()), beta)
-        return {"is_initial_step": jnp.zeros((), bool), "hope": jnp.where(is_initial_step, 0, hope)}
+        change_factor = like(jnp.zeros((), scalar_dtype()), beta)
+        return {"is_initial_step": jnp.zeros((), bool), "change_factor": jnp.where(is_initial_step, 0, change_factor)}
 
-    def rule(g: Array, previous_gradient: Array, hope: Array) -> Any:
-        return scaled(g, alpha) + scaled(g - previous_gradient, hope), g
+    def rule(g: Array, previous_gradient: Array, change_factor: Array) -> Any:
+        return scaled(g, alpha) + scaled(g - previous_gradient, change_factor), g
 
     return elementwise(
         rule,
         ScaleByOptimisticGradientState,
         scalars=scalars,
         is_initial_step=StateScalar(True, bool),
-        # It is subtracted from what is nearly the same: fewer bits would make noise of the change.
+        # The change is a small difference, which a narrower dtype would round to noise.
         previous_gradient=Slot(decay=1.0),
     )
 
@@ -87,10 +87,10 @@ def optimistic_adam(
     Source:  Daskalakis et al. 2018, Alg. 1.
     When:    GANs and other min-max problems; a usual learning rate is 1e-4.
     """
-    hope = learning_rate if optimism is None else optimism
+    change_factor = learning_rate if optimism is None else optimism
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
-        scale_by_optimistic_gradient(learning_rate, hope),
+        scale_by_optimistic_gradient(learning_rate, change_factor),
         scale(-1.0),
     )
 

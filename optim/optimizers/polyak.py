@@ -45,9 +45,9 @@ def scale_by_polyak(
 
     def scalars(updates: Tree, value: Array) -> dict[str, Array]:
         square = sum_sq(updates).astype(hyperparameter(0.0).dtype)
-        gap = loss(value) - hyperparameter(f_min)
-        gap = jnp.maximum(gap, 0) if variant == "sps+" else gap
-        size = jnp.minimum(ratio(gap, square + hyperparameter(eps)), hyperparameter(max_learning_rate))
+        excess = loss(value) - hyperparameter(f_min)
+        excess = jnp.maximum(excess, 0) if variant == "sps+" else excess
+        size = jnp.minimum(ratio(excess, square + hyperparameter(eps)), hyperparameter(max_learning_rate))
         return {"size": size}
 
     return treewise(lambda g, size: scaled(g, size), scalars=scalars)

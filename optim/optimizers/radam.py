@@ -15,16 +15,16 @@ from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 
-# The rectification has no real root where rho is below 4.
+# Below rho = 4 the rectification is the root of a negative number.
 _RANGES = {"threshold": checks.Range(4)}
 
-# x / (e^x - 1) = 1 - x/2 + sum of these by x^2, x^4, ...: Bernoulli numbers over factorials.
+# Coefficients of x^2, x^4, ... in x / (e^x - 1) = 1 - x/2 + ...: Bernoulli numbers over factorials.
 _SERIES = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000, 1 / 74724249600)
 
 
 def _bernoulli(x: Array) -> Array:
     """x / (e^x - 1) for x >= 1."""
-    x = jnp.clip(x, 1, 80)  # beyond it is 0
+    x = jnp.clip(x, 1, 80)  # negligible above 80
     return x / jnp.expm1(x)
 
 
@@ -43,7 +43,7 @@ def _lengths(b2: Scalar, t: Count) -> tuple[Array, Array]:
     rho_inf = 2/L (B(L) + L/2) and rho_t = 2/L (B(L) + L/2 - B(t L)).
     """
     time = t.astype(scalar_dtype())
-    lowest = 1e-37  # so that b2 = 0 has a logarithm
+    lowest = 1e-37  # so that the logarithm of b2 = 0 is finite
     if checks.is_number(b2):
         rate = jnp.full_like(time, -math.log(max(float(b2), lowest)))
     else:
@@ -88,10 +88,10 @@ def scale_by_radam(
 
     def scalars(t: Count) -> dict[str, Array]:
         rho, rho_inf = _lengths(b2, t)
-        known = rho >= like(rho, threshold)
-        rho, rho_inf = jnp.where(known, rho, 5), jnp.where(known, rho_inf, 5)
+        reliable = rho >= like(rho, threshold)
+        rho, rho_inf = jnp.where(reliable, rho, 5), jnp.where(reliable, rho_inf, 5)
         r = root((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
-        return {"rectified": jnp.where(known, r, 0), "plain": jnp.where(known, 0, jnp.ones_like(r))}
+        return {"rectified": jnp.where(reliable, r, 0), "plain": jnp.where(reliable, 0, jnp.ones_like(r))}
 
     def rule(g: Array, mu: Array, nu: Array, t: Count, rectified: Array, plain: Array) -> Any:
         mu, nu = ema(mu, g, b1), ema(nu, abs_sq(g), b2)
@@ -115,7 +115,7 @@ def radam(
 ) -> GradientTransformationExtraArgs:
     """Rectified Adam: `scale_by_radam`, then `scale_by_learning_rate`.
 
-    When:    networks that Adam trains only with a warm-up, here without one; a usual learning rate is 1e-3.
+    When:    in place of Adam with a warm-up, which RAdam does not need; a usual learning rate is 1e-3.
     """
     return chain(
         scale_by_radam(b1, b2, eps, eps_root, threshold, nesterov=nesterov), scale_by_learning_rate(learning_rate)

@@ -105,7 +105,7 @@ def scale_by_stddev(
     State:   mu, nu shaped like params: 8 bytes per float32 parameter; count before them with bias_correction.
     Source:  Graves 2013, Eqs. 38-41.
     """
-    # nu - |mu|^2 cancels: a mu of fewer bits than nu would make noise of it, so it is kept like a slow average.
+    # nu - |mu|^2 cancels: a mu narrower than nu would make it noise, so mu has the dtype of a slow average.
     mu_slot, nu_slot = Slot(decay=1.0), Slot(init=initial_scale, real=True)
 
     def rule(g: Array, mu: Array, nu: Array) -> Any:

@@ -20,7 +20,9 @@ _RANGES = {
     "min_step_size": checks.NON_NEGATIVE,
     "max_step_size": checks.NON_NEGATIVE,
 }
-_CROSSED = [(example(0.1, min_step_size=1.0, max_step_size=0.5), "min_step_size must be <= max_step_size, got 1.0 and")]
+_REVERSED_BOUNDS = [
+    (example(0.1, min_step_size=1.0, max_step_size=0.5), "min_step_size must be <= max_step_size, got 1.0 and")
+]
 
 
 class ScaleByRpropState(NamedTuple):
@@ -28,7 +30,7 @@ class ScaleByRpropState(NamedTuple):
     prev_updates: Updates
 
 
-@register(example(0.1), example(0.1, 0.7, 1.5, 0.08, 0.12), ranges=_RANGES, errors=_CROSSED)
+@register(example(0.1), example(0.1, 0.7, 1.5, 0.08, 0.12), ranges=_RANGES, errors=_REVERSED_BOUNDS)
 def scale_by_rprop(
     learning_rate: Scalar,
     eta_minus: Scalar = 0.5,
@@ -59,8 +61,8 @@ def scale_by_rprop(
     def rule(g: Array, step_sizes: Array, prev_updates: Array) -> Any:
         agree = jnp.sign(g) * jnp.sign(prev_updates)
         longer, shorter = step_sizes * like(g, eta_plus), step_sizes * like(g, eta_minus)
-        moved = jnp.clip(jnp.where(agree > 0, longer, shorter), *(like(g, x) for x in limits))
-        s = jnp.where(agree == 0, step_sizes, moved)
+        adapted = jnp.clip(jnp.where(agree > 0, longer, shorter), *(like(g, x) for x in limits))
+        s = jnp.where(agree == 0, step_sizes, adapted)
         u = jnp.where(agree < 0, 0, jnp.sign(g) * s)
         return u, (s, u)
 
@@ -72,7 +74,7 @@ def scale_by_rprop(
     )
 
 
-@register(example(0.1), ranges=_RANGES, errors=_CROSSED)
+@register(example(0.1), ranges=_RANGES, errors=_REVERSED_BOUNDS)
 def rprop(
     learning_rate: Scalar,
     eta_minus: Scalar = 0.5,

@@ -20,12 +20,12 @@ class ScaleBySM3State(NamedTuple):
     nu: Updates
 
 
-def _spread(x: Array, axis: int, ndim: int) -> Array:
+def _broadcastable(x: Array, axis: int, ndim: int) -> Array:
     """Reshape the accumulator of one axis so that it broadcasts against the leaf."""
     return x if ndim == 0 else x.reshape([-1 if i == axis else 1 for i in range(ndim)])
 
 
-def _covered(square: Array, axis: int) -> Array:
+def _slice_maxima(square: Array, axis: int) -> Array:
     """The maximum of each slice along an axis."""
     return jnp.max(square, axis=[i for i in range(square.ndim) if i != axis], initial=0)
 
@@ -48,21 +48,21 @@ def scale_by_sm3(b1: Scalar = 0.9, b2: Scalar = 1.0, eps: Scalar = 1e-8) -> Grad
     """
 
     def rule(g: Array, mu: list[Array], nu: Array) -> Any:
-        least = functools.reduce(jnp.minimum, [_spread(m, i, g.ndim) for i, m in enumerate(mu)])
-        # The whole square where nothing is forgotten.
+        least = functools.reduce(jnp.minimum, [_broadcastable(m, i, g.ndim) for i, m in enumerate(mu)])
+        # With b2 = 1 the square is added in full.
         share = complement(least, b2)
         share = jnp.where(share == 0, 1, share) if checks.is_array(b2) else share or 1.0
         total = scaled(jnp.broadcast_to(least, g.shape), b2) + scaled(abs_sq(g), share)
         nu = ema(nu, root_ratio(g, total, 0.0, eps), b1)
-        return nu, ([_covered(total, i) for i in range(g.ndim)] or [total], nu)
+        return nu, ([_slice_maxima(total, i) for i in range(g.ndim)] or [total], nu)
 
-    def start(p: Array) -> list[Array]:
-        # Made of the parameter, so that they live where the parameter does.
+    def initial(p: Array) -> list[Array]:
+        # Computed from the parameter, so that they are on the same devices.
         zeros = full_like(p, 0, real_dtype(p.dtype))
-        return [_covered(zeros, i) for i in range(p.ndim)] or [zeros]
+        return [_slice_maxima(zeros, i) for i in range(p.ndim)] or [zeros]
 
-    # nu is as wide as a second moment, whose name it has.
-    return leafwise(rule, ScaleBySM3State, mu=Slot(init=start, real=True, free=True), nu=Slot(decay=1.0))
+    # nu has a second moment's name, so it has its dtype too.
+    return leafwise(rule, ScaleBySM3State, mu=Slot(init=initial, real=True, free=True), nu=Slot(decay=1.0))
 
 
 @register(example(0.1))

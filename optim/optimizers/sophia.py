@@ -33,12 +33,12 @@ class _Moments(NamedTuple):
     nu: Updates
 
 
-def _bowl(params: Params) -> Array:
+def _quartic_loss(params: Params) -> Array:
     """A loss for the tests: the sum of the fourth powers of all parameters."""
     return sum((jnp.sum(p.real**4) for p in tree.leaves(tree.widen(params))), start=jnp.zeros(()))
 
 
-_NO_LOSS = "its updates are of a function's second derivatives, which it needs as obj_fn"
+_NO_LOSS = "its updates need obj_fn, whose second derivatives they contain"
 
 
 @register(example(), kind="factory")
@@ -61,17 +61,17 @@ def hutchinson_estimator_diag_hessian(random_seed: Any = None) -> GradientTransf
         del extra_args
         if not callable(obj_fn) or params is None:
             checks.fail("update needs the parameters and obj_fn: call update(..., params, obj_fn=loss)", TypeError)
-        kept, used = jax.random.split(state.key)
+        next_key, key = jax.random.split(state.key)
         leaves = jax.tree.leaves(params)
-        keys = iter(jax.random.split(used, max(len(leaves), 1)))
+        keys = iter(jax.random.split(key, max(len(leaves), 1)))
 
         def sign(p: Any) -> Array:
             return jax.random.rademacher(next(keys), jnp.shape(p)).astype(jnp.result_type(p))
 
         signs = jax.tree.map(sign, params)
-        curved = jax.jvp(jax.grad(obj_fn), (params,), (signs,))[1]
+        product = jax.jvp(jax.grad(obj_fn), (params,), (signs,))[1]
         del updates
-        return jax.tree.map(jnp.multiply, signs, curved), HutchinsonState(kept)
+        return jax.tree.map(jnp.multiply, signs, product), HutchinsonState(next_key)
 
     return GradientTransformationExtraArgs(init, update).declaring(grain="leafwise", state_classes=(HutchinsonState,))
 
@@ -86,8 +86,8 @@ _RANGES = {
 
 
 @register(
-    example(0.1).given(obj_fn=_bowl),
-    example(0.1, weight_decay=0.1, weight_decay_mask=True, gamma=0.5, update_interval=1).given(obj_fn=_bowl),
+    example(0.1).given(obj_fn=_quartic_loss),
+    example(0.1, weight_decay=0.1, weight_decay_mask=True, gamma=0.5, update_interval=1).given(obj_fn=_quartic_loss),
     ranges=_RANGES,
     exceptions={
         "vmap": "random signs are drawn anew under vmap",
@@ -141,21 +141,21 @@ def sophia(
 
     def rule(g: Array, mu: Array, nu: Array) -> Any:
         mu = ema(mu, g, b1)
-        # A curvature of 0 without eps leaves the sign.
+        # With eps = 0 an update is 0 where nu <= 0.
         u = ratio(mu, jnp.maximum(scaled(nu, gamma), like(nu, eps)))
         if clip_threshold is not None:
-            most = like(u, clip_threshold)
-            u = jnp.clip(u, -most, most)
+            bound = like(u, clip_threshold)
+            u = jnp.clip(u, -bound, bound)
         return u, (mu, nu)
 
     moments = elementwise(rule, _Moments, mu=Slot(dtype=mu_dtype, decay=b1, always_stored=True), nu=Slot(decay=1.0))
 
     def init(params: Params) -> SophiaState:
-        held = moments.init(params)
-        return SophiaState(jnp.zeros((), jnp.int32), held.mu, held.nu, estimator.init(params))
+        averages = moments.init(params)
+        return SophiaState(jnp.zeros((), jnp.int32), averages.mu, averages.nu, estimator.init(params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        def curve() -> Any:
+        def new_curvature() -> Any:
             h, inner = estimator.update(updates, state.hessian_fn_state, params, **extra_args)
             hs = tree.match(tree.widen(h), state.nu, "the Hessian's diagonal", "state.nu")
             leaves, structure = tree.flatten(state.nu)
@@ -164,22 +164,22 @@ def sophia(
             return structure.unflatten(new), inner
 
         due = state.count % update_interval == 0
-        nu, inner = jax.lax.cond(due, curve, lambda: (state.nu, state.hessian_fn_state))
-        us, held = moments.update(updates, _Moments(state.mu, nu), params)
+        nu, inner = jax.lax.cond(due, new_curvature, lambda: (state.nu, state.hessian_fn_state))
+        us, averages = moments.update(updates, _Moments(state.mu, nu), params)
         if verbose and print_win_rate_every_n_steps:
-            _tell(us, state.count, clip_threshold, print_win_rate_every_n_steps)
-        return us, SophiaState(safe_increment(state.count), held.mu, held.nu, inner)
+            _print_win_rate(us, state.count, clip_threshold, print_win_rate_every_n_steps)
+        return us, SophiaState(safe_increment(state.count), averages.mu, averages.nu, inner)
 
     core = GradientTransformationExtraArgs(init, update)
     core = core.declaring(grain="leafwise", state_classes=(SophiaState,), slots=("mu", "nu"))
     return chain(core, add_decayed_weights(weight_decay, weight_decay_mask), scale_by_learning_rate(learning_rate))
 
 
-def _tell(us: Updates, count: Count, threshold: Any, every: int) -> None:
-    most = jnp.inf if threshold is None else threshold
-    free = sum(jnp.sum(jnp.abs(u) < most) for u in tree.leaves(us)) / max(sum(u.size for u in tree.leaves(us)), 1)
+def _print_win_rate(us: Updates, count: Count, threshold: Any, every: int) -> None:
+    bound = jnp.inf if threshold is None else threshold
+    share = sum(jnp.sum(jnp.abs(u) < bound) for u in tree.leaves(us)) / max(sum(u.size for u in tree.leaves(us)), 1)
 
-    def say() -> None:
-        jax.debug.print("Sophia: {share:.1%} of the updates are not clipped", share=free)
+    def print_share() -> None:
+        jax.debug.print("Sophia: {share:.1%} of the updates are not clipped", share=share)
 
-    jax.lax.cond(count % every == 0, say, lambda: None)
+    jax.lax.cond(count % every == 0, print_share, lambda: None)

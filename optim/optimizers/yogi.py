@@ -17,7 +17,7 @@ from .adam import ScaleByAdamState
 @register(
     example(),
     example(b1=0.8, b2=0.9, eps=1e-8, eps_root=1e-6, initial_accumulator_value=0.1),
-    exceptions={"precision": "nu moves by addition and forgets nothing, so its rounding adds up"},
+    exceptions={"precision": "nu changes by additions and never decays, so rounding errors add up"},
 )
 def scale_by_yogi(
     b1: Scalar = 0.9,
