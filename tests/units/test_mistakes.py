@@ -107,7 +107,7 @@ MISTAKES = [
     (lambda: optim.add_noise(0.1, 0.5, jnp.ones(2)), "key must be a PRNG key or an int, got an array of shape (2,)"),
     (lambda: optim.adafactor(0.1, decay_offset=1.5), "decay_offset must be an integer, got 1.5"),
     (lambda: optim.monitor([optim.global_norm]), "measures must be a dict name -> measure, got [<function global_norm"),
-    (lambda: optim.snapshot(5, optim.global_norm), "measure_name must be a word, got 5"),
+    (lambda: optim.snapshot(5, optim.global_norm), "measure_name must be a string, got 5"),
     (lambda: optim.replace(ADAM, 5, b1=0.5), "replace: where must be a name or a path, got 5"),
     # Configs
     (
