@@ -194,7 +194,7 @@ def _within(search: _Search) -> Array:
 
 
 def _better(old: _Taken, at: Point, grad: Updates, decrease: Array, curvature: Array, tol: Scalar) -> _Taken:
-    """The step to take after a trial: one that ends the search, else the lowest of sufficient decrease, else the last."""
+    """The step to take after a trial: one that ends the search, or the lowest of sufficient decrease, or the last."""
     good = decrease <= scalar(tol)
     better = good & ((curvature <= scalar(tol)) | ~old.decreases | (at.value < old.point.value))
     better |= ~good & ~old.decreases & jnp.isfinite(at.value)
