@@ -188,5 +188,5 @@ def inject_hyperparams(
     static = frozenset({static_args} if isinstance(static_args, str) else static_args)
     names = inspect.signature(inner_factory).parameters
     for name in sorted(static - set(names)):
-        checks.fail(f"static_args has {name!r}, which is no argument of {inner_factory}{checks.near(name, names)}")
+        checks.fail(f"static_args has {name!r}, which is not an argument of {inner_factory}{checks.near(name, names)}")
     return InjectedFactory(inner_factory, static, hyperparam_dtype)
