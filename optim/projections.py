@@ -44,7 +44,7 @@ def projection_box(tree: Tree, lower: Any, upper: Any) -> Tree:
     leaves, structure = trees.flatten(tree)
     rows = zip(leaves, _bounds(lower, tree, "lower"), _bounds(upper, tree, "upper"), strict=True)
     paths = trees.paths(tree)
-    return structure.unflatten([_clipped(*row, path) for row, path in zip(rows, paths, strict=True)])
+    return structure.unflatten([_clip_leaf(*row, path) for row, path in zip(rows, paths, strict=True)])
 
 
 def _bounds(bound: Any, tree: Tree, name: str) -> list[Any]:
@@ -55,7 +55,7 @@ def _bounds(bound: Any, tree: Tree, name: str) -> list[Any]:
     return trees.match(bound, tree, name, "tree") if bound is not None else [None] * structure.num_leaves
 
 
-def _clipped(x: Any, low: Any, high: Any, path: str) -> Any:
+def _clip_leaf(x: Any, low: Any, high: Any, path: str) -> Any:
     if trees.absent(x):
         return x
     for name, bound in (("lower", low), ("upper", high)):

@@ -35,10 +35,10 @@ def read(path: Any, file: Any, tx: KerasOptimizer, like: list[Values]) -> Saved:
         checks.fail(f"{path} has the weights of {saved}, expected those of {tx.class_name}")
     group = file["optimizer_weights"]
     names = [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs["weight_names"]]
-    return _in_order(Saved(names, [np.asarray(group[name]) for name in names]), tx, like)
+    return _reorder(Saved(names, [np.asarray(group[name]) for name in names]), tx, like)
 
 
-def _in_order(saved: Saved, tx: KerasOptimizer, like: list[Values]) -> Saved:
+def _reorder(saved: Saved, tx: KerasOptimizer, like: list[Values]) -> Saved:
     counted = "count" in tx.weights
     slots = len(tx.weights) - counted
     per_slot = (len(like) - counted) // slots

@@ -33,7 +33,7 @@ def convert_state(state: Any, tx: Any, params: Params) -> OptState:
     """
     with checks.naming("convert_state"):
         tx = taking_extra_args(tx, "tx")
-        return _converted(state, tx.init(params), "state")
+        return _convert(state, tx.init(params), "state")
 
 
 def as_optax(tx: Any) -> Any:
@@ -54,7 +54,7 @@ def as_optax(tx: Any) -> Any:
         return made(*taking_extra_args(tx, "tx"))
 
 
-def _converted(theirs: Any, ours: Any, path: str) -> Any:
+def _convert(theirs: Any, ours: Any, path: str) -> Any:
     entries, others = _children(ours), _entries(theirs)
     if entries is None:
         return _leaf(theirs, ours, path)
@@ -80,7 +80,7 @@ def _converted(theirs: Any, ours: Any, path: str) -> Any:
         if name in others and path.endswith("hyperparams") and _entries(others[name]) is None:
             child = _leaf(jnp.asarray(others[name], child.dtype), child, path + _step(theirs, name))
         elif name in others and not (child is None and hasattr(ours, "_fields")):
-            child = _converted(others[name], child, path + _step(theirs, name))
+            child = _convert(others[name], child, path + _step(theirs, name))
         elif name not in others and jax.tree.leaves(child):
             listed = f"it has {', '.join(others)}" if others else "it has no entries"
             checks.fail(f"{path} has no {name!r}, which {_what(ours)} needs: {listed}")
@@ -134,7 +134,7 @@ def _chain(theirs: Any, ours: Any, path: str) -> Any:
     own_states, their_states = _links(ours, "chain"), _links(theirs, path)
     if len(own_states) != len(their_states):
         checks.fail(f"{path} has {len(their_states)} states that are not empty, expected {len(own_states)}")
-    new = [_converted(x, y, where) for (_, y), (where, x) in zip(own_states, their_states, strict=True)]
+    new = [_convert(x, y, where) for (_, y), (where, x) in zip(own_states, their_states, strict=True)]
     leaves = jax.tree.leaves(new)
     return jax.tree.unflatten(jax.tree.structure(ours), leaves)
 

@@ -66,10 +66,10 @@ def state_from_torch(
         members = list(_members(tx, fresh, params))
         converted: dict[int, Any] = {}
         for at, member in enumerate(members):
-            converted |= _filled(member, members[:at], sources, params)
+            converted |= _slot_arrays(member, members[:at], sources, params)
         sources.check_all_taken()
         for member in members:
-            converted |= _counted(member, sources, step)
+            converted |= _counts(member, sources, step)
         if check_hyperparams:
             _check_hyperparams(members, sources, step)
         return jax.tree.map(lambda x: converted.get(id(x), x), fresh)
@@ -112,7 +112,7 @@ def _members(tx: GradientTransformation, state: Any, params: Params) -> Iterator
         yield member
 
 
-def _filled(member: _Member, before: list[_Member], sources: Sources, params: Params) -> dict[int, Any]:
+def _slot_arrays(member: _Member, before: list[_Member], sources: Sources, params: Params) -> dict[int, Any]:
     """Dict from the id of each slot's array to PyTorch's values."""
     new: dict[int, Any] = {}
     for slot in member.tx.facts.slots:
@@ -148,7 +148,7 @@ def _rate_inside(before: list[_Member], i: int) -> float:
     return rate
 
 
-def _counted(member: _Member, sources: Sources, step: int | None) -> dict[int, Any]:
+def _counts(member: _Member, sources: Sources, step: int | None) -> dict[int, Any]:
     """Dict from the id of each of the member's own counts of updates to PyTorch's step."""
     inside = {id(x) for part in member.parts for x in jax.tree.leaves(part.state)}
     exposed = member.tx.facts.exposes(member.state) if member.tx.facts.exposes else {}

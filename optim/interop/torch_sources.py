@@ -91,22 +91,22 @@ class Sources:
 def _places(mapping: Any, params: Params) -> list[tuple[str, Any]]:
     """Pairs (path, place in PyTorch) of every leaf; None as place for leaves without a gradient."""
     leaves = [(n, p) for n, p in zip(tree.names(params), tree.flatten(params)[0], strict=True)]
-    wanted = {n for n, p in leaves if p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)}
+    trainable = {n for n, p in leaves if p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)}
     if callable(mapping):
-        flat = {n: mapping(n) for n in wanted}
+        flat = {n: mapping(n) for n in trainable}
     elif isinstance(mapping, Mapping):
         flat = dict(_flat(mapping, ""))
     else:
         checks.fail(f"mapping must be a dict or a function of the path, got {checks.shown(mapping)}", TypeError)
     for name, place in flat.items():
-        if name not in wanted:
-            checks.fail(f"mapping has {name!r}, params has no such leaf{checks.near(name, wanted)}")
+        if name not in trainable:
+            checks.fail(f"mapping has {name!r}, params has no such leaf{checks.near(name, trainable)}")
         key, turned = place if isinstance(place, tuple) and len(place) == 2 else (place, len)
         if not (isinstance(key, int | str | None) and callable(turned)):
             words = f"mapping has {checks.shown(place)} for {name!r}, expected a name, an index, or (either, function)"
             checks.fail(words, TypeError)
     for name, _ in leaves:
-        if name in wanted and flat.get(name) is None:
+        if name in trainable and flat.get(name) is None:
             checks.fail(f"mapping has no entry for params' leaf {name!r}")
     return [(n, flat.get(n)) for n, _ in leaves]
 

@@ -99,11 +99,11 @@ def on_host(make: Callable[[list[Values]], Copy]) -> GradientTransformationExtra
         with lock:
             like = shared(ps).initial
         slots = {
-            name: [None if x is None else _beginning(x, p) for x, p in zip(slot, ps, strict=True)]
+            name: [None if x is None else _like_parameter(x, p) for x, p in zip(slot, ps, strict=True)]
             for name, slot in like.slots.items()
         }
         others = {name: jnp.zeros(x.shape, x.dtype) for name, x in like.others.items()}
-        return _over(structure, leaves, _call(begin, TFVariablesState(slots, others), ps))
+        return _to_trees(structure, leaves, _call(begin, TFVariablesState(slots, others), ps))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args
@@ -116,7 +116,7 @@ def on_host(make: Callable[[list[Values]], Copy]) -> GradientTransformationExtra
         wide = [numerics.convert(gs[i], leaves[i].dtype) if i in moving else None for i in places]
         with lock:
             like = shared(ps).initial
-        values = _listed(state, places, structure, like)
+        values = _to_lists(state, places, structure, like)
         moves = [None if g is None else p for g, p in zip(wide, ps, strict=True)]
         steps, new = _call(step, (moves, values), wide, ps, values)
         us = list(gs)
@@ -125,7 +125,7 @@ def on_host(make: Callable[[list[Values]], Copy]) -> GradientTransformationExtra
         for name, slot in new.slots.items():
             old_slot = values.slots[name]
             new.slots[name] = [x if i in moving else o for i, x, o in zip(places, slot, old_slot, strict=True)]
-        return structure.unflatten(us), _over(structure, leaves, new)
+        return structure.unflatten(us), _to_trees(structure, leaves, new)
 
     def exposes(state: TFVariablesState) -> dict[str, Array]:
         return {name: x for name, x in state.others.items() if x.shape == ()}
@@ -133,7 +133,7 @@ def on_host(make: Callable[[list[Values]], Copy]) -> GradientTransformationExtra
     return GradientTransformationExtraArgs(init, update).declaring(exposes=exposes)
 
 
-def _over(structure: Any, leaves: list[Any], listed: TFVariablesState) -> TFVariablesState:
+def _to_trees(structure: Any, leaves: list[Any], listed: TFVariablesState) -> TFVariablesState:
     """Slots given as lists over the trainable parameters, as trees shaped like all parameters."""
     slots = {}
     for name, slot in listed.slots.items():
@@ -142,8 +142,8 @@ def _over(structure: Any, leaves: list[Any], listed: TFVariablesState) -> TFVari
     return TFVariablesState(slots, listed.others)
 
 
-def _listed(state: Any, places: list[int], structure: Any, like: TFVariablesState) -> TFVariablesState:
-    """Inverse of `_over`; fails for a state of another optimizer."""
+def _to_lists(state: Any, places: list[int], structure: Any, like: TFVariablesState) -> TFVariablesState:
+    """Inverse of `_to_trees`; fails for a state of another optimizer."""
     fields = ("slots", "others")
     if getattr(state, "_fields", None) != fields:
         checks.fail(f"state must be a TFVariablesState, got {checks.shown(state)}", TypeError)
@@ -170,7 +170,7 @@ def _check(x: Any, y: Any, where: str) -> None:
         checks.fail(f"{where} is {shown[0]}, the optimizer has {shown[1]} there")
 
 
-def _beginning(x: Any, p: Array) -> Array:
+def _like_parameter(x: Any, p: Array) -> Array:
     """Array that determines a slot's placement: its parameter if shape and dtype agree, else zeros."""
     return p if (x.shape, x.dtype) == (p.shape, p.dtype) else jnp.zeros(x.shape, x.dtype)
 

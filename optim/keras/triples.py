@@ -41,7 +41,7 @@ def from_triple(
         with jax.numpy_dtype_promotion("standard"):
             opt_state = packed(init_fn(structure.unflatten(leaves)))
         rows = zip(opt_state.packed_state, _read_through(get_params, opt_state), strict=True)
-        return structure.unflatten([None if p is None else _beside(p, _without(*next(rows))) for p in leaves])
+        return structure.unflatten([None if p is None else _shard_like(p, _without(*next(rows))) for p in leaves])
 
     def update(updates: Any, state: Any, params: Any = None, *, count: Array, **extra_args: Any) -> Any:
         del extra_args
@@ -103,7 +103,7 @@ def _per_leaf(state: Any, structure: Any) -> list[Any]:
         return checks.fail(f"state.inner_state is not shaped like params: {str(error).splitlines()[0]}")
 
 
-def _beside(p: Array, parts: tuple[Any, ...]) -> tuple[Array, ...]:
+def _shard_like(p: Array, parts: tuple[Any, ...]) -> tuple[Array, ...]:
     """Copies of the arrays, sharded like their parameter: a select that never picks `p` has its sharding."""
     arrays = [jnp.array(x) for x in parts]
     return tuple(jnp.where(False, p, x) if (x.shape, x.dtype) == (p.shape, p.dtype) else x for x in arrays)

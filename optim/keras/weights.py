@@ -21,7 +21,7 @@ def get_weights(tx: KerasOptimizer, state: Any) -> list[np.ndarray[Any, Any]]:
       state: its state.
     Raises:  TypeError for any other transformation; NotImplementedError for a `TFOptimizer`, as in Keras.
     """
-    return [np.asarray(x) for x in _listed(tx, state)]
+    return [np.asarray(x) for x in _weights_of(tx, state)]
 
 
 def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
@@ -35,7 +35,7 @@ def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
       weights: a list as `get_weights` returns it.
     Raises:  ValueError with Keras' sentences for a list of another length or an array of another shape.
     """
-    old = _listed(tx, state)
+    old = _weights_of(tx, state)
     if len(weights) != len(old):
         raise ValueError(
             f"Length of the specified weight list ({len(weights)}) does not match the number of weights of the "
@@ -60,7 +60,7 @@ def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
     return state
 
 
-def _listed(tx: KerasOptimizer, state: Any) -> list[Array]:
+def _weights_of(tx: KerasOptimizer, state: Any) -> list[Array]:
     if not isinstance(tx, KerasOptimizer):
         raise TypeError(f"optim.keras: the weights of {checks.shown(tx)} have no order in Keras")
     if isinstance(tx, NativeOptimizer):

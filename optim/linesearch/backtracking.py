@@ -87,12 +87,12 @@ def scale_by_backtracking_linesearch(
     """
     or_infinite("increase_factor", increase_factor, Range(1))
 
-    def first(last: Array) -> Array:
+    def initial_guess(last: Array) -> Array:
         longest = scalar(max_learning_rate)
         # A last step of 0 means that no trial had a finite loss: start from the longest step.
         return jnp.where(last > 0, jnp.minimum(scalar(increase_factor) * last, longest), longest)
 
-    def searched(ray: Ray, guess: Array, grad: Updates | None) -> _Search:
+    def run(ray: Ray, guess: Array, grad: Updates | None) -> _Search:
         def body(search: _Search) -> _Search:
             step = jnp.where(search.steps == 0, guess, scalar(decrease_factor) * search.step)
             value, pullback = ray.value_and_pullback(step)
@@ -117,7 +117,7 @@ def scale_by_backtracking_linesearch(
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         ray = Ray(updates, params, extra_args)
-        search = searched(ray, first(state.learning_rate), state.grad)
+        search = run(ray, initial_guess(state.learning_rate), state.grad)
         info = BacktrackingLinesearchInfo(search.steps, search.error)
         if verbose:
             jax.debug.print(_MESSAGE, search.steps, search.step, search.value, search.error)

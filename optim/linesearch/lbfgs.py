@@ -86,7 +86,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
         old_p, old_g, s_memory, y_memory = map(wide, slot_values)
         newest = (state.count - 1) % memory_size
         s, y, weight = _pair(p, old_p, g, old_g, state.count > 0)
-        s_memory, y_memory = _written(s_memory, s, newest), _written(y_memory, y, newest)
+        s_memory, y_memory = _set_row(s_memory, s, newest), _set_row(y_memory, y, newest)
         weights = state.weights_memory.at[newest].set(weight.astype(state.weights_memory.dtype))
         gamma = _gamma(g, y_memory, weights, newest) if scale_init_precond else None
         direction = _two_loop(g, s_memory, y_memory, weights, newest, gamma)
@@ -115,7 +115,7 @@ def _row(memory: _Leaves, i: Any) -> _Leaves:
     return [lax.dynamic_index_in_dim(x, i, keepdims=False) for x in memory]
 
 
-def _written(memory: _Leaves, new: _Leaves, i: Any) -> _Leaves:
+def _set_row(memory: _Leaves, new: _Leaves, i: Any) -> _Leaves:
     return [lax.dynamic_update_index_in_dim(x, n, i, 0) for x, n in zip(memory, new, strict=True)]
 
 

@@ -118,11 +118,11 @@ def scale_by_zoom_linesearch(
     def errors(at: Point, start: Point) -> tuple[Array, Array]:
         return decrease_error(at, start, slope_rtol, approx_dec_rtol), curvature_error(at, start, curv_rtol)
 
-    def ahead(search: _Search, guess: Array) -> Array:
+    def extend(search: _Search, guess: Array) -> Array:
         step = jnp.where(search.steps == 0, guess, scalar(increase_factor) * search.last.step)
         return step if max_learning_rate is None else jnp.minimum(step, scalar(max_learning_rate))
 
-    def bracketed(search: _Search, at: Point, fails: Array) -> _Search:
+    def bracket(search: _Search, at: Point, fails: Array) -> _Search:
         """The search after a trial beyond all earlier ones."""
         rises = fails | ((at.value >= search.last.value) & (search.steps > 0))
         low, high = choose(rises, search.last, at), choose(rises, at, search.last)
@@ -130,7 +130,7 @@ def scale_by_zoom_linesearch(
         at_end = jnp.zeros_like(rises) if max_learning_rate is None else at.step >= scalar(max_learning_rate)
         return search._replace(last=at, low=low, high=high, zooming=zooming, stopped=~zooming & at_end)
 
-    def refined(search: _Search, at: Point, fails: Array) -> _Search:
+    def refine(search: _Search, at: Point, fails: Array) -> _Search:
         """The search after a trial inside the bracket."""
         low, high = search.low, search.high
         above, beyond = fails | (at.value >= low.value), at.slope * (high.step - low.step) >= 0
@@ -141,21 +141,21 @@ def scale_by_zoom_linesearch(
             stopped=narrow & search.taken.decreases,
         )
 
-    def searched(ray: Ray, guess: Array, grad: Updates) -> _Search:
+    def run(ray: Ray, guess: Array, grad: Updates) -> _Search:
         def body(search: _Search) -> _Search:
-            at, raw = ray.point(jnp.where(search.zooming, _within(search), ahead(search, guess)))
+            at, raw = ray.point(jnp.where(search.zooming, _next_trial(search), extend(search, guess)))
             decrease, curvature = errors(at, ray.start)
-            search = search._replace(taken=_better(search.taken, at, stored_grad(raw, grad), decrease, curvature, tol))
+            search = search._replace(taken=_best(search.taken, at, stored_grad(raw, grad), decrease, curvature, tol))
             ends = (decrease <= scalar(tol)) & (curvature <= scalar(tol))
             fails = decrease > 0
-            new = choose(search.zooming, refined(search, at, fails), bracketed(search, at, fails))
+            new = choose(search.zooming, refine(search, at, fails), bracket(search, at, fails))
             return new._replace(steps=search.steps + 1, taken=search.taken, stopped=ends | new.stopped)
 
         no, infinite = jnp.zeros((), bool), scalar(jnp.inf)
         taken = _Taken(ray.start, infinite, infinite, no, stored_grad(tree.conj(ray.grad), grad))
         start = _Search(jnp.zeros((), jnp.int32), no, no, ray.start, ray.start, ray.start, taken)
-        going = lambda search: ~search.stopped & (search.steps < max_linesearch_steps)  # noqa: E731
-        result: _Search = lax.while_loop(going, body, start)
+        unfinished = lambda search: ~search.stopped & (search.steps < max_linesearch_steps)  # noqa: E731
+        result: _Search = lax.while_loop(unfinished, body, start)
         return result
 
     def init(params: Params) -> ScaleByZoomLinesearchState:
@@ -166,7 +166,7 @@ def scale_by_zoom_linesearch(
         ray = Ray(updates, params, extra_args)
         keeps = initial_guess_strategy == "keep"
         guess = jnp.where(state.learning_rate > 0, state.learning_rate, 1) if keeps else scalar(1.0)
-        search = searched(ray, guess, state.grad)
+        search = run(ray, guess, state.grad)
         step, value, _ = search.taken.point
         info = ZoomLinesearchInfo(search.steps, search.taken.decrease_error, search.taken.curvature_error)
         if verbose:
@@ -183,7 +183,7 @@ _MESSAGE = (
 )
 
 
-def _within(search: _Search) -> Array:
+def _next_trial(search: _Search) -> Array:
     """The next trial inside the bracket: the minimum of a cubic or parabola, or the midpoint if that is near an end."""
     low, high = search.low, search.high
     step = 0.5 * (low.step + high.step)
@@ -193,7 +193,7 @@ def _within(search: _Search) -> Array:
     return step
 
 
-def _better(old: _Taken, at: Point, grad: Updates, decrease: Array, curvature: Array, tol: Scalar) -> _Taken:
+def _best(old: _Taken, at: Point, grad: Updates, decrease: Array, curvature: Array, tol: Scalar) -> _Taken:
     """The step to take after a trial: one that ends the search, or the lowest of sufficient decrease, or the last."""
     good = decrease <= scalar(tol)
     better = good & ((curvature <= scalar(tol)) | ~old.decreases | (at.value < old.point.value))

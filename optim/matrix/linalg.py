@@ -66,7 +66,7 @@ def power_iteration(
         error = tree.norm(tree.add_scale(moved, -value, v))
         return i + 1, unit(moved, v), value, error > error_tolerance * jnp.abs(value)
 
-    def going(carry: Any) -> Any:
+    def unfinished(carry: Any) -> Any:
         i, _, _, moving = carry
         return (i < num_iters) & moving
 
@@ -75,7 +75,7 @@ def power_iteration(
     first = unit(applied(first), first)
     value = jnp.zeros((), numerics.real_dtype(tree.vdot(first, first).dtype))
     begin = (jnp.zeros((), jnp.int32), first, value, jnp.asarray(True))
-    _, vector, value, _ = lax.while_loop(going, step, begin)
+    _, vector, value, _ = lax.while_loop(unfinished, step, begin)
     return value, tree.cast_like(vector, v0)
 
 
@@ -136,7 +136,7 @@ def matrix_inverse_pth_root(
         better = new < 1.2 * error
         return i + 1, m, jnp.where(better, _product(h, t, precision), h), new, better
 
-    def going(carry: Any) -> Any:
+    def unfinished(carry: Any) -> Any:
         i, _, _, error, better = carry
         return (i < num_iters) & (error > error_tolerance) & better
 
@@ -150,7 +150,7 @@ def matrix_inverse_pth_root(
     z = (1 + order) / (2 * jnp.linalg.norm(damped))
     m = numerics.scaled(damped, z)
     start = (jnp.zeros((), jnp.int32), m, numerics.scaled(eye, z ** (1 / order)), off(m), jnp.asarray(True))
-    _, _, h, error, _ = lax.while_loop(going, step, start)
+    _, _, h, error, _ = lax.while_loop(unfinished, step, start)
     return numerics.scaled(h, size ** (-1 / order)).astype(matrix.dtype), error
 
 

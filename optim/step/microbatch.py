@@ -79,13 +79,13 @@ def microbatch(
         shapes = jax.eval_shape(part, 0)
         kinds = _kinds(accumulator, shapes)
         total = count if num_real_microbatches is None else jnp.minimum(num_real_microbatches, count)
-        started = jax.tree.map(functools.partial(_started, count=count), kinds, shapes)
+        started = jax.tree.map(functools.partial(_initial, count=count), kinds, shapes)
 
         def step(i: Any, accumulated: Tree) -> Tree:
-            return jax.tree.map(functools.partial(_added, i=i), kinds, accumulated, part(i))
+            return jax.tree.map(functools.partial(_accumulate, i=i), kinds, accumulated, part(i))
 
         accumulated = jax.lax.fori_loop(0, total, step, started)
-        return jax.tree.map(functools.partial(_finished, total=total), kinds, accumulated)
+        return jax.tree.map(functools.partial(_result, total=total), kinds, accumulated)
 
     return in_parts
 
@@ -114,7 +114,7 @@ def _kinds(accumulator: Any, shapes: Tree) -> Tree:
     return jax.tree.map(spread, accumulator, shapes)
 
 
-def _started(kind: AccumulationType, x: Any, count: int) -> Any:
+def _initial(kind: AccumulationType, x: Any, count: int) -> Any:
     if kind is AccumulationType.CONCAT:
         return jnp.zeros((count, *x.shape), x.dtype)
     means = kind in (AccumulationType.MEAN, AccumulationType.RUNNING_MEAN)
@@ -125,7 +125,7 @@ def _inexact(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
-def _added(kind: AccumulationType, accumulated: Any, x: Any, i: Any) -> Any:
+def _accumulate(kind: AccumulationType, accumulated: Any, x: Any, i: Any) -> Any:
     if kind is AccumulationType.CONCAT:
         return jax.lax.dynamic_update_index_in_dim(accumulated, x, i, 0)
     x = jnp.asarray(x).astype(accumulated.dtype)
@@ -134,7 +134,7 @@ def _added(kind: AccumulationType, accumulated: Any, x: Any, i: Any) -> Any:
     return accumulated + x
 
 
-def _finished(kind: AccumulationType, accumulated: Any, total: Any) -> Any:
+def _result(kind: AccumulationType, accumulated: Any, total: Any) -> Any:
     if kind is AccumulationType.CONCAT:
         return accumulated.reshape(accumulated.shape[0] * accumulated.shape[1], *accumulated.shape[2:])
     return accumulated / jnp.asarray(total).astype(accumulated.dtype) if kind is AccumulationType.MEAN else accumulated

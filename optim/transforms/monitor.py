@@ -52,18 +52,18 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformationExtra
     checks.function("measure", measure, "a function of updates")
 
     def init(params: Params) -> SnapshotState:
-        return SnapshotState({measure_name: _fixed(measure(params))})
+        return SnapshotState({measure_name: _copy(measure(params))})
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del params, extra_args
         old = state.measurement[measure_name]
-        return updates, SnapshotState({measure_name: _as(measure(updates), old)})
+        return updates, SnapshotState({measure_name: _cast_like(measure(updates), old)})
 
     tx = GradientTransformationExtraArgs(init, update)
     return tx.declaring(grain="leafwise", state_classes=(SnapshotState,), exposes=lambda state: state.measurement)
 
 
-def _fixed(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     """A copy of a measurement as strongly typed arrays."""
     return jax.tree.map(lambda x: jnp.array(x, jnp.asarray(x).dtype, copy=True), value)
 
@@ -73,7 +73,7 @@ def _finite(x: Any) -> Any:
     return saturated(x) if jnp.issubdtype(jnp.result_type(x), jnp.floating) else x
 
 
-def _as(value: Any, old: Any) -> Any:
+def _cast_like(value: Any, old: Any) -> Any:
     return jax.tree.map(lambda x, o: jnp.asarray(x, o.dtype), value, old)
 
 
@@ -126,14 +126,14 @@ def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:
     """
     if not isinstance(measures, Mapping) or not all(isinstance(name, str) for name in measures):
         checks.fail(f"measures must be a dict name -> measure, got {checks.shown(measures)}", TypeError)
-    members = {name: _measuring(m, f"measures[{name!r}]") for name, m in measures.items()}
+    members = {name: _as_transformation(m, f"measures[{name!r}]") for name, m in measures.items()}
 
     def init(params: Params) -> MonitorState:
         states = tuple(m.init(params) for m in members.values())
-        values, _ = _measured(params, states, params, {})
+        values, _ = measure_all(params, states, params, {})
         return MonitorState(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), values), states)
 
-    def _measured(updates: Any, states: Any, params: Any, extra_args: Any) -> Any:
+    def measure_all(updates: Any, states: Any, params: Any, extra_args: Any) -> Any:
         values, new = {}, []
         for (name, member), state in zip(members.items(), states, strict=True):
             values[name], state = member.update(updates, state, params, **extra_args)
@@ -141,14 +141,14 @@ def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:
         return jax.tree.map(jnp.asarray, values), tuple(new)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        values, states = _measured(tree.widen(updates), state.measure_states, params, extra_args)
-        return updates, MonitorState(_as(values, state.measurements), states)
+        values, states = measure_all(tree.widen(updates), state.measure_states, params, extra_args)
+        return updates, MonitorState(_cast_like(values, state.measurements), states)
 
     tx = GradientTransformationExtraArgs(init, update)
     return tx.declaring(grain="leafwise", state_classes=(MonitorState,), exposes=lambda state: state.measurements)
 
 
-def _measuring(measure: Any, where: str) -> GradientTransformationExtraArgs:
+def _as_transformation(measure: Any, where: str) -> GradientTransformationExtraArgs:
     if callable(measure) and not hasattr(measure, "update"):
         return GradientTransformationExtraArgs(
             lambda params: EmptyState(), lambda updates, state, params=None, **extra: (measure(updates), state)

@@ -20,14 +20,14 @@ class DifferentiallyPrivateAggregateState(NamedTuple):
 
 def _examples(grads: Tree) -> int:
     """The number of examples, the same along the first axis of every leaf."""
-    sizes = {path: g.shape[0] if jnp.ndim(g) else None for path, g in _named(grads)}
+    sizes = {path: g.shape[0] if jnp.ndim(g) else None for path, g in _named_leaves(grads)}
     if len(set(sizes.values())) > 1 or None in sizes.values():
         listed = ", ".join(f"grads{path} has {n}" for path, n in sizes.items())
         checks.fail(f"every leaf needs the same number of examples along its first axis; {listed}")
     return next(iter(sizes.values()), 1) or 1
 
 
-def _named(grads: Tree) -> list[tuple[str, Array]]:
+def _named_leaves(grads: Tree) -> list[tuple[str, Array]]:
     pairs = zip(tree.paths(grads), tree.flatten(grads)[0], strict=True)
     return [(path, g) for path, g in pairs if not tree.absent(g)]
 
@@ -43,13 +43,13 @@ def _squares(g: Any) -> Array:
     return jnp.sum(square(g).reshape(g.shape[0], -1), axis=1)
 
 
-def _shortened(norms: Array, most: Any) -> Array:
+def _clip_factors(norms: Array, most: Any) -> Array:
     """The factor of each example's gradient that brings its norm down to at most `most`."""
     most = jnp.asarray(hyperparameter(most), norms.dtype)
     return jnp.where(norms > most, most / jnp.where(norms > most, norms, 1), 1)
 
 
-def _summed(g: Any, factors: Array) -> Array:
+def _weighted_sum(g: Any, factors: Array) -> Array:
     g = _wide(g)
     return jnp.tensordot(convert(factors, g.dtype), g, axes=1)
 
@@ -68,10 +68,10 @@ def per_example_global_norm_clip(grads: Tree, l2_norm_clip: Scalar) -> tuple[Tre
     """
     with checks.naming("per_example_global_norm_clip"):
         n = _examples(grads)
-    parts = [_squares(g) for _, g in _named(grads)]
+    parts = [_squares(g) for _, g in _named_leaves(grads)]
     norms = root(sum(parts[1:], start=parts[0])) if parts else jnp.zeros(n)
-    factors = _shortened(norms, l2_norm_clip)
-    return tree.map(lambda g: _summed(g, factors), grads), jnp.sum(norms > hyperparameter(l2_norm_clip))
+    factors = _clip_factors(norms, l2_norm_clip)
+    return tree.map(lambda g: _weighted_sum(g, factors), grads), jnp.sum(norms > hyperparameter(l2_norm_clip))
 
 
 def per_example_layer_norm_clip(grads: Tree, global_l2_norm_clip: Scalar, uniform: bool = True) -> tuple[Tree, Tree]:
@@ -99,7 +99,7 @@ def per_example_layer_norm_clip(grads: Tree, global_l2_norm_clip: Scalar, unifor
             return g, g
         share = 1 / len(present) if uniform else g.size // n / max(whole, 1)
         norms, most = root(_squares(g)), hyperparameter(global_l2_norm_clip) * math.sqrt(share)
-        return _summed(g, _shortened(norms, most)), jnp.sum(norms > most)
+        return _weighted_sum(g, _clip_factors(norms, most)), jnp.sum(norms > most)
 
     sums, counts = zip(*map(clipped, leaves), strict=True) if leaves else ((), ())
     return structure.unflatten(sums), structure.unflatten(counts)

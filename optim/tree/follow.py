@@ -30,7 +30,7 @@ def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scal
             out = tree.as_array(new)
         else:
             out = tree.compute(lambda a, b: a + numerics.scaled(_floating(b) - a, step_size), _floating(old), new)
-        return _in_place(out, old)
+        return _cast_to_old(out, old)
 
     return _follow(moved, new_tensors, old_tensors)
 
@@ -51,7 +51,7 @@ def periodic_update(new_tensors: Params, old_tensors: Params, steps: Count, upda
     """
     steps = jnp.asarray(steps)
     now = steps % jnp.asarray(update_period, steps.dtype) == 0
-    new = _follow(lambda new, old: _in_place(tree.as_array(new), tree.as_array(old)), new_tensors, old_tensors)
+    new = _follow(lambda new, old: _cast_to_old(tree.as_array(new), tree.as_array(old)), new_tensors, old_tensors)
     old = tree.map(tree.as_array, old_tensors)
     return lax.cond(now, lambda: new, lambda: old)
 
@@ -66,7 +66,7 @@ def _floating(x: Array) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else numerics.convert(x, numerics.wide_dtype(x.dtype))
 
 
-def _in_place(x: Array, old: Array) -> Array:
+def _cast_to_old(x: Array, old: Array) -> Array:
     """`x` in the dtype of `old`, if that dtype can represent it."""
     if jnp.iscomplexobj(x) and not jnp.iscomplexobj(old):
         checks.fail(f"a new tensor is {x.dtype}, which an old one of dtype {old.dtype} cannot hold")

@@ -151,7 +151,7 @@ def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
     if own_structure == expected:
         return own_leaves
     try:
-        parts = expected.flatten_up_to(_filled_in(tree, other))
+        parts = expected.flatten_up_to(_fill_in(tree, other))
     except ValueError:
         _differ(tree, other, name, other_name)
     for part, place in zip(parts, paths(other), strict=True):
@@ -160,14 +160,14 @@ def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
     return list(parts)
 
 
-def _filled_in(tree: Tree, other: Tree) -> Tree:
+def _fill_in(tree: Tree, other: Tree) -> Tree:
     """`tree` with each `None` in place of a branch of `other` repeated over that branch."""
     if tree is None:
         return jax.tree.map(lambda _: None, other, is_leaf=is_none)
     own_entries, other_entries = children(tree), children(other)
     if own_entries is None or other_entries is None or [k for k, _ in own_entries] != [k for k, _ in other_entries]:
         return tree
-    inner = [_filled_in(a, b) for (_, a), (_, b) in zip(own_entries, other_entries, strict=True)]
+    inner = [_fill_in(a, b) for (_, a), (_, b) in zip(own_entries, other_entries, strict=True)]
     return jax.tree.unflatten(jax.tree.structure(tree, is_leaf=lambda x: x is not tree), inner)
 
 
@@ -247,7 +247,7 @@ def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[An
     columns = [first_leaves]
     for other_name, other in others:
         try:
-            column = first_structure.flatten_up_to(_filled_in(other, tree))
+            column = first_structure.flatten_up_to(_fill_in(other, tree))
         except ValueError:
             _differ(other, tree, other_name, name)
         for i, (x, y) in enumerate(zip(first_leaves, column, strict=True)):

@@ -57,7 +57,7 @@ def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:
       home: the first tree, whose absent leaves are skipped.
       trees: further trees of the same structure.
     """
-    columns = [flatten(home)[0], *(match(t, home, "a tree", "its home") for t in trees)]
+    columns = [flatten(home)[0], *(match(t, home, "a further tree", "the first tree") for t in trees)]
     sums = []
     for x, *others in zip(*columns, strict=True):
         value = None if absent(x) else f(*_real([x, *others]))

@@ -12,7 +12,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
 from ..types import Count, Params, Tree
-from .gate import nothing, step_if
+from .gate import step_if, zero_updates
 
 
 class ConditionallyMaskState(NamedTuple):
@@ -51,7 +51,7 @@ def conditionally_mask(
       forward_extra_args: whether to pass it the extra arguments of update as keywords.
     State:   ConditionallyMaskState(step, inner_state); step counts all updates.
     """
-    return _conditionally(inner, should_transform_fn, forward_extra_args, ConditionallyMaskState, nothing)
+    return _conditionally(inner, should_transform_fn, forward_extra_args, ConditionallyMaskState, zero_updates)
 
 
 @register(example(ema(0.9), _every_other), example(ema(0.9), _early, True), errors=_ERRORS)

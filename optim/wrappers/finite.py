@@ -11,7 +11,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
 from ..types import Array, Count, Params, Scalar
-from .gate import finite, nothing, seeing_all, step_if
+from .gate import finite, seeing_all, step_if, zero_updates
 
 
 class ApplyIfFiniteState(NamedTuple):
@@ -50,7 +50,9 @@ def apply_if_finite(inner: Any, max_consecutive_errors: Scalar) -> GradientTrans
         is_finite = finite(updates)
         errors = jnp.where(is_finite, 0, safe_increment(state.notfinite_count))
         taken = is_finite | (errors > max_consecutive_errors)
-        updates, inner_state = step_if(taken, member, updates, state.inner_state, params, extra_args, otherwise=nothing)
+        updates, inner_state = step_if(
+            taken, member, updates, state.inner_state, params, extra_args, otherwise=zero_updates
+        )
         total = jnp.where(is_finite, state.total_notfinite, safe_increment(state.total_notfinite))
         return updates, ApplyIfFiniteState(errors, is_finite, total, inner_state)
 

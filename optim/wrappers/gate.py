@@ -80,7 +80,7 @@ def step_if(
     return restored(new, updates), state
 
 
-def nothing(updates: Tree) -> Tree:
+def zero_updates(updates: Tree) -> Tree:
     """Zero updates."""
     return tree.zeros_like(updates)
 

@@ -50,12 +50,12 @@ def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
             parts = tree.structure(params).unflatten(pairs)
         halves = None if params is None else _split(params)
         new, inner_state = member.update(parts, state.inner_state, halves, **extra_args)
-        return _joined(new, template), SplitRealAndImaginaryState(inner_state)
+        return _merge(new, template), SplitRealAndImaginaryState(inner_state)
 
     def evaluates(state: Any, params: Any) -> Any:
         parts = _split(params)
         other = eval_params(member, state.inner_state, parts)
-        return params if other is parts else _joined(other, params)
+        return params if other is parts else _merge(other, params)
 
     return around(
         member,
@@ -84,7 +84,7 @@ def _halves(g: Any, p: Any) -> Any:
     return SplitRealAndImaginaryArrays(tree.as_array(g).real, tree.as_array(g).imag)
 
 
-def _joined(parts: Tree, template: Tree) -> Tree:
+def _merge(parts: Tree, template: Tree) -> Tree:
     """Inverse of `_split`: complex leaves where `template` has them."""
     structure = tree.structure(template)
     leaves = [

@@ -43,7 +43,7 @@ class WrappedSchedule:
         return self.schedule_fn(state.count)
 
 
-def _stateful(schedule: Any) -> Any:
+def _as_stateful(schedule: Any) -> Any:
     """`schedule` as an object with init() -> state, update(state, **extra) -> state, and a call state -> value."""
     has_state = callable(getattr(schedule, "init", None)) and callable(getattr(schedule, "update", None))
     return schedule if has_state else WrappedSchedule(schedule)
@@ -64,12 +64,12 @@ class InjectStatefulHyperparamsState(NamedTuple):
     inner_state: Any
 
 
-def _started(schedule: Any) -> Any:
+def _fresh_state(schedule: Any) -> Any:
     """A fresh state of a schedule, whose leaves are strongly typed copies."""
     return jax.tree.map(lambda x: numerics.convert(jnp.array(x, copy=True), jnp.result_type(x)), schedule.init())
 
 
-def _like(new: Any, old: Array) -> Array:
+def _cast_like(new: Any, old: Array) -> Array:
     return numerics.convert(jnp.asarray(new), old.dtype)
 
 
@@ -97,18 +97,18 @@ class InjectedFactory(Recorded):
         return tx._recorded(made) if made else tx
 
     def _make(self, bound: inspect.BoundArguments) -> GradientTransformationExtraArgs:
-        fixed, numbers, schedules = self._sorted(bound)
+        fixed, numbers, schedules = self._groups(bound)
 
         def build(values: Mapping[str, Any]) -> GradientTransformationExtraArgs:
             now = inspect.BoundArguments(self.__signature__, {**bound.arguments, **fixed, **values})
             return chain(self.factory(*now.args, **now.kwargs))
 
         # Check concrete values now, in the user's call, and not in a later trace.
-        member = build({**numbers, **{k: s(_started(s)) for k, s in schedules.items()}})
+        member = build({**numbers, **{k: s(_fresh_state(s)) for k, s in schedules.items()}})
 
         def init(params: Params) -> InjectStatefulHyperparamsState:
             values = {k: self._array(v) for k, v in numbers.items()}
-            states = {k: _started(s) for k, s in schedules.items()}
+            states = {k: _fresh_state(s) for k, s in schedules.items()}
             values |= {k: self._array(s(states[k])) for k, s in schedules.items()}
             inner = build(values).init(params)
             return InjectStatefulHyperparamsState(jnp.zeros((), jnp.int32), values, states, inner[0])
@@ -118,7 +118,7 @@ class InjectedFactory(Recorded):
             for name, schedule in schedules.items():
                 old = states[name]
                 values[name] = numerics.convert(jnp.asarray(schedule(old, **extra_args)), values[name].dtype)
-                states[name] = jax.tree.map(_like, schedule.update(old, **extra_args), old)
+                states[name] = jax.tree.map(_cast_like, schedule.update(old, **extra_args), old)
             inner = build(values)
             updates, (inner_state,) = inner.update(updates, (state.inner_state,), params, **extra_args)
             count = numerics.safe_increment(state.count)
@@ -142,7 +142,7 @@ class InjectedFactory(Recorded):
         wide = numerics.hyperparameter(value)
         return jnp.array(wide, self.dtype or wide.dtype, copy=True)
 
-    def _sorted(self, bound: inspect.BoundArguments) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _groups(self, bound: inspect.BoundArguments) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """The arguments in three groups: fixed Python values, numbers in the state, and schedules."""
         entry = entry_of(self.factory)
         fixed, numbers, schedules = {}, {}, {}
@@ -156,7 +156,7 @@ class InjectedFactory(Recorded):
             if real and (checks.is_number(value) or checks.is_array(value)):
                 numbers[name] = value
             elif real and callable(value):
-                schedules[name] = _stateful(value)
+                schedules[name] = _as_stateful(value)
             else:
                 fixed[name] = value
         return fixed, numbers, schedules
