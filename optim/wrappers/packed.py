@@ -46,7 +46,7 @@ def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTran
     for part in member.of_grain("leafwise"):
         checks.fail(f"tx has a rule on whole leaves, {part}: remove it, or use tx without packing")
     for part in member.of_grain(None):
-        checks.fail(f"tx has a member of unknown grain, which may depend on whole leaves: {part}")
+        checks.fail(f"tx has a member that does not say what its updates depend on: {part}")
     enter = functools.partial(pack, max_leaf=max_leaf, by=by)
 
     def init(params: Params) -> Any:
