@@ -122,7 +122,7 @@ def zeros_like(tree: Tree, dtype: DType | None = None) -> Tree:
 
     Args:
       tree: a tree of arrays.
-      dtype: dtype of the leaves; None keeps each leaf's.
+      dtype: dtype of the zeros; None keeps each leaf's.
     """
     return full_like(tree, 0, dtype)
 
@@ -132,7 +132,7 @@ def ones_like(tree: Tree, dtype: DType | None = None) -> Tree:
 
     Args:
       tree: a tree of arrays.
-      dtype: dtype of the leaves; None keeps each leaf's.
+      dtype: dtype of the ones; None keeps each leaf's.
     """
     return full_like(tree, 1, dtype)
 

@@ -79,7 +79,7 @@ def paths(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> list[str]:
 
     Args:
       tree: a tree.
-      is_leaf: function that decides what counts as a leaf, as in `jax.tree.flatten`.
+      is_leaf: function that decides what counts as a leaf; None always does by default.
     """
     return [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)[0]]
 
