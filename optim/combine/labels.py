@@ -37,13 +37,17 @@ class LabelByPath(Recorded):
             matches = [self._match(name) for name in names]
             for name, leaf, i in zip(names, leaves, matches, strict=True):
                 if i is None and leaf is not None and not self.allow_unmatched:
-                    checks.fail(f"no pattern matches {name!r}; a last rule ('*', label) takes what is left")
+                    checks.fail(f"no pattern matches {name!r}; add a last rule ('*', label) for the rest")
             used = {i for i, leaf in zip(matches, leaves, strict=True) if leaf is not None}
             for i, (pattern, _) in enumerate(self.rules):
                 if i not in used and not self.allow_unused:
                     paths = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
                     taken = any(_fits(n, pattern) for n in paths)
-                    why = "an earlier one took them all" if taken else f"no path fits it{checks.near(pattern, paths)}"
+                    why = (
+                        "earlier patterns match all of its parameters"
+                        if taken
+                        else f"no path fits it{checks.near(pattern, paths)}"
+                    )
                     checks.fail(f"pattern {pattern!r} labels no parameter: {why}")
         return structure.unflatten([None if i is None else self.rules[i][1] for i in matches])
 
@@ -60,8 +64,8 @@ def _fits(name: str, pattern: str) -> bool:
     example([("*/bias", "no_decay"), ("*", "decay")]),
     kind="factory",
     errors=[
-        (example([]), "rules must be pairs (pattern, label), at least one, got []"),
-        (example(["*"]), "rules must be pairs (pattern, label), at least one, got ['*']"),
+        (example([]), "rules must be one or more pairs (pattern, label), got []"),
+        (example(["*"]), "rules must be one or more pairs (pattern, label), got ['*']"),
         (example([("*", 1), ("*", 2)]), "the pattern '*' comes 2 times"),
     ],
 )
@@ -86,7 +90,7 @@ def label_by_path(
     listed = isinstance(rules, Sequence) and not isinstance(rules, str)
     whole = listed and all(isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules)
     if not (rules and whole):
-        checks.fail(f"rules must be pairs (pattern, label), at least one, got {checks.shown(rules)}")
+        checks.fail(f"rules must be one or more pairs (pattern, label), got {checks.shown(rules)}")
     patterns = [pattern for pattern, _ in rules]
     for pattern in patterns:
         if patterns.count(pattern) > 1:

@@ -130,7 +130,7 @@ def _none(theirs: Any, path: str) -> None:
 
 
 def _chain(theirs: Any, ours: Any, path: str) -> Any:
-    """A chain with different members without a state, or without these."""
+    """Match two chains by their members with a state; stateless members may differ."""
     own_states, their_states = _links(ours, "chain"), _links(theirs, path)
     if len(own_states) != len(their_states):
         checks.fail(f"{path} has {len(their_states)} states that are not empty, expected {len(own_states)}")

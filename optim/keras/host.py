@@ -193,7 +193,7 @@ def _call(f: Callable[..., Any], like: Any, *args: Any) -> Any:
         with checks.naming("keras.TFOptimizer"):
             checks.fail(
                 "vmap would need one TensorFlow optimizer for each entry of the axis; map over the entries with "
-                "jax.lax.map, or take the optimizer of that name in optim",
+                "jax.lax.map, or use the optimizer of that name in optim",
                 NotImplementedError,
             )
 

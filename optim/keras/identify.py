@@ -45,7 +45,7 @@ def serialize(optimizer: KerasOptimizer | None) -> dict[str, Any] | None:
     if optimizer is None:
         return None
     if not isinstance(optimizer, KerasOptimizer):
-        raise ValueError(f"Cannot serialize {optimizer!r}: it is not one of Keras'; optim.to_config writes any")
+        raise ValueError(f"Cannot serialize {optimizer!r}: it is not an optimizer of Keras; use optim.to_config")
     return {"class_name": optimizer.class_name, "config": optimizer.get_config()}
 
 

@@ -129,4 +129,4 @@ def scale_by_backtracking_linesearch(
     return tx.declaring(grain="treewise", state_classes=(ScaleByBacktrackingLinesearchState,), slots=slots)
 
 
-_MESSAGE = "scale_by_backtracking_linesearch: {} steps, learning rate {}, value {}; not enough decrease by {}"
+_MESSAGE = "scale_by_backtracking_linesearch: {} steps, learning rate {}, value {}, decrease error {}"

@@ -50,8 +50,8 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
             value, grad = tree.get(state, "value"), tree.get(state, "grad")
             if value is None or grad is None:
                 checks.fail(
-                    "the state holds no value and gradient; those of scale_by_zoom_linesearch and of "
-                    "scale_by_backtracking_linesearch with store_grad=True do"
+                    "the state has no value and gradient: use scale_by_zoom_linesearch, or "
+                    "scale_by_backtracking_linesearch with store_grad=True"
                 )
         data, rest = data_and_rest(kwargs)
         result: tuple[Array, Updates] = compiled(rest, params, value, grad, args, data)

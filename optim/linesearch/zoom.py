@@ -177,10 +177,7 @@ def scale_by_zoom_linesearch(
     return tx.declaring(grain="treewise", state_classes=(ScaleByZoomLinesearchState,), slots=("grad",))
 
 
-_MESSAGE = (
-    "scale_by_zoom_linesearch: {} steps, learning rate {}, value {}; "
-    "not enough decrease by {}, too much curvature by {}"
-)
+_MESSAGE = "scale_by_zoom_linesearch: {} steps, learning rate {}, value {}, decrease error {}, curvature error {}"
 
 
 def _next_trial(search: _Search) -> Array:

@@ -87,7 +87,7 @@ _PERIODS = [
     example(_PERIODS),
     kind="schedule",
     errors=[
-        (example([]), "cosine_kwargs must be dicts, one per period, at least one, got []"),
+        (example([]), "cosine_kwargs must be one or more dicts, one per period, got []"),
         (example([{"init_value": 0.0, "peak": 0.1}]), "no argument 'peak'"),
     ],
 )
@@ -101,7 +101,7 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> ScheduleFn:
     """
     periods = list(cosine_kwargs)
     if not periods or not all(isinstance(period, Mapping) for period in periods):
-        checks.fail(f"cosine_kwargs must be dicts, one per period, at least one, got {checks.shown(periods)}")
+        checks.fail(f"cosine_kwargs must be one or more dicts, one per period, got {checks.shown(periods)}")
     parts = [warmup_cosine_decay_schedule(**period) for period in periods]
     ends = itertools.accumulate(period["decay_steps"] for period in periods)
     return join_schedules(parts, list(ends)[:-1])

@@ -24,7 +24,7 @@ _CYCLE = {**RANGES, **_SHARES, "div_factor": checks.POSITIVE, "final_div_factor"
     errors=[
         (example("cubic", 0.1), "interpolate_type must be 'linear' or 'cosine', got 'cubic'"),
         (example("linear", 0.1, {5: -1.0}), "boundaries_and_scales[5] must be >= 0, got -1.0"),
-        (example("linear", 0.1, {0: 1.0}), "boundaries_and_scales has the boundary 0, a whole number >= 1 is expected"),
+        (example("linear", 0.1, {0: 1.0}), "boundaries_and_scales has the boundary 0, expected an integer >= 1"),
         (example("linear", 0.1, [5]), "boundaries_and_scales must be a dict boundary -> scale"),
     ],
 )

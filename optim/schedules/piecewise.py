@@ -18,7 +18,7 @@ from .progress import RANGES, scales, schedule, value
     ranges=RANGES,
     errors=[
         (example(0.1, {5: -1.0}), "boundaries_and_scales[5] must be >= 0, got -1.0"),
-        (example(0.1, {"5": 0.5}), "boundaries_and_scales has the boundary '5', a number >= 0 is expected"),
+        (example(0.1, {"5": 0.5}), "boundaries_and_scales has the boundary '5', expected a number >= 0"),
         (example(0.1, [5, 9]), "boundaries_and_scales must be a dict boundary -> scale"),
     ],
 )

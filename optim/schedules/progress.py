@@ -27,8 +27,8 @@ def scales(given: Mapping[int, Scalar] | None, where: Range) -> list[tuple[Any, 
         checks.fail(f"boundaries_and_scales must be a dict boundary -> scale, got {checks.shown(steps)}", TypeError)
     for boundary, factor in steps.items():
         if not checks.is_number(boundary) or boundary not in where or (where.integer and boundary != int(boundary)):
-            kind = "a whole number" if where.integer else "a number"
-            got = f"has the boundary {checks.shown(boundary)}, {kind} >= {where.low:g} is expected"
+            kind = "an integer" if where.integer else "a number"
+            got = f"has the boundary {checks.shown(boundary)}, expected {kind} >= {where.low:g}"
             checks.fail(f"boundaries_and_scales {got}")
         checks.argument(f"boundaries_and_scales[{boundary}]", factor, NON_NEGATIVE)
     return sorted(steps.items())

@@ -55,7 +55,9 @@ def microbatch(
             checks.argument("microbatch_size", microbatch_size, checks.Range(1, integer=True))
         for kind in jax.tree.leaves(accumulator):
             if not isinstance(kind, AccumulationType):
-                checks.fail(f"accumulator must be made of AccumulationType, got {checks.shown(kind)}", TypeError)
+                checks.fail(
+                    f"accumulator must be an AccumulationType or a tree of them, got {checks.shown(kind)}", TypeError
+                )
     if microbatch_size is None:
         return fun
     places = [argnums] if isinstance(argnums, int) else list(argnums)
@@ -94,7 +96,7 @@ def _parts(given: list[Any], axes: list[int], size: int) -> list[Any]:
     """Every argument with its batch axis split in two: a leading axis of micro-batches, and the examples of each."""
     sizes = {x.shape[a] for t, a in zip(given, axes, strict=True) for x in jax.tree.leaves(t)}
     if len(sizes) != 1:
-        checks.fail(f"the batched arguments have the sizes {sorted(sizes)}; one size is expected")
+        checks.fail(f"the batched arguments have the sizes {sorted(sizes)}, expected one size")
     (n,) = sizes
     if n % size or n == 0:
         checks.fail(f"microbatch_size {size} must divide the batch of {n}")

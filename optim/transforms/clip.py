@@ -101,7 +101,7 @@ def adaptive_grad_clip(
     """
 
     if not all(isinstance(a, int) for a in (axis if isinstance(axis, tuple | list) else [axis or 0])):
-        checks.fail(f"axis must be an int, or several, got {checks.shown(axis)}", TypeError)
+        checks.fail(f"axis must be an int or a tuple of ints, got {checks.shown(axis)}", TypeError)
 
     def rule(g: Array, p: Array) -> Any:
         axes = axes_of(g, axis) if axis is not None and g.ndim else unit_axes(g)

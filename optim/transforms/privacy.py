@@ -166,5 +166,5 @@ def _check_shapes(updates: Updates, params: Params) -> None:
         if not tree.absent(g) and jnp.shape(g)[1:] != jnp.shape(p):
             checks.fail(
                 f"updates{path} has shape {jnp.shape(g)}, expected (examples, *{jnp.shape(p)}): "
-                "a gradient for each example, as vmap of grad gives them"
+                "one gradient per example, as vmap(grad(f)) returns them"
             )

@@ -163,7 +163,7 @@ def pack(params: Params, *, max_leaf: int = MAX_LEAF, by: Any = None) -> Packed:
 
 def check_max_leaf(max_leaf: Any) -> None:
     if not isinstance(max_leaf, int) or isinstance(max_leaf, bool) or max_leaf < 0:
-        checks.fail(f"max_leaf must be a whole number, at least 0, got {checks.shown(max_leaf)}")
+        checks.fail(f"max_leaf must be an integer >= 0, got {checks.shown(max_leaf)}")
 
 
 def _layout(params: Params, max_leaf: int, labels: Sequence[Any]) -> Layout:

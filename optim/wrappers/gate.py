@@ -27,8 +27,8 @@ def either(taken: Any, do: Callable[[], T], leave: Callable[[], T]) -> T:
 
 def finite(updates: Tree) -> Array:
     """Whether every element of every leaf is finite."""
-    checks_by_leaf = [jnp.all(jnp.isfinite(tree.as_array(x))) for x in tree.leaves(updates)]
-    return jnp.all(jnp.stack(checks_by_leaf)) if checks_by_leaf else jnp.asarray(True)
+    finite_leaves = [jnp.all(jnp.isfinite(tree.as_array(x))) for x in tree.leaves(updates)]
+    return jnp.all(jnp.stack(finite_leaves)) if finite_leaves else jnp.asarray(True)
 
 
 def present(updates: Tree) -> Tree:

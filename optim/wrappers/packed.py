@@ -24,7 +24,7 @@ from ..types import Params, Tree
     example(clip_by_global_norm(1.0), max_leaf=2),
     errors=[
         (example(1), "tx must be a transformation (init, update), got 1"),
-        (example(scale_by_adam(), max_leaf=-1), "max_leaf must be a whole number, at least 0, got -1"),
+        (example(scale_by_adam(), max_leaf=-1), "max_leaf must be an integer >= 0, got -1"),
     ],
 )
 def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTransformationExtraArgs:

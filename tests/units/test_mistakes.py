@@ -90,12 +90,12 @@ MISTAKES = [
         lambda: optim.partition({0: ADAM}, jnp.array(0)).init(P),
         "params['b'] has the label an array, transforms has [0]",
     ),
-    (lambda: optim.label_by_path(5), "rules must be pairs (pattern, label), at least one, got 5"),
+    (lambda: optim.label_by_path(5), "rules must be one or more pairs (pattern, label), got 5"),
     (
         lambda: optim.muon(0.1, muon_weight_dimension_numbers=1).init(P),
         "numbers['b'] must have reduction_axis and output_axis",
     ),
-    (lambda: optim.adaptive_grad_clip(0.1, axis="a"), "axis must be an int, or several, got 'a'"),
+    (lambda: optim.adaptive_grad_clip(0.1, axis="a"), "axis must be an int or a tuple of ints, got 'a'"),
     (lambda: updated(optim.adaptive_grad_clip(0.1, axis=7)), "adaptive_grad_clip: a leaf of 1 axes has no axis 7"),
     # What an argument may be
     (lambda: updated(optim.reduce_on_plateau(), value=None), "value must be a scalar, the loss at params, got None"),
