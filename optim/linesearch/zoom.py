@@ -99,7 +99,7 @@ def scale_by_zoom_linesearch(
       max_learning_rate: upper bound of a, > 0, or None.
       tol: tolerance of both conditions, >= 0. Usually 0.
       increase_factor: growth of a before the bracket, > 1. Usually 2.
-      slope_rtol, curv_rtol: c1 and c2, >= 0; curv_rtol may be inf. Usually 1e-4 and 0.9.
+      slope_rtol, curv_rtol: factors of the conditions (c1, c2), >= 0; curv_rtol may be inf. Usually 1e-4 and 0.9.
       approx_dec_rtol: >= 0 or None: f may rise by it times |f| if <g(p + a u), u> <= (2 slope_rtol - 1) <g, u>.
       stepsize_precision: smallest width of the bracket, >= 0. Usually 1e-5.
       initial_guess_strategy: first trial of a: "one", or "keep" for the last step.
