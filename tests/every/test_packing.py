@@ -32,7 +32,7 @@ def test_rules_on_whole_leaves_refuse_packed_ones(row):
     params = optim.pack(tree())
     with pytest.raises(ValueError, match="packed: tx has a rule on whole leaves, "):
         optim.packed(row.make())
-    with pytest.raises(ValueError, match="of packed leaves, and this is a rule on whole ones"):
+    with pytest.raises(ValueError, match="of packed leaves, but this rule needs whole leaves"):
         row.make().init(params)
 
 

@@ -151,7 +151,7 @@ ERRORS = [
         r"state\[0\].nu has no 'b', which a dict of 3 entries needs",
     ),
     (lambda s: ({"count": s[0].count, "mu": s[0].mu}, s[1]), r"state\[0\] has no 'nu', which a ScaleByAdamState of 3"),
-    (lambda s: (s[0], {"count": s[0].count}), r"state\[1\]\['count'\] has no place in empty: it has nothing"),
+    (lambda s: (s[0], {"count": s[0].count}), r"state\[1\]\['count'\] has no counterpart in an empty EmptyState: it has no entries"),
     (lambda s: (s[0]._replace(mu=s[0].count), s[1]), r"state\[0\].mu is an array of shape \(\), expected a dict of 3"),
     (lambda s: (s[0]._replace(count={"a": 1}), s[1]), r"state\[0\].count is a dict of 1 entries, expected an array"),
 ]
@@ -167,7 +167,7 @@ def test_errors_name_the_first_place(change, sentence):
 
 def test_a_parameter_that_is_none_here():
     state = optax.adam(0.1).init(tree())
-    with pytest.raises(ValueError, match=r"state\[0\].mu\['b'\] is an array of shape \(2,\), which has no place"):
+    with pytest.raises(ValueError, match=r"state\[0\].mu\['b'\] is an array of shape \(2,\), which has no counterpart"):
         convert_state(state, optim.adam(0.1), {**tree(), "b": None})
     whole = {**tree(), "n": jnp.arange(3)}
     converted = convert_state(optax.adam(0.1).init(whole), optim.adam(0.1), whole)

@@ -57,8 +57,8 @@ def test_first_match_wins_and_patterns_cover_classes_and_single_characters():
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [
-        ([("*/w", "a")], r"label_by_path: no pattern matches 'b'; a last rule \('\*', label\) takes what is left"),
-        ([("*", "a"), ("b", "b")], r"pattern 'b' labels no parameter: an earlier one took them all$"),
+        ([("*/w", "a")], r"label_by_path: no pattern matches 'b'; add a last rule \('\*', label\) for the rest"),
+        ([("*", "a"), ("b", "b")], r"pattern 'b' labels no parameter: earlier patterns match all of its parameters$"),
         ([("biass", "a"), ("*", "b")], r"pattern 'biass' labels no parameter: no path fits it"),
     ],
 )

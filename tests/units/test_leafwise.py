@@ -105,7 +105,7 @@ def test_muon_of_a_complex_matrix_is_unitary():
 def test_dimension_numbers_are_checked():
     params = {"w": jnp.ones((2, 3))}
     for numbers, sentence in (
-        (optim.MuonDimensionNumbers(0, 0), "must be different ones"),
+        (optim.MuonDimensionNumbers(0, 0), "must be disjoint"),
         (optim.MuonDimensionNumbers(0, 5), "a leaf of 2 axes has no axis 5"),
         ({"v": None}, "must be a prefix of the parameters' tree"),
     ):

@@ -125,7 +125,7 @@ def test_map_params_errors():
         optim.tree_map_params(1, lambda x: x, state)
     with pytest.raises(ValueError, match=r"^tree\.map_params: state is not one of adam\(0.1\): "):
         optim.tree_map_params(tx, lambda x: x, state[0])
-    with pytest.raises(ValueError, match=r"^tree\.map_params: rest\[0\]\['param_b'\] has no fellow"):
+    with pytest.raises(ValueError, match=r"^tree\.map_params: rest\[0\]\['param_b'\] has no counterpart"):
         optim.tree_map_params(tx, lambda x, _: x, state, {"param_w": 1, "param_deep": [1, 1]})
 
 
