@@ -182,10 +182,14 @@ def near(name: str, known: Iterable[str], n: int = 3) -> str:
 
 @dataclass(frozen=True)
 class Range:
-    """An interval of the reals.
+    """An interval of the reals: the values that a hyperparameter may have.
 
-    `schedule` tells whether a function of the count may stand for a number, `optional` whether None may; where None is
-    the default it may anyhow.
+    Args:
+      schedule: whether a function of the count may stand for a number.
+      integer: whether only whole numbers are allowed.
+      optional: whether None is allowed where it is not the default.
+      infinite: whether infinity is allowed.
+      means: what a hyperparameter of a new name means, for its docstring.
     """
 
     low: float = -math.inf
@@ -195,6 +199,8 @@ class Range:
     schedule: bool = False
     integer: bool = False
     optional: bool = False
+    infinite: bool = False
+    means: str = ""
 
     def __contains__(self, x: float) -> bool:
         above = x > self.low if self.open_low else x >= self.low
@@ -212,7 +218,7 @@ class Range:
 
     def outside(self) -> list[float]:
         """Numbers that are refused: what the tests feed to every factory."""
-        found = [math.nan, math.inf]
+        found = [math.nan, *([] if self.infinite else [math.inf])]
         if not math.isinf(self.low):
             found += [self.low - 1, *([self.low] if self.open_low else [])]
         if not math.isinf(self.high):
@@ -235,7 +241,30 @@ RANGES: dict[str, Range] = {
     "momentum": CLOSED_UNIT,
     "learning_rate": RATE,
     "weight_decay": RATE,
+    "seed": Range(integer=True),
 }
+
+MEANINGS: dict[str, str] = {
+    "learning_rate": "step size, a number or a schedule count -> number",
+    "weight_decay": "coefficient of the decoupled weight decay, a number or a schedule",
+    "lr": "step size",
+    "momentum": "decay of the sum of past updates; None or 0 is without",
+    "nesterov": "whether to look one step ahead along the momentum",
+    "mask": "where it acts: True, False, a tree of these, or a function params -> such a tree; None is everywhere",
+    "weight_decay_mask": "where weights decay, as `mask` in `masked`; None is everywhere",
+    "mu_dtype": "dtype of mu; None is the parameter's, and float32 where bfloat16 could not move",
+    "accumulator_dtype": "dtype of the accumulator; None is the parameter's, and float32 where bfloat16 could not move",
+    "key": "PRNG key of the random numbers",
+    "seed": "seed of the random numbers, in place of a key",
+    "clipnorm": "largest norm of all gradients together; None is without",
+    "clipvalue": "largest magnitude of an element of a gradient; None is without",
+    "decay": "decay of the learning rate, lr / (1 + decay n) after n updates",
+    "beta_1": "decay of the first moment",
+    "beta_2": "decay of the second moment",
+    "epsilon": "added to the denominator; None is 1e-7",
+    "amsgrad": "whether to divide by the largest second moment so far",
+}
+"""The arguments that mean the same in every factory, for the docstrings that do not describe them."""
 
 
 def function(name: str, value: Any, what: str = "a function", arity: int | None = None) -> None:
@@ -303,6 +332,8 @@ def argument(name: str, value: Any, range_: Range) -> None:
         fail(f"{name} must be {what}, got {shown(value)}", TypeError)
     x = value.item() if isinstance(value, np.generic) or is_array(value) else value
     whole = not range_.integer or (not isinstance(x, complex) and x == int_or_nan(x))
+    if range_.infinite and x == math.inf:
+        return
     if not isinstance(x, complex) and not math.isfinite(x):
         fail(f"{name} must be finite and {range_}, got {shown(value)}")
     if isinstance(x, complex) or x not in range_ or not whole:

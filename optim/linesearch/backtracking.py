@@ -11,7 +11,7 @@ from ..checks import Range
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Params, Scalar, Updates
-from .criteria import decrease_error, or_infinite
+from .criteria import decrease_error
 from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, scalar, stored_grad
 
 
@@ -45,6 +45,7 @@ class _Search(NamedTuple):
         "max_backtracking_steps": Range(0, integer=True),
         "slope_rtol": checks.NON_NEGATIVE,
         "decrease_factor": Range(0, 1, open_low=True, open_high=True),
+        "increase_factor": Range(1, infinite=True),
         "max_learning_rate": checks.POSITIVE,
         "atol": checks.NON_NEGATIVE,
         "rtol": checks.NON_NEGATIVE,
@@ -85,7 +86,6 @@ def scale_by_backtracking_linesearch(
     Differs: Optax needs value and grad, refuses extra arguments that f does not take, and never moves again once a
              search has met no finite value.
     """
-    or_infinite("increase_factor", increase_factor, Range(1))
 
     def initial_guess(last: Array) -> Array:
         longest = scalar(max_learning_rate)

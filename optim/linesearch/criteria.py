@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 
-from .. import checks
 from ..types import Array, Scalar
 from .ray import Point, scalar
 
@@ -62,9 +61,3 @@ def inside(x: Array, low: Point, high: Point, margin: float = 0.1) -> Array:
     ends = jnp.minimum(low.step, high.step), jnp.maximum(low.step, high.step)
     edge = margin * (ends[1] - ends[0])
     return jnp.logical_and(x > ends[0] + edge, x < ends[1] - edge)
-
-
-def or_infinite(name: str, value: Scalar, range_: checks.Range) -> None:
-    """Check that `value` is in the range or infinite."""
-    if not (checks.is_number(value) and value == float("inf")):
-        checks.argument(name, value, range_)

@@ -11,7 +11,7 @@ from ..checks import Range
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Params, Scalar, Updates
-from .criteria import cubic_minimizer, curvature_error, decrease_error, inside, or_infinite, quadratic_minimizer
+from .criteria import cubic_minimizer, curvature_error, decrease_error, inside, quadratic_minimizer
 from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, scalar, stored_grad
 
 
@@ -65,6 +65,8 @@ _STRATEGIES = ("one", "keep")
         "tol": checks.NON_NEGATIVE,
         "increase_factor": Range(1, open_low=True),
         "slope_rtol": checks.NON_NEGATIVE,
+        "curv_rtol": Range(0, infinite=True),
+        "approx_dec_rtol": Range(0, optional=True),
         "stepsize_precision": checks.NON_NEGATIVE,
     },
     exceptions=NO_DERIVATIVE | NOT_ALONE,
@@ -111,9 +113,6 @@ def scale_by_zoom_linesearch(
     """
     if initial_guess_strategy not in _STRATEGIES:
         checks.fail(f"initial_guess_strategy must be 'one' or 'keep', got {checks.shown(initial_guess_strategy)}")
-    or_infinite("curv_rtol", curv_rtol, checks.NON_NEGATIVE)
-    if approx_dec_rtol is not None:
-        checks.argument("approx_dec_rtol", approx_dec_rtol, checks.NON_NEGATIVE)
 
     def errors(at: Point, start: Point) -> tuple[Array, Array]:
         return decrease_error(at, start, slope_rtol, approx_dec_rtol), curvature_error(at, start, curv_rtol)

@@ -82,6 +82,7 @@ _RANGES = {
     "gamma": checks.POSITIVE,
     "clip_threshold": checks.Range(0, open_low=True, optional=True),
     "update_interval": checks.Range(1, integer=True),
+    "print_win_rate_every_n_steps": checks.STEPS,
 }
 
 
