@@ -27,7 +27,10 @@ def coarsest(members: tuple[GradientTransformationExtraArgs, ...]) -> Grain | No
 @register(
     example(),
     example(identity(), identity()),
-    exceptions={"errors": "only its members look at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its members look at updates",
+    },
     errors=[
         (
             example(identity(), identity),
@@ -117,7 +120,10 @@ def _narrowed(wide: Tree, updates: Tree) -> Tree:
 
 @register(
     example(("first", identity()), ("second", identity())),
-    exceptions={"errors": "only its members look at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its members look at updates",
+    },
     errors=[
         (example(("a", 1)), "member 'a' must be a transformation (init, update), got 1"),
         (example(identity()), "argument 0 must be (name, transformation), got identity()"),
@@ -199,7 +205,10 @@ def _every_other(params: Params) -> Any:
 @register(
     example(identity(), True),
     example(identity(), _every_other),
-    exceptions={"errors": "only its inner transformation looks at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its inner transformation looks at updates",
+    },
     errors=[(example(1, True), "inner must be a transformation (init, update), got 1")],
 )
 def masked(inner: Any, mask: MaskOrFn, *, mask_compatible_extra_args: bool = False) -> GradientTransformationExtraArgs:
@@ -298,7 +307,10 @@ class PartitionState(NamedTuple):
 @register(
     example({"all": identity()}, "all"),
     example({True: identity(), False: identity()}, _every_other),
-    exceptions={"errors": "only its members look at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its members look at updates",
+    },
     errors=[(example({"a": 1}, "a"), "transforms['a'] must be a transformation (init, update), got 1")],
 )
 def partition(

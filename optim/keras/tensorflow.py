@@ -54,7 +54,7 @@ def _unknown(what: str) -> NoReturn:
     example(identity()),
     example(momentum(0.1, 0.9)),
     name="keras.TFOptimizer",
-    exceptions={"errors": "what it wraps looks at the updates"},
+    exceptions={"golden": "it is what it wraps", "errors": "what it wraps looks at the updates"},
 )
 def TFOptimizer(optimizer: Any) -> KerasOptimizer:
     """Wrap a native TensorFlow optimizer, or one written in JAX.
