@@ -22,14 +22,13 @@ import pytest  # noqa: E402
 
 import optim  # noqa: E402
 
-from .every import rows  # noqa: E402
-
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # One factory of each kind: alias, member of a chain, whole-leaf rule, combination, wrapper, line search.
-SMOKE = """
-adafactor adamw chain clip_by_global_norm keras.Nadam lbfgs MultiSteps scale_by_adam scale_by_muon schedule_free
-""".split()
+SMOKE = {
+    *("adafactor", "adamw", "chain", "clip_by_global_norm", "keras.Nadam", "lbfgs", "MultiSteps"),
+    *("scale_by_adam", "scale_by_muon", "schedule_free"),
+}
 SWEEPS = {"every", "golden", "reference"}
 
 
@@ -43,7 +42,7 @@ def names_of(config):
     """The factories whose tests are wanted, or None for all."""
     if config.option.factory:
         return {optim.lookup(name).name for name in config.option.factory}
-    return set(SMOKE) if config.option.smoke else None
+    return SMOKE if config.option.smoke else None
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -84,7 +84,11 @@ def test_members_without_a_state_may_differ():
     params = tree()
     state = after(optax.chain(optax.clip(1.0), optax.chain(optax.scale_by_adam(), optax.scale(-0.1))), params)
     ours = optim.chain(optim.scale_by_adam(), optim.scale(-0.1), optim.clip(1.0), optim.identity())
-    for theirs in (state, restored(state), {"1": {"0": restored(state[1][0]), "1": {}}}):
+    for theirs in (
+        state,
+        reference.plain_containers(state),
+        {"1": {"0": reference.plain_containers(state[1][0]), "1": {}}},
+    ):
         equal(convert_state(theirs, ours, params)[0].mu, state[1][0].mu)
 
 
@@ -95,11 +99,11 @@ def test_injected_hyperparameters():
     other = optax.inject_hyperparams(optax.adam)(learning_rate=schedule, b1=0.8)
     ours = optim.inject_hyperparams(optim.adam)(learning_rate=optim.linear_schedule(0.1, 0.0, 10), b1=0.8)
     state = after(other, params)
-    for theirs in (state, restored(state)):
+    for theirs in (state, reference.plain_containers(state)):
         converted = convert_state(theirs, ours, params)
         u, v = (tx.update(grads(params, 3), s, params)[0] for tx, s in ((ours, converted), (other, state)))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), u, v)
-    older = {k: x for k, x in restored(state).items() if k != "hyperparams_states"}
+    older = {k: x for k, x in reference.plain_containers(state).items() if k != "hyperparams_states"}
     equal(convert_state(older, ours, params), converted)
     whole = optax.inject_hyperparams(optax.sgd)(learning_rate=1)
     converted = convert_state(after(whole, params), optim.inject_hyperparams(optim.sgd)(learning_rate=1), params)
@@ -218,7 +222,7 @@ def test_without_optax(monkeypatch):
     """What is converted needs no Optax; an object of its class does."""
     state = optax.adam(0.1).init(tree())
     monkeypatch.setitem(sys.modules, "optax", None)
-    convert_state(restored(state), optim.adam(0.1), tree())
+    convert_state(reference.plain_containers(state), optim.adam(0.1), tree())
     with pytest.raises(ImportError, match=r"^as_optax: needs optax: pip install 'optim\[optax\]'$"):
         as_optax(optim.adam(0.1))
 
