@@ -125,7 +125,7 @@ def sample():
 @pytest.mark.slow
 def test_adding_an_optimizer_touches_three_places(tmp_path):
     """In a copy of the repository the sample of CONTRIBUTING.md passes every test that runs over it."""
-    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv*", ".git", "recordings")
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv*", ".git")
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=ignored)
     for path, text in sample().items():
         if path == "optim/__init__.py":
