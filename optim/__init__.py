@@ -8,55 +8,59 @@ from . import (
     tree as tree,
     tree_utils as tree_utils,
 )
+from .combine.chain import chain as chain, named_chain as named_chain
+
+# Groups of parameters
+from .combine.labels import label_by_path as label_by_path
+
+# Combining
+from .combine.masked import MaskedNode as MaskedNode, MaskedState as MaskedState, masked as masked
+from .combine.partition import PartitionState as PartitionState, partition as partition
+from .core.apply import apply_updates as apply_updates
+
+# The record of a call
+from .core.config import from_config as from_config, to_config as to_config
+
+# Editing
+from .core.edit import replace as replace
+
+# Looking inside
+from .core.inspection import eval_params as eval_params, inspect as inspect, summary as summary
+
+# The record of a call
+from .core.record import ScheduleFn as ScheduleFn
+from .core.registry import (
+    Example as Example,
+    entries as entries,
+    example as example,
+    get as get,
+    lookup as lookup,
+    register as register,
+)
 
 # The pair
-from .base import (
+from .core.stateless import (
     EmptyState as EmptyState,
-    GradientTransformation as GradientTransformation,
-    GradientTransformationExtraArgs as GradientTransformationExtraArgs,
-    apply_updates as apply_updates,
     identity as identity,
     init_empty_state as init_empty_state,
     stateless as stateless,
     stateless_with_tree_map as stateless_with_tree_map,
+)
+from .core.transformation import (
+    GradientTransformation as GradientTransformation,
+    GradientTransformationExtraArgs as GradientTransformationExtraArgs,
     with_extra_args_support as with_extra_args_support,
 )
-
-# Combining
-from .compose import (
-    MaskedNode as MaskedNode,
-    MaskedState as MaskedState,
-    PartitionState as PartitionState,
-    chain as chain,
-    masked as masked,
-    named_chain as named_chain,
-    partition as partition,
+from .lift.grains import (
+    Slot as Slot,
+    StateScalar as StateScalar,
+    elementwise as elementwise,
+    leafwise as leafwise,
+    treewise as treewise,
 )
-
-# The record of a call
-from .config import from_config as from_config, to_config as to_config
-
-# Editing
-from .edit import replace as replace
-
-# Trees that follow others
-from .follow import incremental_update as incremental_update, periodic_update as periodic_update
-
-# Groups of parameters
-from .groups import label_by_path as label_by_path
-
-# Looking inside
-from .inspection import eval_params as eval_params, inspect as inspect, summary as summary
 
 # Making your own
-from .lift import Scalar as Scalar, Slot as Slot, elementwise as elementwise, leafwise as leafwise, treewise as treewise
-
-# Numbers, trees, words
-from .linalg import (
-    matrix_inverse_pth_root as matrix_inverse_pth_root,
-    nnls as nnls,
-    power_iteration as power_iteration,
-)
+from .lift.wrap import wrap as wrap
 
 # Line searches
 from .linesearch.backtracking import (
@@ -64,11 +68,7 @@ from .linesearch.backtracking import (
     ScaleByBacktrackingLinesearchState as ScaleByBacktrackingLinesearchState,
     scale_by_backtracking_linesearch as scale_by_backtracking_linesearch,
 )
-from .linesearch.lbfgs import (
-    ScaleByLBFGSState as ScaleByLBFGSState,
-    lbfgs as lbfgs,
-    scale_by_lbfgs as scale_by_lbfgs,
-)
+from .linesearch.lbfgs import ScaleByLBFGSState as ScaleByLBFGSState, lbfgs as lbfgs, scale_by_lbfgs as scale_by_lbfgs
 from .linesearch.reuse import value_and_grad_from_state as value_and_grad_from_state
 from .linesearch.zoom import (
     ScaleByZoomLinesearchState as ScaleByZoomLinesearchState,
@@ -76,8 +76,12 @@ from .linesearch.zoom import (
     scale_by_zoom_linesearch as scale_by_zoom_linesearch,
 )
 
-# Parts of a batch
-from .microbatching import AccumulationType as AccumulationType, microbatch as microbatch
+# Numbers, trees, words
+from .matrix.linalg import (
+    matrix_inverse_pth_root as matrix_inverse_pth_root,
+    nnls as nnls,
+    power_iteration as power_iteration,
+)
 
 # Numbers, trees, words
 from .numerics import (
@@ -214,22 +218,8 @@ from .optimizers.sophia import (
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 
-# Many small leaves
-from .packing import Packed as Packed, pack as pack
-
 # A state by names
 from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
-
-# The record of a call
-from .record import ScheduleFn as ScheduleFn
-from .registry import (
-    Example as Example,
-    entries as entries,
-    example as example,
-    get as get,
-    lookup as lookup,
-    register as register,
-)
 
 # Schedules
 from .schedules.constant import constant_schedule as constant_schedule
@@ -254,7 +244,10 @@ from .schedules.warmup import (
 )
 
 # Whole steps
-from .step import make_step as make_step, make_update as make_update
+from .step.make import make_step as make_step, make_update as make_update
+
+# Parts of a batch
+from .step.microbatch import AccumulationType as AccumulationType, microbatch as microbatch
 
 # Transformations
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
@@ -320,6 +313,12 @@ from .tree import (
     update_moment as update_moment,
     update_moment_per_elem_norm as update_moment_per_elem_norm,
 )
+
+# Trees that follow others
+from .tree.follow import incremental_update as incremental_update, periodic_update as periodic_update
+
+# Many small leaves
+from .tree.packing import Packed as Packed, pack as pack
 from .tree_utils import tree_map_params as tree_map_params
 from .types import (
     MaskOrFn as MaskOrFn,

@@ -7,25 +7,39 @@ factory; a factory whose argument means something else under that name says so w
 import contextlib
 import contextvars
 import difflib
+import functools
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-_caller: contextvars.ContextVar[str | None] = contextvars.ContextVar("optim_caller", default=None)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Name:
+    """What errors call the outermost call in play; `lists_members` says that they add which member it was in."""
+
+    text: str
+    lists_members: bool = False
+
+    def member(self, i: Any, title: str, lists_members: bool) -> "Name":
+        """The name of the member at `i`."""
+        return Name(f"{self.text}[{i}] {title}", lists_members) if self.lists_members else self
+
+
+_caller: contextvars.ContextVar[Name | None] = contextvars.ContextVar("optim_caller", default=None)
 
 
 @contextlib.contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Errors raised inside speak of `name`, unless an outer call has named itself already."""
-    if _caller.get() is not None:
-        yield
-        return
+def speaking_of(name: Name | None) -> Iterator[None]:
+    """Errors raised inside begin with `name`."""
     token = _caller.set(name)
     try:
         yield
@@ -33,17 +47,73 @@ def naming(name: str) -> Iterator[None]:
         _caller.reset(token)
 
 
-def sentence(text: str) -> str:
-    """`text` behind the name of the outermost transformation in play."""
-    return f"{_caller.get() or 'optim'}: {text}"
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors raised inside begin with `name`, unless an outer call has named itself already."""
+    with speaking_of(_caller.get() or Name(name)):
+        yield
+
+
+def caller() -> Name:
+    """The name with which errors begin."""
+    return _caller.get() or Name("optim")
+
+
+def entrance(name: str | Name) -> Callable[[F], F]:
+    """Decorate a function that users call.
+
+    Errors raised inside begin with its name, unless an outer call has named itself already. The traceback of a mistake
+    ends with the user's own line and one of this library.
+    """
+    own = Name(name) if isinstance(name, str) else name
+
+    def decorate(f: F) -> F:
+        @functools.wraps(f)
+        def enter(*args: Any, **kwargs: Any) -> Any:
+            token = _caller.set(own) if _caller.get() is None else None
+            try:
+                return f(*args, **kwargs)
+            except Mistake as error:
+                mistake = error
+            finally:
+                if token is not None:
+                    _caller.reset(token)
+            raise mistake.with_traceback(None) from None
+
+        return cast(F, enter)
+
+    return decorate
+
+
+class Mistake(Exception):
+    """An error in what a user wrote: one sentence says what to write instead.
+
+    It has the type of a built-in error beside this one, and prints as that.
+    """
+
+    def add_note(self, note: str, /) -> None:
+        # JAX adds a note about its own frames, which are no help with a mistake in a call.
+        if "JAX has removed its internal frames" not in note:
+            super().add_note(note)
 
 
 class TracedError(TypeError):
     """A value is needed where one is being traced."""
 
 
+@functools.cache
+def _mistake(kind: Any) -> Any:
+    def reduce(self: Exception) -> Any:
+        return kind, self.args
+
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__reduce__": reduce}
+    return type(kind.__name__, (Mistake, kind), names)
+
+
 def fail(text: str, kind: type[Exception] = ValueError) -> NoReturn:
-    raise kind(sentence(text))
+    """Raise a mistake of this kind, whose sentence begins with the name of the outermost call."""
+    made: Callable[[Any], Any] = _mistake
+    raise made(kind)(f"{caller().text}: {text}")
 
 
 def is_traced(x: Any) -> bool:
@@ -52,6 +122,11 @@ def is_traced(x: Any) -> bool:
 
 def is_array(x: Any) -> bool:
     return isinstance(x, jax.Array | np.ndarray)
+
+
+def is_key(x: Any) -> bool:
+    """Whether `x` is a PRNG key."""
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def is_number(x: Any) -> bool:
@@ -71,8 +146,13 @@ def shown(x: Any) -> str:
         return f"the {'class' if inspect.isclass(x) else 'function'} {x.__name__}"
     if any(map(is_array, jax.tree.leaves(x))):
         return _told(x)
-    text = repr(x)
+    text = without_address(repr(x))
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def without_address(text: str) -> str:
+    """A `repr` without the place in memory that Python's own ends with."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 def _told(tree: Any) -> str:

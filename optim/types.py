@@ -1,4 +1,4 @@
-"""The words the signatures speak: trees, scalars, schedules, and the two functions of a transformation."""
+"""The vocabulary of signatures: trees, scalars, schedules, and the two functions of a transformation."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Protocol, TypeAlias
@@ -8,11 +8,14 @@ import jax
 
 Array: TypeAlias = jax.Array
 Tree: TypeAlias = Any
-"""Any pytree. `None` in it means: nothing here."""
+"""Any pytree. `None` in it is a place without a value."""
 
-Params: TypeAlias = chex.ArrayTree
-Updates: TypeAlias = chex.ArrayTree
+Params: TypeAlias = Any
+"""A pytree of arrays: the parameters."""
+Updates: TypeAlias = Any
+"""A pytree of arrays like the parameters: gradients, or what is made of them."""
 OptState: TypeAlias = Any
+"""A pytree of arrays: the state of a transformation."""
 
 Count: TypeAlias = chex.Array
 """The number of updates done, an int32 scalar."""
@@ -34,7 +37,8 @@ Grain: TypeAlias = Literal["elementwise", "treewise", "leafwise"]
 class TransformInitFn(Protocol):
     """`init(params) -> state`: pure, allocates every slot, reads no value of params unless its rule says so."""
 
-    def __call__(self, params: Any) -> Any: ...
+    def __call__(self, params: Any) -> Any:
+        """Return the state for `params`, a tree of arrays."""
 
 
 class TransformUpdateFn(Protocol):
@@ -43,4 +47,20 @@ class TransformUpdateFn(Protocol):
     The result's structure, shapes and dtypes are those of `updates` and of `state`.
     """
 
-    def __call__(self, updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]: ...
+    def __call__(self, updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+        """Return the updates to add to `params`, and the next state.
+
+        Args:    updates: gradients, a tree like `params`. state: from `init`, or from the update before.
+                 extra_args: a loss as `value`, say; a transformation ignores those it does not use.
+        """
+
+
+class _HasInitAndUpdate(Protocol):
+    @property
+    def init(self) -> Callable[..., Any]: ...
+    @property
+    def update(self) -> Callable[..., Any]: ...
+
+
+TransformationLike: TypeAlias = _HasInitAndUpdate | tuple[Callable[..., Any], Callable[..., Any]]
+"""A transformation of this library or another, or a pair of functions `(init, update)`."""

@@ -58,10 +58,15 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("row", mark.args[0](names_of(metafunc.config)))
 
 
+def has_row(item):
+    """Not so for a column that none of the chosen rows is in."""
+    return not item.get_closest_marker("column") or hasattr(item.callspec.params["row"], "entry")
+
+
 def pytest_collection_modifyitems(config, items):
     """With --factory, only tests that take a row, or a fixture with the chosen entries."""
     if config.option.factory:
-        kept = [item for item in items if {"row", "entries", "names"} & set(item.fixturenames)]
+        kept = [item for item in items if {"row", "entries", "names"} & set(item.fixturenames) and has_row(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import markup
 
 import optim
-from optim.registry import Entry
+from optim.core.registry import Entry
 
 MATRIX = (1024, 1024)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import optim
 import optim.interop
-from optim.registry import Entry
+from optim.core.registry import Entry
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from runs import DIGITS_EVERY, DIGITS_STEPS, SURFACES, Run
 
-from optim.registry import Entry
+from optim.core.registry import Entry
 
 # Colours while drawing -> in light and dark pages
 TEXT, FAINT, LAND, RUN, OTHER = "#000001", "#000002", "#000003", "#000004", "#000005"

@@ -15,7 +15,7 @@ from names import Name
 from runs import Run
 
 import optim
-from optim.registry import Entry
+from optim.core.registry import Entry
 
 FOLDER = "reference"
 PICTURES = f"{FOLDER}/pictures"

@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import optim
-from optim.registry import Entry
+from optim.core.registry import Entry
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 RATE_NAMES = ("learning_rate", "lr", "max_learning_rate")

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from ..base import GradientTransformationExtraArgs, apply_updates, taking_extra_args
-from ..config import from_config, to_config
-from ..edit import rates, with_rate
-from ..inspection import inspect
-from ..record import is_key
+from .. import checks
+from ..core.apply import apply_updates
+from ..core.config import from_config, to_config
+from ..core.edit import rates, with_rate
+from ..core.inspection import inspect
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 
 _Optimizer: Any = keras.optimizers.Optimizer  # untyped, as the next are
 _Schedule: Any = keras.optimizers.schedules.LearningRateSchedule
@@ -66,11 +67,11 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         state = self.transformation.init(self._params(variables))
         found, structure = jax.tree_util.tree_flatten_with_path(state)
         self._own.structure = structure
-        self._own.keys = tuple(jax.random.key_impl(x) if is_key(x) else None for _, x in found)
+        self._own.keys = tuple(jax.random.key_impl(x) if checks.is_key(x) else None for _, x in found)
         self._own.variables = tuple(self._variable(jax.tree_util.keystr(path), x) for path, x in found)
 
     def _variable(self, path: str, x: Any) -> Any:
-        value = jax.random.key_data(x) if is_key(x) else jnp.asarray(x)
+        value = jax.random.key_data(x) if checks.is_key(x) else jnp.asarray(x)
         name = "".join(c if c.isalnum() else "_" for c in path).strip("_")
         return self.add_variable(
             value.shape, initializer=lambda *_, **__: value, dtype=str(value.dtype), name=name or "state"
@@ -105,7 +106,7 @@ class Transformation(_Optimizer):  # type: ignore[misc]
             if updates[name] is not None:
                 variable.assign(new[name])
         for variable, x in zip(self._own.variables, jax.tree.leaves(state), strict=True):
-            variable.assign(jax.random.key_data(x) if is_key(x) else x)
+            variable.assign(jax.random.key_data(x) if checks.is_key(x) else x)
 
     def finalize_variable_values(self, var_list: Any) -> None:
         super().finalize_variable_values(var_list)

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import checks, registry, tree
-from ..base import GradientTransformationExtraArgs
+from .. import checks, tree
+from ..core import registry
+from ..core.transformation import GradientTransformationExtraArgs
 from ..keras import KerasOptimizer, get, get_weights, set_weights
 from ..keras.identify import FACTORIES
 from ..types import OptState, Params

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import checks
-from ..base import taking_extra_args
+from ..core.transformation import taking_extra_args
 from ..portable.fit import fitted_leaf
 from ..tree.places import children, entry_name
 from ..types import OptState, Params

@@ -17,14 +17,14 @@ PyTorch is not imported: a state dict is a dict, and a tensor in it turns itself
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from .. import checks, numerics, tree
-from ..base import GradientTransformation, Part, taking_extra_args
+from ..core.members import Part, title, walk
+from ..core.transformation import GradientTransformation, taking_extra_args
 from ..tree.places import entry_name
 from ..types import OptState, Params
 from .torch_facts import COUNTS, SLOTS, Said, disagreements
@@ -60,7 +60,7 @@ def state_from_torch(
         tx = taking_extra_args(tx, "tx")
         sources = Sources(torch_state_dict, params, mapping)
         fresh = tx.init(params)
-        members = list(_members(tx, fresh, params, params))
+        members = list(_members(tx, fresh, params))
         new: dict[int, Any] = {}
         for at, member in enumerate(members):
             new |= _filled(member, members[:at], sources, params)
@@ -75,40 +75,44 @@ def state_from_torch(
 # What the transformation has
 
 
-@dataclass
-class Member:
-    """A part of the transformation, with its own state, the parameters that it sees, and the parts that it has."""
+class _Source(NamedTuple):
+    """A transformation inside the whole, and its members."""
 
-    tx: GradientTransformation
-    state: Any
-    params: Any
+    part: Part
     parts: list[Part]
 
     @property
+    def tx(self) -> GradientTransformation:
+        return self.part.tx
+
+    @property
+    def state(self) -> Any:
+        return self.part.state
+
+    @property
     def name(self) -> str:
-        return str(self.tx.call.name) if self.tx.call else "a member made by hand"
+        return title(self.tx, "a member made by hand")
 
     def sees(self, i: int) -> bool:
-        seen = [part.params for part in self.parts] or [self.params]
-        return any(tree.flatten(params)[0][i] is not None for params in seen)
+        """Whether it, or one of its members, sees leaf number i."""
+        trees = [part.params for part in self.parts] or [self.part.params]
+        return any(tree.flatten(params)[0][i] is not None for params in trees)
 
 
-def _members(tx: GradientTransformation, state: Any, params: Params, everything: Params) -> Iterator[Member]:
-    """All parts, wrappers before what they wrap, members of a chain in their order."""
-    parts = tx.parts(state, params) if tx.parts is not None else []
-    member = Member(tx, state, params, parts)
-    for part in parts:
-        if tree.structure(part.params) != tree.structure(everything):
-            checks.fail(f"{member.name} shows its members other leaves than params has: move the state without it")
-    yield member
-    for part in parts:
-        yield from _members(part.tx, part.state, part.params, everything)
+def _members(tx: GradientTransformation, state: Any, params: Params) -> Iterator[_Source]:
+    """All transformations in `tx`: wrappers before their inner one, members of a chain in their order."""
+    for _, part in walk(tx, state, params):
+        member = _Source(part, part.parts)
+        for inner in member.parts:
+            if tree.structure(inner.params) != tree.structure(params):
+                checks.fail(f"{member.name} shows its members other leaves than params has: move the state without it")
+        yield member
 
 
-def _filled(member: Member, before: list[Member], sources: Sources, params: Params) -> dict[int, Any]:
+def _filled(member: _Source, before: list[_Source], sources: Sources, params: Params) -> dict[int, Any]:
     """id of each slot's array -> PyTorch's."""
     new: dict[int, Any] = {}
-    for slot in member.tx.slots:
+    for slot in member.tx.facts.slots:
         if slot not in SLOTS:
             checks.fail(f"{member.name} keeps {slot}, which PyTorch has not: move the state without it, then add it")
         held = getattr(member.state, slot)
@@ -129,7 +133,7 @@ def _filled(member: Member, before: list[Member], sources: Sources, params: Para
     return new
 
 
-def _rate_inside(before: list[Member], i: int) -> float:
+def _rate_inside(before: list[_Source], i: int) -> float:
     """What PyTorch's momentum, which sums before the learning rate, is multiplied by where `tx` sums after it."""
     rate = 1.0
     for member in before:
@@ -141,10 +145,10 @@ def _rate_inside(before: list[Member], i: int) -> float:
     return rate
 
 
-def _counted(member: Member, sources: Sources, step: int | None) -> dict[int, Any]:
+def _counted(member: _Source, sources: Sources, step: int | None) -> dict[int, Any]:
     """id of each of the member's own counts of updates -> PyTorch's step."""
     inside = {id(x) for part in member.parts for x in jax.tree.leaves(part.state)}
-    told = member.tx.exposes(member.state) if member.tx.exposes else {}
+    told = member.tx.facts.exposes(member.state) if member.tx.facts.exposes else {}
     inside |= {id(x) for name, x in told.items() if name == "count"}  # it says itself that this counts something else
     found = jax.tree_util.tree_flatten_with_path(member.state)[0]
     counts = [x for path, x in found if id(x) not in inside and path and entry_name(path[-1]) in COUNTS]
@@ -168,7 +172,7 @@ def _step_of(sources: list[Source], step: int | None) -> int | None:
     return counted[0].step if counted else step
 
 
-def _check_hyperparams(members: list[Member], sources: Sources, step: int | None) -> None:
+def _check_hyperparams(members: list[_Source], sources: Sources, step: int | None) -> None:
     """What every leaf meets, in order, against its group in PyTorch."""
     scheduled = {
         id(member.state.hyperparams[name])
@@ -182,6 +186,6 @@ def _check_hyperparams(members: list[Member], sources: Sources, step: int | None
             # A wrapper's arguments are told by its members; a mask's by what it masks.
             if call and member.sees(i) and (not member.parts or call.name == "add_decayed_weights"):
                 known = {k: v for k, v in call.arguments.items() if id(v) not in scheduled}
-                chain.append(Said(str(call.name), member.tx.slots, known))
+                chain.append(Said(str(call.name), member.tx.facts.slots, known))
         for told in disagreements(chain, source.group, _step_of([source], step)):
             checks.fail(f"{told} for {source.name}; check_hyperparams=False lets it be")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
 from ..checks import NON_NEGATIVE, POSITIVE, Range
-from ..registry import Example, example, register
+from ..core.registry import Example, example, register
+from ..core.transformation import GradientTransformationExtraArgs
 from ..wrappers.inject import inject_hyperparams
 
 P = ParamSpec("P")
@@ -91,8 +91,9 @@ def keras_optimizer(
             if settings.get("epsilon", 0) is None:
                 settings["epsilon"] = EPSILON
             tx = injected(*bound.args, **bound.kwargs)
-            facts = {**tx.__dict__, "class_name": name, "settings": dict(settings), "weights": weights}
-            return KerasOptimizer(*tx).knowing(**facts)
+            new = KerasOptimizer(*tx)._rebuilt(*tx, tx.facts)
+            new.class_name, new.settings, new.weights = name, dict(settings), weights
+            return new
 
         return KerasFactory(build)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.custom_batching import custom_vmap
 
 from .. import checks, numerics, tree
-from ..base import GradientTransformationExtraArgs
+from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Params, Updates
 from .triples import meeting, trainable
 
@@ -128,7 +128,7 @@ def on_host(make: Callable[[list[Values]], Copy]) -> GradientTransformationExtra
     def exposes(state: TFVariablesState) -> dict[str, Array]:
         return {name: x for name, x in state.others.items() if x.shape == ()}
 
-    return GradientTransformationExtraArgs(init, update).knowing(exposes=exposes)
+    return GradientTransformationExtraArgs(init, update).declaring(exposes=exposes)
 
 
 def _over(structure: Any, leaves: list[Any], listed: TFVariablesState) -> TFVariablesState:

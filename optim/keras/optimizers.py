@@ -5,15 +5,15 @@
 """
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
+from ..combine.chain import chain
+from ..core.registry import example
+from ..core.transformation import GradientTransformationExtraArgs
 from ..optimizers.adadelta import scale_by_adadelta
 from ..optimizers.adagrad import scale_by_adagrad
 from ..optimizers.adam import scale_by_adam_eps_hat
 from ..optimizers.adamax import scale_by_adamax_eps_hat
 from ..optimizers.nadam import scale_by_nadam
 from ..optimizers.rms import scale_by_rms
-from ..registry import example
 from ..schedules import inverse_time_decay
 from ..transforms.clip import clip, clip_by_global_norm
 from ..transforms.momentum import trace

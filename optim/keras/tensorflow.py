@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jax.example_libraries.optimizers import momentum
 
 from .. import checks, numerics
-from ..base import GradientTransformationExtraArgs, identity, taking_extra_args
-from ..compose import around
-from ..registry import example, register
+from ..core.members import around
+from ..core.registry import example, register
+from ..core.stateless import identity
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..types import Count, Params
 from .front import KerasFactory, KerasOptimizer
 from .host import Copy, TFVariablesState, Values, canonical, numbered, on_host
@@ -84,7 +85,7 @@ def TFOptimizer(optimizer: Any) -> KerasOptimizer:
         return updates, TFOptimizerState(numerics.safe_increment(state.count), inner_state)
 
     tx = around(member, init, update, inner=lambda state: state.inner_state, state_classes=(TFOptimizerState,))
-    return NativeOptimizer(*tx).knowing(**tx.__dict__, class_name="TFOptimizer")
+    return NativeOptimizer(*tx)._rebuilt(*tx, tx.facts)
 
 
 def _as_pair(optimizer: Any) -> GradientTransformationExtraArgs:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.example_libraries.optimizers import OptimizerState
 
 from .. import checks, numerics, tree
-from ..base import GradientTransformationExtraArgs
-from ..rules import check_updates
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.rules import check_updates
 from ..types import Array, Params, Tree
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs
 from ..checks import Range
-from ..registry import example, register
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Params, Scalar, Updates
 from .criteria import decrease_error, or_infinite
 from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, kept_grad, scalar
@@ -119,7 +119,7 @@ def scale_by_backtracking_linesearch(
 
     tx = GradientTransformationExtraArgs(init, update)
     kept = ("grad",) if store_grad else ()
-    return tx.knowing(grain="treewise", state_classes=(ScaleByBacktrackingLinesearchState,), slots=kept)
+    return tx.declaring(grain="treewise", state_classes=(ScaleByBacktrackingLinesearchState,), slots=kept)
 
 
 _TOLD = "scale_by_backtracking_linesearch: {} steps, learning rate {}, value {}; not enough decrease by {}"

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import numerics, tree
-from ..base import GradientTransformationExtraArgs, identity, taking_extra_args
 from ..checks import Range
-from ..compose import chain
-from ..registry import example, register
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.stateless import identity
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..transforms.scale import scale, scale_by_learning_rate
 from ..types import Array, Count, Params, ScalarOrSchedule, Updates
 from .places import checked
@@ -100,7 +101,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
         return structure.unflatten(out), ScaleByLBFGSState(count=count, weights_memory=weights, **slots)
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="treewise", state_classes=(ScaleByLBFGSState,), slots=_SLOTS)
+    return tx.declaring(grain="treewise", state_classes=(ScaleByLBFGSState,), slots=_SLOTS)
 
 
 def _dot(xs: _Leaves, ys: _Leaves) -> Array:

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..rules import check_leaf
+from ..lift.rules import check_leaf
 from ..types import Params, Tree
 
 

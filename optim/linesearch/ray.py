@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, numerics, tree
-from ..base import apply_updates
+from ..core.apply import apply_updates
 from ..types import Array, Params, Tree, Updates
 from .places import checked
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import checks, numerics, tree
-from ..eager import data_and_rest
+from ..core.eager import data_and_rest
 from ..types import Array, OptState, Params, Updates
 from .ray import ValueFn
 

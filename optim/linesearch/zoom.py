@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs
 from ..checks import Range
-from ..registry import example, register
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Params, Scalar, Updates
 from .criteria import cubic_minimizer, curvature_error, decrease_error, inside, or_infinite, quadratic_minimizer
 from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, kept_grad, scalar
@@ -170,7 +170,7 @@ def scale_by_zoom_linesearch(
         return ray.times(step), ScaleByZoomLinesearchState(step, value, found.taken.grad, info)
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="treewise", state_classes=(ScaleByZoomLinesearchState,), slots=("grad",))
+    return tx.declaring(grain="treewise", state_classes=(ScaleByZoomLinesearchState,), slots=("grad",))
 
 
 _TOLD = (

@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, ema, like, root, root_ratio
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, MaskOrFn, Scalar, ScalarOrSchedule, Updates

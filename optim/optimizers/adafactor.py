@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs, identity
-from ..compose import chain
-from ..lift import Slot, leafwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.stateless import identity
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, leafwise
 from ..numerics import abs_sq, full_like, like, ratio, real_dtype, root, root_ratio, saturated, scalar_dtype, scaled
-from ..registry import example, register
 from ..transforms.clip import clip_by_block_rms
 from ..transforms.momentum import ema as mean_of_updates
 from ..transforms.norms import scale_by_param_block_rms

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, bias_factor, debias, ema, nesterov_mean, real_dtype, root, root_ratio
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
@@ -129,7 +129,7 @@ def scale_by_adam_eps_hat(
         nu_max = jnp.maximum(nu_max, nu)
         return corrected(mu, nu_max, t), (mu, nu, nu_max)
 
-    mu, nu = Slot(decay=b1, kept=True), Slot(real=True)
+    mu, nu = Slot(decay=b1, always_stored=True), Slot(real=True)
     if amsgrad:
         return elementwise(amsgrad_rule, ScaleByAmsgradState, mu=mu, nu=nu, nu_max=Slot(real=True))
     return elementwise(rule, ScaleByAdamState, mu=mu, nu=nu)

@@ -4,11 +4,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..numerics import debias, decayed, ema, like, ratio
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
@@ -59,7 +59,7 @@ def scale_by_adamax_eps_hat(
         nu = jnp.maximum(decayed(nu, b2), jnp.abs(g))
         return ratio(debias(mu, b1, t), nu + like(nu, eps)), (mu, nu)
 
-    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1, kept=True), nu=Slot(real=True))
+    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1, always_stored=True), nu=Slot(real=True))
 
 
 @register(example(0.1))

@@ -3,11 +3,11 @@
 from typing import Any, NamedTuple
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Scalar as StateScalar, Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, StateScalar, elementwise
 from ..numerics import abs_sq, debias, decayed, ema, root_ratio, safe_increment, scaled, scheduled
-from ..registry import example, register
 from ..schedules import linear_schedule
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights

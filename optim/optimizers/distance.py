@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..lift import Slot, leafwise
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, leafwise
 from ..numerics import like, root_ratio, saturated, scaled, square
-from ..registry import example, register
 from ..transforms.norms import norm
 from ..types import Array, DType, Params, Scalar, Tree
 

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, identity
-from ..compose import chain
-from ..lift import Scalar as StateScalar, Slot, treewise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.stateless import identity
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, StateScalar, treewise
 from ..numerics import hyperparameter, root, root_ratio, scaled, square
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, MaskOrFn, Params, Scalar, ScalarOrSchedule, Tree

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import around, chain
-from ..matrices import DimensionNumbers, as_matrices, numbers_of
+from ..combine.chain import chain
+from ..core.members import around
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.rules import check_updates
+from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
 from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype
-from ..registry import example, register
-from ..rules import check_updates
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, Tree

@@ -5,11 +5,11 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..numerics import ema, scaled
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
@@ -60,7 +60,7 @@ def scale_by_lion(
         return u, ema(mu, g, b2)
 
     # With b2 = 0 it is still the last gradient.
-    return elementwise(rule, ScaleByLionState, mu=Slot(dtype=mu_dtype, decay=b2, kept=True))
+    return elementwise(rule, ScaleByLionState, mu=Slot(dtype=mu_dtype, decay=b2, always_stored=True))
 
 
 @register(example(0.1), example(0.1, weight_decay=0.1, mask=True))

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, complement, cube_root, like, ratio, scalar_dtype, scaled, scheduled
-from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Updates

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs
-from ..lift import Scalar as StateScalar, Slot, treewise
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, StateScalar, treewise
 from ..numerics import abs_sq, at, bias_factor, debias, ema, hyperparameter, loss, ratio, root_ratio, scaled, square
-from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, Params, Scalar, ScalarOrSchedule, Tree, Updates
 

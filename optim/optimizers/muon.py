@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, init_empty_state
-from ..compose import chain, partition
-from ..lift import Scalar as StateScalar, Slot, elementwise
-from ..matrices import DimensionNumbers, as_matrices, numbers_of
+from ..combine.chain import chain
+from ..combine.partition import partition
+from ..core.registry import example, register
+from ..core.stateless import init_empty_state
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, StateScalar, elementwise
+from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
 from ..numerics import debias, ema, gathered, like, nesterov_mean, ratio, restored, root, scalar_dtype, scaled, square
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
@@ -147,7 +149,7 @@ def scale_by_muon(
     momentum = elementwise(
         averaged,
         MuonState,
-        mu=Slot(dtype=mu_dtype, decay=beta, kept=True),
+        mu=Slot(dtype=mu_dtype, decay=beta, always_stored=True),
         ns_coeffs=StateScalar(lambda _: jnp.asarray(coefficients, scalar_dtype())),
     )
 
@@ -169,7 +171,7 @@ def scale_by_muon(
         return tree.cast_like(structure.unflatten(us), structure.unflatten(likes)), state
 
     tx = GradientTransformationExtraArgs(momentum.init, update)
-    return tx.knowing(grain="leafwise", state_classes=(MuonState,), slots=("mu",))
+    return tx.declaring(grain="leafwise", state_classes=(MuonState,), slots=("mu",))
 
 
 def _sized(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> GradientTransformationExtraArgs:
@@ -189,7 +191,7 @@ def _sized(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> Grad
         us = [x if tree.absent(x) else scaled(x, size(x, n)) for x, n in zip(leaves, numbers, strict=True)]
         return structure.unflatten(us), state
 
-    return GradientTransformationExtraArgs(init_empty_state, update).knowing(grain="leafwise")
+    return GradientTransformationExtraArgs(init_empty_state, update).declaring(grain="leafwise")
 
 
 def _matrices(params: Params) -> Any:

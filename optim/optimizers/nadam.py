@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..lift import Scalar as StateScalar, Slot, elementwise
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, StateScalar, elementwise
 from ..numerics import abs_sq, debias, ema, like, root_ratio
-from ..registry import example, register
 from ..types import Array, Count, Scalar, Updates
 
 
@@ -61,6 +61,6 @@ def scale_by_nadam(
         ScaleByNadamState,
         scalars=scalars,
         momentum_product=StateScalar(1.0),
-        mu=Slot(decay=b1, kept=True),
+        mu=Slot(decay=b1, always_stored=True),
         nu=Slot(real=True),
     )

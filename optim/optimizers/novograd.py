@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Slot, leafwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, leafwise
 from ..numerics import decayed, ema, root_ratio, saturated, scaled, square
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Count, DType, Scalar, ScalarOrSchedule, Tree, Updates
 

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Scalar as StateScalar, Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, StateScalar, elementwise
 from ..numerics import like, scalar_dtype, scaled
-from ..registry import example, register
 from ..transforms.scale import scale, scale_by_learning_rate
 from ..types import Array, DType, Scalar, ScalarOrSchedule, Updates
 from .adam import scale_by_adam

@@ -3,11 +3,11 @@
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import treewise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import treewise
 from ..numerics import hyperparameter, loss, ratio, scaled
-from ..registry import example, register
 from ..tree import sum_sq
 from ..types import Array, Scalar, ScalarOrSchedule, Tree
 from .sgd import sgd

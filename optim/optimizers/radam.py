@@ -6,11 +6,11 @@ from typing import Any
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, debias, ema, like, nesterov_mean, root, root_ratio, scalar_dtype, scaled
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState

@@ -2,11 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from ..base import GradientTransformationExtraArgs, identity
-from ..compose import chain
-from ..lift import Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.stateless import identity
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, debias, ema, root_ratio, variance
-from ..registry import example, register
 from ..transforms.momentum import trace
 from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Updates

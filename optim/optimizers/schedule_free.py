@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
+from .. import checks
 from ..checks import Range
-from ..compose import around, chain
-from ..lift import Scalar as StateScalar, Slot, elementwise
-from ..numerics import at, common_dtype, convert, hyperparameter, like, ratio, safe_increment, scaled, wide_dtype
-from ..registry import example, register
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.stateless import identity
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.grains import Slot, StateScalar
+from ..lift.wrap import wrap
+from ..numerics import at, hyperparameter, like, ratio, safe_increment, scaled
 from ..schedules import inverse_time_decay, linear_schedule
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -26,16 +28,6 @@ class ScheduleFreeState(NamedTuple):
     step_count: Count
     max_lr: Array
     base_optimizer_state: OptState
-    z: Params
-
-
-class _Averaging(NamedTuple):
-    """What `ScheduleFreeState` has beside the base optimizer's state."""
-
-    b1: Array
-    weight_sum: Array
-    step_count: Count
-    max_lr: Array
     z: Params
 
 
@@ -77,7 +69,6 @@ def schedule_free(
     Source:  Defazio et al. 2024, Sec. 1, and Alg. 1 for the weights.
     Differs: Optax weighs an update with the schedule's next learning rate, here it is the one the base optimizer uses.
     """
-    member = taking_extra_args(base_optimizer, "base_optimizer")
 
     def scalars(weight_sum: Array, step_count: Count, max_lr: Array) -> dict[str, Array]:
         largest = jnp.maximum(hyperparameter(max_lr), at(learning_rate, step_count))
@@ -93,43 +84,29 @@ def schedule_free(
             "beyond": (1 - share) * (1 - like(share, b1)),
         }
 
-    def rule(g: Array, p: Array, z: Array, share: Array, beyond: Array) -> Any:
+    def rule(u: Array, p: Array, z: Array, share: Array, beyond: Array) -> Any:
         # x is (p - (1 - b1) z) / b1. Put into the formula, no division is left, and nothing that cancels.
-        z = z + g
-        return scaled(z - p, share) + scaled(g, beyond), z
+        z = z + u
+        return scaled(z - p, share) + scaled(u, beyond), z
 
-    averaging = elementwise(
+    member = taking_extra_args(base_optimizer, "base_optimizer")
+    return wrap(
+        member,
         rule,
-        _Averaging,
+        ScheduleFreeState,
         scalars=scalars,
+        evaluate=_average,
         b1=StateScalar(lambda _: hyperparameter(b1)),
         weight_sum=StateScalar(),
         step_count=StateScalar(1, jnp.int32),
         max_lr=StateScalar(),
         z=Slot(init=lambda p: p, dtype=state_dtype, decay=1.0),
     )
-    both = chain(member, averaging)
 
-    def joined(base: OptState, own: _Averaging) -> ScheduleFreeState:
-        return ScheduleFreeState(own.b1, own.weight_sum, own.step_count, own.max_lr, base, own.z)
 
-    def init(params: Params) -> ScheduleFreeState:
-        return joined(*both.init(params))
-
-    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        own = _Averaging(state.b1, state.weight_sum, state.step_count, state.max_lr, state.z)
-        updates, new = both.update(updates, (state.base_optimizer_state, own), params, **extra_args)
-        return updates, joined(*new)
-
-    return around(
-        member,
-        init,
-        update,
-        inner=lambda state: state.base_optimizer_state,
-        state_classes=(ScheduleFreeState,),
-        slots=("z",),
-        evaluates=schedule_free_eval_params,
-    )
+def _average(p: Array, z: Array, b1: Array) -> Array:
+    """x, between y (the parameters) and z."""
+    return p + scaled(p - z, ratio(1 - b1, b1))
 
 
 def schedule_free_eval_params(state: OptState, params: Params) -> Params:
@@ -143,20 +120,9 @@ def schedule_free_eval_params(state: OptState, params: Params) -> Params:
     if len(found) != 1:
         checks.fail(f"schedule_free_eval_params needs one ScheduleFreeState in its state, got {len(found)}")
     (own,) = found
-    b1 = hyperparameter(own.b1)
-    ahead = ratio(1 - b1, b1)
-
-    def average(p: Any, z: Any) -> Any:
-        if tree.absent(p) or z is None:
-            return p
-        p = tree.as_array(p)
-        dtype = common_dtype(wide_dtype(p.dtype), z.dtype)
-        y = convert(p, dtype)
-        return convert(y + convert(ahead, dtype) * (y - convert(z, dtype)), p.dtype, weak=p.weak_type)
-
-    leaves, structure = tree.flatten(params)
-    zs = tree.match(own.z, params, "state.z", "params")
-    return structure.unflatten([average(p, z) for p, z in zip(leaves, zs, strict=True)])
+    evaluates = schedule_free(identity(), 0.0).facts.evaluates
+    assert evaluates is not None
+    return evaluates(own, params)
 
 
 def _is_state(x: Any) -> bool:

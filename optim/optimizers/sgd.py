@@ -3,9 +3,10 @@
 from typing import Any
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs, identity
-from ..compose import chain
-from ..registry import example, register
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.stateless import identity
+from ..core.transformation import GradientTransformationExtraArgs
 from ..transforms.momentum import trace
 from ..transforms.noise import add_noise
 from ..transforms.scale import scale_by_learning_rate

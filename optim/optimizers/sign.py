@@ -2,10 +2,10 @@
 
 import jax.numpy as jnp
 
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import elementwise
-from ..registry import example, register
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import elementwise
 from ..transforms.momentum import ema
 from ..transforms.scale import scale_by_learning_rate
 from ..types import DType, Scalar, ScalarOrSchedule

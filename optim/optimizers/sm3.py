@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain
-from ..lift import Slot, leafwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, leafwise
 from ..numerics import abs_sq, complement, ema, full_like, real_dtype, root_ratio, scaled
-from ..registry import example, register
 from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Scalar, ScalarOrSchedule, Tree, Updates
 

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import chain
-from ..lift import Slot, elementwise
+from ..combine.chain import chain
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.grains import Slot, elementwise
 from ..numerics import ema, like, ratio, safe_increment, scaled
-from ..registry import example, register
 from ..transforms.noise import as_key
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -72,7 +72,7 @@ def hutchinson_estimator_diag_hessian(random_seed: Any = None) -> GradientTransf
         del updates
         return jax.tree.map(jnp.multiply, signs, curved), HutchinsonState(kept)
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain="leafwise", state_classes=(HutchinsonState,))
+    return GradientTransformationExtraArgs(init, update).declaring(grain="leafwise", state_classes=(HutchinsonState,))
 
 
 _HUTCHINSON = hutchinson_estimator_diag_hessian()
@@ -143,7 +143,7 @@ def sophia(
             u = jnp.clip(u, -most, most)
         return u, (mu, nu)
 
-    moments = elementwise(rule, _Moments, mu=Slot(dtype=mu_dtype, decay=b1, kept=True), nu=Slot(decay=1.0))
+    moments = elementwise(rule, _Moments, mu=Slot(dtype=mu_dtype, decay=b1, always_stored=True), nu=Slot(decay=1.0))
 
     def init(params: Params) -> SophiaState:
         held = moments.init(params)
@@ -166,7 +166,7 @@ def sophia(
         return us, SophiaState(safe_increment(state.count), held.mu, held.nu, inner)
 
     core = GradientTransformationExtraArgs(init, update)
-    core = core.knowing(grain="leafwise", state_classes=(SophiaState,), slots=("mu", "nu"))
+    core = core.declaring(grain="leafwise", state_classes=(SophiaState,), slots=("mu", "nu"))
     return chain(core, add_decayed_weights(weight_decay, weight_decay_mask), scale_by_learning_rate(learning_rate))
 
 

@@ -6,11 +6,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..compose import chain, masked
-from ..lift import elementwise
+from ..combine.chain import chain
+from ..combine.masked import masked
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import elementwise
 from ..numerics import scaled
-from ..registry import example, register
 from ..transforms.momentum import trace
 from ..transforms.norms import scale_by_trust_ratio
 from ..transforms.scale import scale_by_learning_rate

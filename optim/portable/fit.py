@@ -6,17 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..record import is_key
+from .. import checks
 
 
 def fitted_leaf(value: Any, like: Any) -> Any:
     """`value` in the dtype and the sharding of `like`, in a buffer of its own; or, in words, why it does not fit."""
     keyed = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
-    if keyed and not is_key(value):
+    if keyed and not checks.is_key(value):
         data = jax.eval_shape(jax.random.key_data, like)
         found = fitted_leaf(value, data)
         return found if isinstance(found, str) else _placed(_wrapped(found, like), like)
-    if is_key(value) != keyed:
+    if checks.is_key(value) != keyed:
         return "is a PRNG key, the state has none there"
     value = value if isinstance(value, jax.Array) else np.asarray(value)
     if np.shape(value) != like.shape:
@@ -48,6 +48,6 @@ def _placed(value: Any, like: Any) -> Any:
     if sharding is not None and (getattr(like, "committed", False) or not isinstance(like, jax.Array)):
         return jax.device_put(value, sharding, may_alias=False)
     bound = isinstance(value, jax.Array) and value.committed and value.sharding.is_fully_replicated
-    if isinstance(value, jax.Array) and (is_key(value) or not bound):
+    if isinstance(value, jax.Array) and (checks.is_key(value) or not bound):
         return jnp.copy(value)
     return jnp.array(np.asarray(value), copy=True)

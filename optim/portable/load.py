@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from .fit import fitted_leaf
-from .names import Member, listed
+from .names import Entry, listed
 
 
 class Load:
     """The leaves of a state, filled from the entries of a dict named `keys`."""
 
-    def __init__(self, members: list[Member], leaves: list[Any], d: Mapping[str, Any], keys: list[str]) -> None:
+    def __init__(self, members: list[Entry], leaves: list[Any], d: Mapping[str, Any], keys: list[str]) -> None:
         self.members, self.old, self.new, self.d, self.keys = members, leaves, list(leaves), d, keys
         self.names = {i: m.key(tail) for m in members for tail, i in m.entries.items()}
         self.used: set[str] = set()
@@ -30,7 +30,7 @@ class Load:
             self._fill(member, sorted(here))
         self._go_on()
 
-    def _fill(self, member: Member, titles: list[str]) -> None:
+    def _fill(self, member: Entry, titles: list[str]) -> None:
         """A member from those of its name; its scalars from those that have slots for it."""
         givers: set[str] = set()
         for tail, i in sorted(member.entries.items(), key=lambda entry: entry[0] not in member.slots):

@@ -9,14 +9,15 @@ from typing import Any
 import jax
 
 from .. import checks
-from ..base import GradientTransformation
-from ..record import Call
+from ..core.members import parts
+from ..core.record import Call
+from ..core.transformation import GradientTransformation
 from ..tree.places import children, in_words
 
 
 @dataclass
-class Member:
-    """What one member of a combination keeps for itself."""
+class Entry:
+    """What one member of a combination stores, without its own members."""
 
     name: str
     labels: tuple[str, ...]
@@ -46,14 +47,14 @@ def _escaped(word: str, special: str) -> str:
     return "".join(f"%{ord(c):02X}" if c in special else c for c in word)
 
 
-def members_of(tx: GradientTransformation, state: Any) -> list[Member]:
+def members_of(tx: GradientTransformation, state: Any) -> list[Entry]:
     """All that keep something, with their labels where a name is used under several."""
     structure: Any = jax.tree.structure(state)
     numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
     try:
-        found = [m for m in _walk(tx, state, numbered, (), ()) if m.entries]
+        found = [m for m in _entries(tx, state, numbered, (), ()) if m.entries]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        told = str(error).removeprefix(checks.sentence("")).splitlines()[0]
+        told = str(error).removeprefix(f"{checks.caller().text}: ").splitlines()[0]
         checks.fail(f"state is not one of {checks.shown(tx)}: {told}")
     used = defaultdict(set)
     seen: Counter[Any] = Counter()
@@ -66,38 +67,37 @@ def members_of(tx: GradientTransformation, state: Any) -> list[Member]:
     return found
 
 
-def _walk(
+def _entries(
     tx: GradientTransformation | None, state: Any, numbered: Any, labels: tuple[str, ...], place: tuple[int, ...]
-) -> Iterator[Member]:
-    if tx is not None:
-        checks.state(state, *tx.state_classes)
-    parts = [] if tx is None or tx.parts is None else tx.parts(state, None)
-    if (tx is None or tx.call is None) and not parts and type(state) in (tuple, list):
+) -> Iterator[Entry]:
+    members = [] if tx is None else parts(tx, state)
+    if (tx is None or tx.call is None) and not members and type(state) in (tuple, list):
         for i, (one, numbers) in enumerate(zip(state, numbered, strict=True)):  # a chain of others
-            yield from _walk(None, one, numbers, labels, (*place, i))
+            yield from _entries(None, one, numbers, labels, (*place, i))
         return
-    inside = tx.parts(numbered, None) if tx is not None and tx.parts is not None else []
+    inside = [] if tx is None else parts(tx, numbered)
     inner = {i for part in inside for i in jax.tree.leaves(part.state)}
     leaves = [(path, i) for path, i in jax.tree_util.tree_flatten_with_path(numbered)[0] if i not in inner]
     yield _member(tx, state, numbered, leaves, labels, place)
-    alone = len(parts) == 1 and parts[0].name in (_written(parts[0].tx), "inner")
-    labelled = tx is not None and tx.links is None and not alone
-    for n, (part, numbers) in enumerate(zip(parts, inside, strict=True)):
+    alone = len(members) == 1 and members[0].name in (_written(members[0].tx), "inner")
+    labelled = tx is not None and not tx.facts.sequential and not alone
+    for n, (part, numbers) in enumerate(zip(members, inside, strict=True)):
         below = (*labels, part.name) if labelled else labels
-        yield from _walk(part.tx, part.state, numbers.state, below, (*place, n))
+        yield from _entries(part.tx, part.state, numbers.state, below, (*place, n))
 
 
 def _member(
     tx: GradientTransformation | None, state: Any, numbered: Any, leaves: list[tuple[Any, int]], labels: Any, place: Any
-) -> Member:
+) -> Entry:
     fields: tuple[str, ...] = getattr(state, "_fields", ())
-    slots = tx.slots if tx is not None else ()
-    counter = tx.lifted.counter if tx is not None and tx.lifted is not None else "count" if "count" in fields else None
+    slots = tx.facts.slots if tx is not None else ()
+    rule = tx.facts.rule if tx is not None else None
+    counter = rule.counter if rule is not None else "count" if "count" in fields else None
     alone = set(_counts_alone(numbered))
     named = dict(zip(in_words([path for path, _ in leaves]), (i for _, i in leaves), strict=True))
     if len(named) < len(leaves):
         checks.fail(f"leaves of {_name(tx, state)} have one name: {listed(map('/'.join, named))}")
-    return Member(
+    return Entry(
         _name(tx, state),
         labels,
         place,

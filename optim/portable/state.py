@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 from .. import checks
-from ..base import taking_extra_args
-from ..record import is_key
+from ..core.transformation import taking_extra_args
 from ..types import OptState
 from .load import Load
 from .names import listed, members_of
@@ -35,7 +34,7 @@ def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
         tx = taking_extra_args(tx, "tx")
         leaves = jax.tree.leaves(state)
         named = {
-            member.key(tail): jax.random.key_data(leaves[i]) if is_key(leaves[i]) else leaves[i]
+            member.key(tail): jax.random.key_data(leaves[i]) if checks.is_key(leaves[i]) else leaves[i]
             for member in members_of(tx, state)
             for tail, i in member.entries.items()
         }
@@ -69,5 +68,5 @@ def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool
         if lost:
             checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
         if told:
-            warnings.warn(checks.sentence(f"{'; '.join(told)}: left as in state"), stacklevel=2)
+            warnings.warn(f"{checks.caller().text}: {'; '.join(told)}: left as in state", stacklevel=2)
     return jax.tree.unflatten(jax.tree.structure(state), load.new)

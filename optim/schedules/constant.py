@@ -1,7 +1,7 @@
 """One value for ever."""
 
-from ..record import ScheduleFn
-from ..registry import example, register
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
 from ..types import Scalar
 from .progress import RANGES, schedule
 

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from .. import checks, numerics
-from ..record import ScheduleFn
-from ..registry import example, register
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
 from ..types import Array, Scalar
 from .join import join_schedules
 from .progress import RANGES, fraction, schedule

@@ -6,8 +6,8 @@ from typing import Literal
 import jax.numpy as jnp
 
 from .. import checks
-from ..record import ScheduleFn
-from ..registry import example, register
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
 from ..types import Array, Scalar
 from .progress import RANGES, fraction, scales, schedule, value
 

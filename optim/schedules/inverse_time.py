@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from ..record import ScheduleFn
-from ..registry import example, register
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
 from ..types import Array, Scalar
 from .progress import NON_NEGATIVE_RATE, schedule, since
 

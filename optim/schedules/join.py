@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from .. import checks
-from ..record import ScheduleFn
-from ..registry import example, register
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
 from ..types import Array, Schedule
 from .constant import constant_schedule
 from .polynomial import linear_schedule

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from .. import checks
-from ..record import ScheduleFn
-from ..registry import example, register
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
 from ..types import Array, Scalar
 from .progress import RANGES, scales, schedule, value
 

@@ -1,8 +1,8 @@
 """From one value to another along a power of the time left."""
 
 from .. import numerics
-from ..record import ScheduleFn
-from ..registry import example, register
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
 from ..types import Array, Scalar
 from .progress import RANGES, fraction, schedule
 

@@ -8,8 +8,8 @@ from jax import lax
 
 from .. import checks
 from ..checks import NON_NEGATIVE, POSITIVE, REAL, STEPS, Range
+from ..core.record import ScheduleFn
 from ..numerics import common_dtype, like, scalar_dtype
-from ..record import ScheduleFn
 from ..types import Array, Scalar
 
 RANGES: dict[str, Range] = {

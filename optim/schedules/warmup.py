@@ -1,7 +1,7 @@
 """A straight line up, and what follows it."""
 
-from ..record import ScheduleFn
-from ..registry import example, register
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
 from ..types import Scalar, Schedule
 from .constant import constant_schedule
 from .exponential import exponential_decay

@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from ..base import GradientTransformationExtraArgs
-from ..lift import Slot, elementwise
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..numerics import ema, real_dtype, scaled
-from ..registry import example, register
 from ..tree import cast_like
 from ..types import Array, Count, DType, Params, Scalar
 
@@ -35,6 +35,6 @@ def average_params(decay: Scalar | None = None, accumulator_dtype: DType = None)
             return g, average + scaled(new - average, 1 / t.astype(real_dtype(g.dtype)))
         return g, ema(average, new, decay)
 
-    kept = Slot(init=lambda p: p, dtype=accumulator_dtype, decay=1.0 if decay is None else decay, kept=True)
+    kept = Slot(init=lambda p: p, dtype=accumulator_dtype, decay=1.0 if decay is None else decay, always_stored=True)
     tx = elementwise(rule, AverageParamsState, average=kept)
-    return tx.knowing(evaluates=lambda state, params: cast_like(state.average, params))
+    return tx.declaring(evaluates=lambda state, params: cast_like(state.average, params))

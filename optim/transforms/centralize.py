@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
-from ..base import GradientTransformationExtraArgs
-from ..lift import leafwise
-from ..registry import register
+from ..core.registry import register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import leafwise
 from ..types import Array
 
 

@@ -5,11 +5,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import EmptyState, GradientTransformationExtraArgs
-from ..lift import elementwise, leafwise, treewise
-from ..matrices import axes_of
+from ..core.registry import example, register
+from ..core.stateless import EmptyState
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import elementwise, leafwise, treewise
+from ..matrix.stacks import axes_of
 from ..numerics import abs_sq, like, root, scaled, square
-from ..registry import example, register
 from ..types import Array, Scalar, Updates
 
 AdaptiveGradClipState = ClipState = ClipByGlobalNormState = EmptyState

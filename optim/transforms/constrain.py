@@ -2,9 +2,10 @@
 
 import jax.numpy as jnp
 
-from ..base import EmptyState, GradientTransformationExtraArgs
-from ..lift import elementwise
-from ..registry import register
+from ..core.registry import register
+from ..core.stateless import EmptyState
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import elementwise
 
 NonNegativeParamsState = EmptyState
 

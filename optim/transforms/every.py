@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..lift import Slot, elementwise
-from ..registry import example, register
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..types import Array, Count, Updates
 
 

@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 from .. import checks, numerics
-from ..base import GradientTransformationExtraArgs
-from ..lift import Slot, elementwise
-from ..registry import example, register
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, elementwise
 from ..types import Array, Count, DType, Scalar, Updates
 
 
@@ -40,7 +40,7 @@ def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: DType = None
         s = g + numerics.decayed(trace, decay)
         return (g + numerics.scaled(s, decay) if nesterov else s), s
 
-    return elementwise(rule, TraceState, trace=Slot(dtype=accumulator_dtype, decay=decay, kept=True))
+    return elementwise(rule, TraceState, trace=Slot(dtype=accumulator_dtype, decay=decay, always_stored=True))
 
 
 @register(example(0.9), example(0.9, debias=False), example(0.999, accumulator_dtype="float32"))

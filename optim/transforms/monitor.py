@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import EmptyState, GradientTransformationExtraArgs, taking_extra_args
+from ..core.registry import example, register
+from ..core.stateless import EmptyState
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import saturated
-from ..registry import example, register
 from ..tree import global_norm
 from ..types import DType, Params, Scalar, Updates
 from .momentum import ema
@@ -54,7 +55,7 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformationExtra
         return updates, SnapshotState({measure_name: _as(measure(updates), old)})
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="leafwise", state_classes=(SnapshotState,), exposes=lambda state: state.measurement)
+    return tx.declaring(grain="leafwise", state_classes=(SnapshotState,), exposes=lambda state: state.measurement)
 
 
 def _fixed(value: Any) -> Any:
@@ -92,7 +93,7 @@ def measure_with_ema(
         value, inner = mean.update(jax.tree.map(_finite, measure(updates)), state[1])
         return value, (state[0], inner)
 
-    return GradientTransformationExtraArgs(init, update).knowing(grain="leafwise")
+    return GradientTransformationExtraArgs(init, update).declaring(grain="leafwise")
 
 
 @register(
@@ -130,7 +131,7 @@ def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:
         return updates, MonitorState(_as(told, state.measurements), states)
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="leafwise", state_classes=(MonitorState,), exposes=lambda state: state.measurements)
+    return tx.declaring(grain="leafwise", state_classes=(MonitorState,), exposes=lambda state: state.measurements)
 
 
 def _measuring(measure: Any, where: str) -> GradientTransformationExtraArgs:

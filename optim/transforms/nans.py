@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from ..base import GradientTransformationExtraArgs
-from ..lift import Slot, leafwise
-from ..registry import register
+from ..core.registry import register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import Slot, leafwise
 from ..types import Array, Tree
 
 

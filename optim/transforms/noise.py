@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
-from ..lift import Scalar as StateScalar, leafwise
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import StateScalar, leafwise
 from ..numerics import like, root, scalar_dtype
-from ..record import is_key
-from ..registry import example, register
 from ..types import Array, Count, Scalar
 
 
@@ -26,7 +25,7 @@ def as_key(key: Any, seed: int | None) -> Array:
         checks.fail("give key or seed, not both")
     key = seed if key is None else key
     key = 0 if key is None else key
-    if is_key(key) or (checks.is_array(key) and key.dtype == jnp.uint32 and key.ndim == 1):
+    if checks.is_key(key) or (checks.is_array(key) and key.dtype == jnp.uint32 and key.ndim == 1):
         return jnp.asarray(key)
     whole = checks.is_array(key) and key.shape == () and jnp.issubdtype(key.dtype, jnp.integer)
     if not (whole or (checks.is_number(key) and isinstance(key, int | np.integer))):

@@ -2,11 +2,12 @@
 
 import jax.numpy as jnp
 
-from ..base import EmptyState, GradientTransformationExtraArgs
 from ..checks import NON_NEGATIVE, REAL
-from ..lift import leafwise, treewise
+from ..core.registry import example, register
+from ..core.stateless import EmptyState
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import leafwise, treewise
 from ..numerics import like, mean_sq, ratio, root, saturated, scaled, square
-from ..registry import example, register
 from ..tree import global_norm
 from ..types import Array, Scalar, Tree
 

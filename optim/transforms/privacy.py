@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
 from ..numerics import convert, hyperparameter, root, square, wide_dtype
-from ..registry import example, register
 from ..types import Array, Params, Scalar, Tree, Updates
 from .noise import as_key
 
@@ -149,7 +149,7 @@ def differentially_private_aggregate(
         return structure.unflatten(us), DifferentiallyPrivateAggregateState(kept)
 
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.knowing(grain="leafwise", state_classes=(DifferentiallyPrivateAggregateState,))
+    return tx.declaring(grain="leafwise", state_classes=(DifferentiallyPrivateAggregateState,))
 
 
 def _check_shapes(updates: Updates, params: Params) -> None:

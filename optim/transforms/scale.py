@@ -5,11 +5,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import EmptyState, GradientTransformationExtraArgs, identity
-from ..lift import elementwise
+from ..core.record import ScheduleFn
+from ..core.registry import example, register
+from ..core.stateless import EmptyState, identity
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import elementwise
 from ..numerics import floating, full_like, last, scaled, scheduled
-from ..record import ScheduleFn
-from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Schedule
 
@@ -63,9 +64,9 @@ def scale_by_learning_rate(
     if callable(learning_rate):
         rate = learning_rate
         tx = scale_by_schedule(ScheduleFn(lambda count: -scheduled(rate, count)) if flip_sign else rate)
-        return tx.knowing(exposes=lambda state: {"learning_rate": scheduled(rate, last(state.count))})
+        return tx.declaring(exposes=lambda state: {"learning_rate": scheduled(rate, last(state.count))})
     number = learning_rate
-    return scale(-floating(number) if flip_sign else number).knowing(exposes=lambda state: {"learning_rate": number})
+    return scale(-floating(number) if flip_sign else number).declaring(exposes=lambda state: {"learning_rate": number})
 
 
 @register()

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from ..base import EmptyState, GradientTransformationExtraArgs
-from ..compose import masked
-from ..lift import elementwise
+from ..combine.masked import masked
+from ..core.registry import example, register
+from ..core.stateless import EmptyState
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import elementwise
 from ..numerics import scaled, scheduled
-from ..registry import example, register
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, MaskOrFn, ScalarOrSchedule
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from ..record import is_key
+from .. import checks
 from ..types import Array, DType, Tree
 from .places import as_array, leaves, map
 
@@ -39,6 +39,6 @@ def unwrap_random_key_data(input_tree: Tree) -> Tree:
     """Every key as the integers it is made of, so that trees with keys can be compared as numbers."""
 
     def data(x: Any) -> Any:
-        return jax.random.key_data(x) if is_key(x) else x
+        return jax.random.key_data(x) if checks.is_key(x) else x
 
     return map(data, input_tree)

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import around
-from ..lift import Slot, elementwise
+from ..core.members import around
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.grains import Slot, elementwise
 from ..numerics import now, safe_increment, scalar_dtype, scaled
-from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Array, Count, DType, Params, Scalar, Schedule, Updates
 from .gate import either, finite, fitted, present, restored, seeing_all
@@ -90,11 +90,9 @@ class MultiSteps(GradientTransformationExtraArgs):
             grain=window.grain,
             state_classes=(MultiStepsState,),
             slots=("acc_grads",),
-            inner_opt=member,
-            window=window,
         )
-        new = tuple.__new__(cls, plain)
-        new.__dict__.update(plain.__dict__)
+        new = tuple.__new__(cls, plain)._rebuilt(*plain, plain.facts)
+        new.inner_opt, new.window = member, window
         return new
 
     inner_opt: GradientTransformationExtraArgs

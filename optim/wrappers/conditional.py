@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import around
+from ..core.members import around
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import safe_increment
-from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Count, Params, Tree
 from .gate import nothing, step_if

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import numerics, tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import around
-from ..inspection import eval_params
-from ..packing import joined, size, split
-from ..registry import example, register
-from ..rules import check_updates
+from ..core.inspection import eval_params
+from ..core.members import around
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.rules import check_updates
 from ..transforms.momentum import ema
+from ..tree.packing import joined, size, split
 from ..types import Array, Params
 
 
@@ -70,8 +70,15 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
 
     # Its slots are no leaf's, so nobody may work leaf by leaf; the order of all elements is all that counts.
     grain = member.grain and "treewise"
-    seen = {"inner": lambda state: state, "seen": lambda params: jax.eval_shape(vector, params)}
-    return around(member, lambda params: member.init(vector(params)), update, **seen, grain=grain, evaluates=evaluates)
+    return around(
+        member,
+        lambda params: member.init(vector(params)),
+        update,
+        inner=lambda state: state,
+        sees=lambda params: jax.eval_shape(vector, params),
+        grain=grain,
+        evaluates=evaluates,
+    )
 
 
 def _kept(new: Any, old: Any, here: Any) -> Any:

@@ -3,9 +3,10 @@
 from typing import Any
 
 from .. import tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import masked, partition, resolve_mask
-from ..registry import example, register
+from ..combine.masked import masked, resolve_mask
+from ..combine.partition import partition
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..transforms.momentum import ema
 from ..transforms.scale import set_to_zero
 from ..types import MaskOrFn, Params

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import checks, numerics, tree
-from ..base import GradientTransformationExtraArgs
+from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Grain, Tree
 
 T = TypeVar("T")

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import jax
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import around
-from ..inspection import eval_params
+from ..core.inspection import eval_params
+from ..core.members import around
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import is_complex
-from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Array, Params, Tree
 
@@ -65,7 +65,7 @@ def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
         init,
         update,
         inner=lambda state: state.inner_state,
-        seen=lambda params: jax.eval_shape(_split, params),
+        sees=lambda params: jax.eval_shape(_split, params),
         state_classes=(SplitRealAndImaginaryState,),
         evaluates=evaluates,
     )

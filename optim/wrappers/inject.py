@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, numerics
-from ..base import GradientTransformationExtraArgs, Part, identity
-from ..compose import chain
-from ..record import Call, Recorded
-from ..registry import entry_of, example, register
+from ..combine.chain import chain
+from ..core.record import Call, Recorded
+from ..core.registry import entry_of, example, register
+from ..core.stateless import identity
+from ..core.transformation import GradientTransformationExtraArgs
 from ..tree.places import unboxed
 from ..types import Array, Count, DType, Params, Schedule
 
@@ -119,17 +120,16 @@ class InjectedFactory(Recorded):
             count = numerics.safe_increment(state.count)
             return updates, InjectStatefulHyperparamsState(count, values, states, inner_state)
 
-        def parts(state: Any, params: Any) -> list[Part]:
+        def opened(state: Any) -> Any:
             values = {name: unboxed(value) for name, value in state.hyperparams.items()}
             now = build(values) if all(isinstance(v, jax.Array) for v in values.values()) else member
-            assert now.parts is not None
-            return now.parts((state.inner_state,), params)
+            return now, (state.inner_state,)
 
-        return GradientTransformationExtraArgs(init, update).knowing(
+        return GradientTransformationExtraArgs(init, update).declaring(
             grain=member.grain,
             state_classes=(InjectStatefulHyperparamsState,),
-            members=member.members,
-            parts=parts,
+            members=member.facts.members,
+            opened=opened,
             exposes=lambda state: state.hyperparams,
         )
 

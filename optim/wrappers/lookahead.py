@@ -1,20 +1,22 @@
 """Fast parameters that a slow copy follows, and goes back to."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, apply_updates, taking_extra_args
 from ..checks import Range
-from ..compose import around
-from ..lift import Slot, elementwise
+from ..core.apply import apply_updates
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.grains import Slot, StateScalar
+from ..lift.wrap import wrap
 from ..numerics import like, safe_increment, scalar_dtype, scaled
-from ..registry import example, register
 from ..transforms.momentum import ema
 from ..types import Array, Count, Params, Scalar
-from .gate import fitted, present, restored
+from .gate import fitted
 
 
 class LookaheadParams(NamedTuple):
@@ -39,10 +41,6 @@ class LookaheadSlowState(NamedTuple):
 
     fast_state: Any
     steps_since_sync: Count
-    slow: Params
-
-
-class _Slow(NamedTuple):
     slow: Params
 
 
@@ -78,21 +76,31 @@ def lookahead(
     """
     member = taking_extra_args(fast_optimizer, "fast_optimizer")
 
-    def rule(g: Array, p: Array, slow: Array, to_fast: Array, to_slow: Array) -> Any:
-        gap = (slow - p) - g  # in this order nothing as large as p is rounded
-        return g + scaled(gap, to_slow), slow - scaled(gap, to_fast)
+    def rule(u: Array, p: Array, slow: Array, to_fast: Array, to_slow: Array) -> Any:
+        gap = (slow - p) - u  # in this order nothing as large as p is rounded
+        return u + scaled(gap, to_slow), slow - scaled(gap, to_fast)
 
-    def scalars(synced: Array) -> dict[str, Array]:
+    def scalars(steps_since_sync: Count) -> dict[str, Array]:
+        count = safe_increment(steps_since_sync)
+        synced = count >= sync_period
         # 0 but where they meet; a condition would write every tree to memory.
         now = synced.astype(scalar_dtype())
-        return {"to_fast": now * like(now, slow_step_size), "to_slow": now * (1 - like(now, slow_step_size))}
+        to_fast = now * like(now, slow_step_size)
+        return {"steps_since_sync": jnp.where(synced, 0, count), "to_fast": to_fast, "to_slow": now - to_fast}
 
-    meet = elementwise(rule, _Slow, scalars=scalars, slow=Slot(init=lambda p: p, decay=1.0))
+    meeting = wrap(
+        member,
+        rule,
+        LookaheadSlowState,
+        scalars=scalars,
+        evaluate=lambda slow: slow,
+        steps_since_sync=StateScalar(0, jnp.int32),
+        slow=Slot(init=lambda p: p, decay=1.0),
+    )
 
     def init(params: Params) -> Any:
-        if _paired(params):
-            return LookaheadState(member.init(params.fast), jnp.zeros((), jnp.int32))
-        return LookaheadSlowState(member.init(params), jnp.zeros((), jnp.int32), meet.init(params).slow)
+        state = meeting.init(params.fast if _paired(params) else params)
+        return LookaheadState(*state[:2]) if _paired(params) else state
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         paired = _paired(params)
@@ -102,39 +110,31 @@ def lookahead(
             kinds = ("LookaheadParams", "the fast parameters alone")
             checks.fail(f"params are {kinds[not paired]}, init was given {kinds[paired]}")
         fast = params.fast if paired else params
-        places = tree.structure(fast).unflatten(tree.match(updates, fast, "updates", "params"))
-        slow = tree.widen(params.slow) if paired else state.slow
-        wide = tree.widen(present(places))
-        steps, fast_state = member.update(wide, state.fast_state, fast, **extra_args)
-        count = safe_increment(state.steps_since_sync)
-        synced = count >= sync_period
-        new, (new_slow,) = meet.update(steps, _Slow(slow), fast, synced=synced)
+        whole = (
+            LookaheadSlowState(state.fast_state, state.steps_since_sync, tree.widen(params.slow)) if paired else state
+        )
+        new, after = meeting.update(updates, whole, fast, **extra_args)
         if reset_state:
-            started = fitted(member.init(apply_updates(fast, new)), fast_state)
-            fast_state = jax.tree.map(lambda a, b: jnp.where(synced, a, b), started, fast_state)
-        count = jnp.where(synced, 0, count)
-        new = restored(new, places)
+            started = fitted(member.init(apply_updates(fast, new)), after.fast_state)
+            synced = after.steps_since_sync == 0
+            fast_state = jax.tree.map(lambda a, b: jnp.where(synced, a, b), started, after.fast_state)
+            after = after._replace(fast_state=fast_state)
         if not paired:
-            return new, LookaheadSlowState(fast_state, count, new_slow)
-        follow = tree.map(lambda _, to, at: to - at, present(places), new_slow, slow)
-        pair = type(params)(fast=new, slow=tree.cast_like(follow, params.slow))
-        return pair, LookaheadState(fast_state, count)
+            return new, after
+        follow = tree.map(lambda _, to, at: to - at, new, after.slow, whole.slow)
+        return type(params)(new, tree.cast_like(follow, params.slow)), LookaheadState(*after[:2])
 
     def evaluates(state: Any, params: Any) -> Any:
-        if _paired(params):
-            return params.slow
-        return tree.map(lambda p, s: p if s is None else tree.cast_like(s, p), params, state.slow)
+        assert meeting.facts.evaluates is not None
+        return params.slow if _paired(params) else meeting.facts.evaluates(state, params)
 
-    def seen(params: Any) -> Any:
-        return params.fast if _paired(params) else params
-
-    return around(
-        member,
-        init,
-        update,
-        inner=lambda state: state.fast_state,
-        seen=seen,
+    (inside,) = meeting.facts.members
+    inside = replace(inside, state=lambda state: state.fast_state, params=lambda p: p.fast if _paired(p) else p)
+    pair = GradientTransformationExtraArgs(init, update)
+    return pair.declaring(
+        grain=meeting.grain,
+        members=(inside,),
         state_classes=(LookaheadSlowState, LookaheadState),
-        slots=("slow",),
+        slots=meeting.facts.slots,
         evaluates=evaluates,
     )

@@ -2,18 +2,16 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from .. import checks, numerics, tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import around
-from ..lift import Slot, elementwise
-from ..registry import example, register
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.grains import Slot, StateScalar
+from ..lift.wrap import wrap
 from ..transforms.momentum import ema
 from ..transforms.scale import scale
 from ..types import Array, Count, Params, Scalar, Tree
-from .gate import fitted, present, restored, seeing_all
 
 
 class MechanicState(NamedTuple):
@@ -23,10 +21,6 @@ class MechanicState(NamedTuple):
     m: Array
     v: Array
     s: Array
-    x0: Params
-
-
-class _Start(NamedTuple):
     x0: Params
 
 
@@ -66,69 +60,47 @@ def mechanize(
         checks.fail(f"num_betas must be a Python integer, got {checks.shown(num_betas)}", TypeError)
     n = num_betas
 
-    def rule(g: Array, p: Array, x0: Array, grown: Array, total: Array) -> Any:
-        return numerics.scaled(p - x0, grown) + numerics.scaled(g, total), x0
-
-    def scalars(grown: Array, total: Array) -> dict[str, Array]:
-        return {"grown": grown, "total": total}
-
-    rescale = elementwise(rule, _Start, scalars=scalars, x0=Slot(init=lambda p: p))
-
-    def init(params: Params) -> MechanicState:
-        dtype = numerics.scalar_dtype()
-        r, m, v = (jnp.zeros(n, dtype) for _ in range(3))
-        s = jnp.zeros(n, dtype) + numerics.like(r, s_init)
-        return MechanicState(member.init(params), jnp.zeros((), jnp.int32), r, m, v, s, rescale.init(params).x0)
-
-    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        wide = tree.widen(present(updates))
-        steps, base_state = member.update(wide, state.base_optimizer_state, params, **extra_args)
-        r, m, v, s = state.r, state.m, state.v, state.s
+    def scalars(updates: Tree, params: Params, x0: Params, r: Array, m: Array, v: Array, s: Array) -> dict[str, Array]:
         beta = jnp.asarray([1 - 0.1**i for i in range(1, n + 1)], s.dtype)
         least, total = numerics.like(s, eps), jnp.sum(s)
-        h = _slope(wide, params, state.x0, total, numerics.like(s, weight_decay), least)
+        h = _slope(updates, params, x0, total, numerics.like(s, weight_decay), least)
         limited = jnp.clip(h, -m, m)
         m = jnp.maximum(beta * m, jnp.abs(h) + least)
         v = numerics.saturated(jnp.square(beta) * v + jnp.square(h))
         r = beta * r + s * limited
         s = (numerics.like(s, s_init) / n * m + jnp.maximum(r, 0)) / (numerics.root(v) + least)
         now = jnp.sum(s)
-        start = _Start(state.x0)
-        new, _ = rescale.update(steps, start, params, grown=(now - total - least) / (total + least), total=now)
-        count = numerics.safe_increment(state.count)
-        base_state = fitted(base_state, state.base_optimizer_state)
-        return restored(new, updates), MechanicState(base_state, count, r, m, v, s, state.x0)
+        return {"r": r, "m": m, "v": v, "s": s, "grown": (now - total - least) / (total + least), "total": now}
 
-    return around(
+    def rule(u: Array, p: Array, x0: Array, grown: Array, total: Array) -> Any:
+        return numerics.scaled(p - x0, grown) + numerics.scaled(u, total), x0
+
+    def each(value: Scalar) -> StateScalar:
+        return StateScalar(lambda _: numerics.full(n, value, numerics.scalar_dtype()))
+
+    return wrap(
         member,
-        init,
-        update,
-        inner=lambda state: state.base_optimizer_state,
-        grain=seeing_all(member),
-        state_classes=(MechanicState,),
-        slots=("x0",),
+        rule,
+        MechanicState,
+        grain="treewise",
+        scalars=scalars,
+        r=each(0),
+        m=each(0),
+        v=each(0),
+        s=each(s_init),
+        x0=Slot(init=lambda p: p),
     )
 
 
 def _slope(g: Tree, p: Tree, x0: Tree, total: Array, decay: Scalar, least: Scalar) -> Array:
     """-<D, g + decay total |g| p / |p|>, held where its square is finite."""
-    if p is None:
-        checks.fail("update needs the parameters: call update(updates, state, params)")
-    home = [tree.match(t, x0, name, "state.x0") for t, name in ((x0, "x0"), (p, "params"), (g, "updates"))]
-    there = [(tree.widen(a), tree.widen(b), c) for a, b, c in zip(*home, strict=True) if c is not None]
-    if not there:
-        return jnp.zeros((), total.dtype)
     dtype = total.dtype
     most = numerics.saturated(jnp.full((), jnp.inf, dtype))
-    raised = decay * total * numerics.saturated(tree.global_norm([g for *_, g in there]).astype(dtype))
-    inverse = 1 / (tree.global_norm([p for _, p, _ in there]).astype(dtype) + least)
+    p = tree.map(lambda g, p: p, g, p)
+    raised = decay * total * numerics.saturated(tree.global_norm(g).astype(dtype))
+    inverse = 1 / (tree.global_norm(p).astype(dtype) + least)
     # Sums held finite, so that a zero times one of them is zero.
-    along_g = jnp.clip(sum(_dot(a - p, g, dtype) for a, p, g in there), -most, most)
-    along_p = jnp.clip(sum(_dot(a - p, p, dtype) for a, p, _ in there), -most, most)
+    along_g = jnp.clip(tree.total(lambda g, x, p: (x - p) * g, g, x0, p).astype(dtype), -most, most)
+    along_p = jnp.clip(tree.total(lambda _, x, p: (x - p) * p, g, x0, p).astype(dtype), -most, most)
     h = (along_g + raised * (inverse * along_p)) / (total + least)
     return jnp.clip(h, -numerics.root(most), numerics.root(most))
-
-
-def _dot(a: Array, b: Array, dtype: Any) -> Array:
-    with jax.numpy_dtype_promotion("standard"):  # of precisions, where gradients are wider than parameters
-        return jnp.real(jnp.sum(jnp.conj(a) * b)).astype(dtype)

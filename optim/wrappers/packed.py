@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, numerics, tree
-from ..base import GradientTransformationExtraArgs, taking_extra_args
-from ..compose import around, translated
-from ..inspection import eval_params
+from ..combine.masked import translated
+from ..core.inspection import eval_params
+from ..core.members import around
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.rules import check_updates
 from ..optimizers.adam import scale_by_adam
-from ..packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack
-from ..registry import example, register
-from ..rules import check_updates
 from ..transforms.clip import clip_by_global_norm
+from ..tree.packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack
 from ..types import Params, Tree
 
 
@@ -70,8 +71,8 @@ def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTran
         return params if other is inside else other.tree
 
     # Its slots are no leaf's, so nobody may work leaf by leaf.
-    seen: dict[str, Any] = {"inner": lambda state: state, "seen": functools.partial(jax.eval_shape, enter)}
-    return around(member, init, update, **seen, grain="treewise", evaluates=evaluates)
+    sees = functools.partial(jax.eval_shape, enter)
+    return around(member, init, update, inner=lambda state: state, sees=sees, grain="treewise", evaluates=evaluates)
 
 
 def _entered(layout: Layout, value: Any) -> Any:

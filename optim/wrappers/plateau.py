@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from .. import checks
-from ..base import GradientTransformationExtraArgs
 from ..checks import CLOSED_UNIT, NON_NEGATIVE, STEPS, Range
-from ..lift import Scalar as StateScalar, elementwise
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs
+from ..lift.grains import StateScalar, elementwise
 from ..numerics import convert, like, loss, scaled
-from ..registry import example, register
 from ..types import Array, Count, Scalar
 
 
@@ -103,4 +103,4 @@ def reduce_on_plateau(
     values = {name: StateScalar(x) for name, x in (("scale", 1.0), ("best_value", jnp.inf), ("avg_value", 0.0))}
     declared = {**counts, **values}
     tx = elementwise(lambda g, scale: scaled(g, scale), ReduceLROnPlateauState, scalars=scalars, **declared)
-    return tx.knowing(exposes=lambda state: {"count": state.count})  # of values, and not of updates
+    return tx.declaring(exposes=lambda state: {"count": state.count})  # of values, and not of updates

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import checks, tree
-from ..base import GradientTransformationExtraArgs, Part, apply_updates, taking_extra_args
 from ..checks import Range
-from ..compose import coarsest
-from ..lift import Slot, elementwise
+from ..core.apply import apply_updates
+from ..core.facts import Member
+from ..core.members import coarsest
+from ..core.registry import example, register
+from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.grains import Slot, elementwise
 from ..numerics import safe_increment
-from ..registry import example, register
 from ..transforms.momentum import ema
 from ..transforms.scale import scale
 from ..types import Count, Params
@@ -127,18 +129,14 @@ def sam(
         new, state = (opaque if opaque_mode else plain)(wide, state, params, extra_args)
         return restored(new, places), state
 
-    def parts(state: Any, params: Any) -> list[Part]:
-        return [
-            Part("optimizer", outer, state.opt_state, params),
-            Part("adv_optimizer", uphill, state.adv_state, params),
-        ]
-
-    members = (outer, uphill)
-    return GradientTransformationExtraArgs(init, update).knowing(
+    members = (
+        Member("optimizer", outer, lambda state: state.opt_state),
+        Member("adv_optimizer", uphill, lambda state: state.adv_state),
+    )
+    return GradientTransformationExtraArgs(init, update).declaring(
         # In opaque mode nobody knows what a gradient depends on.
-        grain=None if opaque_mode else coarsest(members),
+        grain=None if opaque_mode else coarsest(outer.grain, uphill.grain),
         state_classes=(SAMState,),
         members=members,
-        parts=parts,
         slots=("cache",),
     )

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from .. import tree
-from ..registry import register
+from ..core.registry import register
 from ..types import Array, Count, Params, Scalar, Updates
 
 

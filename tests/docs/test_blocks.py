@@ -89,7 +89,7 @@ def param(page):
 def test_code_runs(page, tmp_path, monkeypatch):
     """What it registers is forgotten again; what it writes is in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    known, missing, namespace = dict(optim.registry._entries), set(), {"__name__": "page"}
+    known, missing, namespace = dict(optim.core.registry._entries), set(), {"__name__": "page"}
     printed = ""
     try:
         for block in blocks(page):
@@ -109,7 +109,7 @@ def test_code_runs(page, tmp_path, monkeypatch):
                     exec(code, namespace)
                 printed = out.getvalue()
     finally:
-        optim.registry._entries.clear()
-        optim.registry._entries.update(known)
+        optim.core.registry._entries.clear()
+        optim.core.registry._entries.update(known)
     if missing:
         pytest.skip(f"all but the blocks that need {', '.join(sorted(missing))} ran")

@@ -66,7 +66,7 @@ def test_groups_are_those_of_the_library(script):
     groups = script("names").groups()
     everything = [name.path for names in groups.values() for name in names]
     assert len(everything) == len(set(everything)) > 200
-    assert groups["Combining"][0].module == "optim.compose"
+    assert groups["Combining"][0].module == "optim.combine.chain"
     assert "optim.adam" in {n.path for n in groups["Optimizers"]}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import optim
-from optim.registry import Entry, Example
+from optim.core.registry import Entry, Example
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,8 @@ class Row:
             return tx.update(updates, state, params, **{**self.example.extra, **extra})
 
         # As one rule it would be called without them.
-        facts = {**getattr(tx, "__dict__", {}), "lifted": None, "links": None}
-        return optim.GradientTransformationExtraArgs(tx.init, update).knowing(**facts)
+        facts = {**(vars(tx.facts) if hasattr(tx, "facts") else {}), "rule": None, "sequential": False}
+        return optim.GradientTransformationExtraArgs(tx.init, update).declaring(**facts)
 
     def close(self, a: Any, b: Any, rtol: float = 2e-6, atol: float = 1e-7) -> None:
         """`close`, or `close_in_size` for a rule on whole leaves, which may factorise them."""

@@ -29,7 +29,7 @@ def calls_of(entries):
 
 def has_a_function(example):
     leaves = jax.tree.leaves([list(example.args), list(example.kwargs.values())])
-    return any(inspect.isfunction(x) and optim.registry.entry_of(x) is None for x in leaves)
+    return any(inspect.isfunction(x) and optim.core.registry.entry_of(x) is None for x in leaves)
 
 
 def test_record(entries):

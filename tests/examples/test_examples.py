@@ -36,10 +36,10 @@ def digits():
 @pytest.fixture
 def custom_transform():
     """What the example registers is forgotten again."""
-    known = dict(optim.registry._entries)
+    known = dict(optim.core.registry._entries)
     yield load("custom_transform")
-    optim.registry._entries.clear()
-    optim.registry._entries.update(known)
+    optim.core.registry._entries.clear()
+    optim.core.registry._entries.update(known)
 
 
 def run(name, *argv, cwd=None, **environment):

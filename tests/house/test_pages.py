@@ -24,12 +24,12 @@ BLOCKS = fenced("README.md", "python")
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_readme_code_runs(block):
     """Each block by itself; what it registers is forgotten again."""
-    known = dict(optim.registry._entries)
+    known = dict(optim.core.registry._entries)
     try:
         exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     finally:
-        optim.registry._entries.clear()
-        optim.registry._entries.update(known)
+        optim.core.registry._entries.clear()
+        optim.core.registry._entries.update(known)
 
 
 def test_first_program():

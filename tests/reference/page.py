@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import optim
-from optim.registry import entry_of
+from optim.core.registry import entry_of
 
 from .differences import COARSE, COARSE_IN_FLOAT32, DIFFERS, FAULTS, TESTED_APART
 

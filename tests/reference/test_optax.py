@@ -44,7 +44,7 @@ def make(row: Row):
     args, kwargs = map(theirs, (row.example.args, dict(row.example.kwargs)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if row.entry.name in ("add_noise", "noisy_sgd"):
+        if "seed" in row.entry.signature.parameters:  # Optax's name is key
             bound = row.entry.signature.bind(*args, **kwargs)
             bound.arguments["key"] = bound.arguments.pop("seed", bound.arguments.get("key"))
             return theirs_of(row.entry.name)(**bound.arguments)

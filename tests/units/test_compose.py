@@ -74,7 +74,7 @@ def test_chain_errors_name_what_is_wrong(params):
     state = tx.init(params)
     with pytest.raises(ValueError, match=r"^chain: state must be a tuple of 2 entries, one per member, got 1 entries"):
         tx.update(params, state[:1], params)
-    with pytest.raises(TypeError, match=r"^chain: state must be a ScaleByAdamState"):
+    with pytest.raises(TypeError, match=r"^chain\[1\] adam: state must be a ScaleByAdamState"):
         tx.update(params, (state[0], (optim.EmptyState(), state[1][1])), params)
     with pytest.raises(TypeError, match=r"^chain: argument 1 must be a transformation .* did you mean adam\(\.\.\.\)"):
         optim.chain(optim.clip(1.0), optim.adam)

@@ -187,7 +187,7 @@ def test_register_ones_own():
     with pytest.raises(ValueError, match=r"test_knowledge.halve: b1 must be in \[0, 1\), got 2"):
         halve(b1=2)
     assert halve.__doc__.startswith("A transformation of the reader's own")
-    optim.registry._entries.pop("test_knowledge.halve")
+    optim.core.registry._entries.pop("test_knowledge.halve")
 
 
 def test_a_registered_function_has_a_name_in_configs():
@@ -200,7 +200,7 @@ def test_a_registered_function_has_a_name_in_configs():
     assert config["mask"] == {"$factory": "test_knowledge.matrices"}
     assert optim.from_config(config) == tx
     tx.init({"w": jnp.ones((2, 2)), "b": jnp.ones(2)})
-    optim.registry._entries.pop("test_knowledge.matrices")
+    optim.core.registry._entries.pop("test_knowledge.matrices")
 
 
 def test_register_refuses_what_is_not_one():
@@ -210,7 +210,7 @@ def test_register_refuses_what_is_not_one():
 
     with pytest.raises(TypeError, match=r"test_knowledge.bare: a registered factory must return a GradientTransf"):
         bare()
-    optim.registry._entries.pop("test_knowledge.bare")
+    optim.core.registry._entries.pop("test_knowledge.bare")
     with pytest.raises(ValueError, match="has an argument 'name', a word that configs need"):
         optim.register(name="test_knowledge.named")(lambda name: optim.identity())
 

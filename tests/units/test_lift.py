@@ -30,7 +30,7 @@ def anchored():
         AnchorState,
         scalars=scalars,
         anchor=optim.Slot(init=lambda p: p),
-        distance=optim.Scalar(0.0),
+        distance=optim.StateScalar(0.0),
     )
 
 

@@ -67,7 +67,7 @@ MISTAKES = [
     ),
     (
         lambda: updated(optim.chain(ADAM, optim.sophia(0.1)), (ADAM.init(P), ADAM.init(P))),
-        "chain: state must be a tuple of 3",
+        "chain[1] sophia: state must be a tuple of 3",
     ),
     # Dtypes
     (

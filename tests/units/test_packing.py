@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec as P
 
 import optim
-from optim import packing
+from optim.tree import packing
 
 
 def params():

@@ -1,19 +1,21 @@
-"""What a result knows of itself: the call that made it, and so how it prints and what it equals."""
+"""The call that made a result: how it prints, what it equals, and the values inside it."""
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from . import checks
+from .. import checks
 
 
 class Call:
-    """The name of a factory, or the call that made it, and the arguments it was called with."""
+    """The name of a factory, or the call that made it, and the arguments it was called with.
+
+    `reference` is what is pickled in place of the factory.
+    """
 
     def __init__(
         self,
@@ -22,8 +24,10 @@ class Call:
         kwargs: Mapping[str, Any],
         bound: inspect.BoundArguments,
         factory: Callable[..., Any],
+        reference: Callable[..., Any] | None = None,
     ) -> None:
         self.name, self.args, self.kwargs, self.factory = name, args, dict(kwargs), factory
+        self.reference = reference or factory
         self.arguments: dict[str, Any] = dict(bound.arguments)
         self.signature = bound.signature
 
@@ -42,7 +46,7 @@ class Call:
 
 
 class Recorded:
-    """A result that knows the call that made it; equal calls are equal results."""
+    """A result that stores the call that made it; equal calls are equal results."""
 
     call: Call | None = None
 
@@ -50,10 +54,10 @@ class Recorded:
         raise NotImplementedError
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copied and pickled as the call, which is then made again."""
+        """Copy and pickle as the call, which is then made again."""
         if self.call is None:
             return super().__reduce_ex__(protocol)
-        return functools.partial(self.call.factory, *self.call.args, **self.call.kwargs), ()
+        return functools.partial(self.call.reference, *self.call.args, **self.call.kwargs), ()
 
 
 class ScheduleFn(Recorded):
@@ -71,7 +75,7 @@ class ScheduleFn(Recorded):
         return self.fn(count)
 
     def __repr__(self) -> str:
-        return repr(self.call) if self.call else f"ScheduleFn({self.fn!r})"
+        return repr(self.call) if self.call else f"ScheduleFn({checks.shown(self.fn)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ScheduleFn):
@@ -82,11 +86,50 @@ class ScheduleFn(Recorded):
         return hash(self.call or self.fn)
 
 
-# The values of a record: compared, hashed, written
+# The values of a call
 
 
-def is_key(x: Any) -> bool:
-    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+class Inside(NamedTuple):
+    """The values one level down in a value, how each is called there, and how the value is made of them."""
+
+    names: list[Any]
+    values: list[Any]
+    rebuilt: Callable[[list[Any]], Any]
+
+
+def inside(x: Any) -> Inside | None:
+    """What is in a call, a dict, a list or a tuple; None for everything else.
+
+    `rebuilt` refers to none of the values.
+    """
+    call = x.call if isinstance(x, Recorded) else x
+    if isinstance(call, Call):
+        factory, n, words = call.factory, len(call.args), list(call.kwargs)
+
+        def called(values: list[Any]) -> Any:
+            return factory(*values[:n], **dict(zip(words, values[n:], strict=True)))
+
+        return Inside([*range(n), *words], [*call.args, *call.kwargs.values()], called)
+    if isinstance(x, Mapping):
+        keys = list(x)
+        return Inside(keys, list(x.values()), lambda values: dict(zip(keys, values, strict=True)))
+    if isinstance(x, list | tuple) and not isinstance(x, Recorded):
+        kind: Any = type(x)
+        return Inside([*range(len(x))], [*x], kind if kind in (list, tuple) else lambda values: kind(*values))
+    return None
+
+
+def leaves(x: Any) -> Iterator[Any]:
+    """The values in `x` that have none inside them, the factories of its calls included."""
+    found = inside(x)
+    if found is None:
+        yield x
+        return
+    call = x.call if isinstance(x, Recorded) else x
+    if isinstance(call, Call):
+        yield from leaves(call.factory)
+    for value in found.values:
+        yield from leaves(value)
 
 
 def is_dtype(x: Any) -> bool:
@@ -109,7 +152,7 @@ def same(a: Any, b: Any) -> bool:
     if checks.is_array(a) or checks.is_array(b):
         if not (checks.is_array(a) and checks.is_array(b)) or a.shape != b.shape or a.dtype != b.dtype:
             return False
-        if is_key(a):
+        if checks.is_key(a):
             a, b = jax.random.key_data(a), jax.random.key_data(b)
         return bool(np.array_equal(np.asarray(a), np.asarray(b)))
     if isinstance(a, Recorded) or isinstance(b, Recorded):
@@ -160,7 +203,7 @@ def _written(x: Any) -> str:
     """A value as it is written in a call."""
     if checks.is_traced(x):
         return f"<traced {x.dtype}{list(x.shape)}>"
-    if is_key(x):
+    if checks.is_key(x):
         return f"key({np.asarray(jax.random.key_data(x)).tolist()})"
     if checks.is_array(x):
         return f"array({np.array2string(np.asarray(x), separator=', ', threshold=8)}, {x.dtype})"
@@ -175,5 +218,5 @@ def _written(x: Any) -> str:
             return f"[{', '.join(map(_written, x))}]"
         if type(x) is dict:
             return "{" + ", ".join(f"{k!r}: {_written(v)}" for k, v in x.items()) + "}"
-        return repr(x)
-    return str(getattr(x, "__name__", repr(x)))
+        return checks.without_address(repr(x))
+    return str(getattr(x, "__name__", checks.shown(x)))

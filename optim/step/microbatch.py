@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import checks
-from .types import Tree
+from .. import checks
+from ..types import Tree
 
 
 class AccumulationType(enum.Enum):

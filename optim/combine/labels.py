@@ -4,10 +4,10 @@ import fnmatch
 from collections.abc import Sequence
 from typing import Any, Self
 
-from . import checks, tree
-from .record import Call, Recorded
-from .registry import example, register
-from .types import Params
+from .. import checks, tree
+from ..core.record import Call, Recorded
+from ..core.registry import example, register
+from ..types import Params
 
 
 class LabelByPath(Recorded):

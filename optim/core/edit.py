@@ -1,12 +1,12 @@
 """Editing what is already composed."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from . import checks, tree
-from .base import GradientTransformation, taking_extra_args
-from .record import Call, Recorded
+from .. import checks, tree
+from .record import Call, Inside, Recorded, inside
+from .transformation import GradientTransformation, taking_extra_args
 
 T = TypeVar("T")
 _Path = tuple[str, ...]
@@ -73,32 +73,49 @@ def _paths(tx: Any, *, opened: bool) -> list[_Path]:
 
 
 def _walk(x: Any, path: _Path, change: _Change, opened: bool = True) -> Any:
-    """`x` with what `change(path, it)` returns, where that is not None, for whatever in it was made by a call."""
-    if isinstance(x, Recorded) and x.call is not None:
-        new = change(path, x)
-        return _inside(x, path, change, opened) if new is None else new
+    """`x` with `change(path, it)`, where that is not None, in place of everything in it that was made by a call."""
+    if not (isinstance(x, Recorded) and x.call is not None):
+        return _children(x, path, change, opened)
+    new = change(path, x)
+    if new is not None:
+        return new
+    new = _children(x, path, change, opened)
+    body = x.body if isinstance(x, GradientTransformation) else None
+    if new is not x or body is None or not opened:
+        return new
+    new = _children(body, path, change, opened)
+    return x if new is body else new
+
+
+def _children(x: Any, path: _Path, change: _Change, opened: bool) -> Any:
+    """`x` with the values inside it changed; `x` itself where none was."""
+    found = inside(x)
+    if found is None:
+        return x
+    paths = _paths_inside(x, found, path)
+    new = [_walk(value, p, change, opened) for value, p in zip(found.values, paths, strict=True)]
+    return found.rebuilt(new) if any(a is not b for a, b in zip(new, found.values, strict=True)) else x
+
+
+def _paths_inside(x: Any, found: Inside, path: _Path) -> list[_Path]:
+    if isinstance(x, Recorded):
+        positional = [v for name, v in zip(found.names, found.values, strict=True) if isinstance(name, int)]
+        by_name = found.values[len(positional) :]
+        return _siblings(path, positional) + [(*path, _name(v)) if _name(v) else path for v in by_name]
     if isinstance(x, Mapping):
-        items = {k: _walk(v, _named(path, str(k), v), change, opened) for k, v in x.items()}
-        return items if any(items[k] is not x[k] for k in x) else x
+        return [_named(path, str(key), v) for key, v in x.items()]
     if type(x) is tuple and len(x) == 2 and isinstance(x[0], str):
-        return _several(x, [_named(path, x[0], v) for v in x], change, opened)
-    if type(x) in (list, tuple):
-        return _several(x, _siblings(path, x), change, opened)
-    return x
+        return [_named(path, x[0], v) for v in x]
+    return _siblings(path, found.values)
 
 
-def _several(xs: Any, paths: list[_Path], change: _Change, opened: bool) -> Any:
-    new = [_walk(x, path, change, opened) for x, path in zip(xs, paths, strict=True)]
-    return type(xs)(new) if any(a is not b for a, b in zip(new, xs, strict=True)) else xs
-
-
-def _siblings(path: _Path, xs: Any) -> list[_Path]:
+def _siblings(path: _Path, xs: Sequence[Any]) -> list[_Path]:
     names = [_name(x) for x in xs]
-    seen: Counter[str] = Counter()
+    before: Counter[str] = Counter()
     paths = []
     for name in names:
-        ordinal = f"[{seen[name]}]" if names.count(name) > 1 else ""
-        seen[name] += 1
+        ordinal = f"[{before[name]}]" if names.count(name) > 1 else ""
+        before[name] += 1
         paths.append((*path, name + ordinal) if name else path)
     return paths
 
@@ -114,19 +131,6 @@ def _name(x: Any) -> str:
         factory = next(iter(call.name.arguments.values()))
         return str(getattr(factory, "__name__", call.name.name))
     return str(call.name) if call is not None else ""
-
-
-def _inside(x: Any, path: _Path, change: _Change, opened: bool) -> Any:
-    """`x` with its arguments changed, or what it stands for, changed."""
-    args = _several(x.call.args, _siblings(path, x.call.args), change, opened)
-    kwargs = {k: _walk(v, (*path, _name(v)) if _name(v) else path, change, opened) for k, v in x.call.kwargs.items()}
-    if args is not x.call.args or any(kwargs[k] is not v for k, v in x.call.kwargs.items()):
-        return x.call.factory(*args, **kwargs)
-    body = x.body if isinstance(x, GradientTransformation) else None
-    if body is not None and opened:
-        new = _inside(body, path, change, opened)
-        return x if new is body else new
-    return x
 
 
 def _called(call: Call, changes: Mapping[str, Any]) -> Any:

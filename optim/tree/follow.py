@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from . import checks, numerics, tree
-from .types import Array, Count, Params, Scalar
+from .. import checks, numerics, tree
+from ..types import Array, Count, Params, Scalar
 
 
 @checks.naming("incremental_update")

@@ -17,9 +17,9 @@ import numpy as np
 from jax import lax
 from jax.tree_util import DictKey
 
-from . import checks, numerics, tree
-from .numerics import as_complex, as_pairs, gathered, is_complex
-from .types import Array, Params, Tree
+from .. import checks, numerics, tree
+from ..numerics import as_complex, as_pairs, gathered, is_complex
+from ..types import Array, Params, Tree
 
 MAX_LEAF = 2**12
 """Elements of the largest leaf that is packed by default: larger ones are worth a buffer of their own."""

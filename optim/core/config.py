@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import checks
-from .record import Call, Recorded, is_dtype, is_key
+from .. import checks
+from .record import Call, Recorded, is_dtype
 from .registry import entry_of, lookup
 
 
@@ -40,7 +40,7 @@ def _encode(x: Any, where: str) -> Any:
         return value if math.isfinite(value) else {"$float": repr(value)}
     if checks.is_traced(x):
         raise TypeError(f"{where} is {checks.shown(x)} being traced; a config needs a concrete value")
-    if is_key(x):
+    if checks.is_key(x):
         return {"$key": np.asarray(jax.random.key_data(x)).tolist(), "impl": str(jax.random.key_impl(x))}
     if checks.is_array(x):
         return {"$array": np.asarray(x).astype(_json_dtype(x.dtype)).tolist(), "dtype": str(x.dtype)}

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import checks, numerics, tree
-from .types import Array, Scalar, Tree
+from .. import checks, numerics, tree
+from ..types import Array, Scalar, Tree
 
 
 @numerics.mixing("power_iteration")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
 
-from . import checks
-from .checks import Range
+from .. import checks
+from ..checks import Range
 from .record import Call, Recorded
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,6 +74,10 @@ def lookup(name: str) -> Entry:
 
 def entry_of(factory: Any) -> Entry | None:
     """The entry of a registered factory, given the factory itself."""
+    name = getattr(factory, "__name__", None)
+    plain = _entries.get(name) if isinstance(name, str) else None
+    if plain is not None and plain.factory is factory:
+        return plain
     return next((e for e in _entries.values() if e.factory is factory), None)
 
 
@@ -106,37 +110,40 @@ def register(
 
     def decorate(factory: F) -> F:
         signature = inspect.signature(factory)
-        is_class = inspect.isclass(factory)
-        make: Any = functools.partial(cast(Any, factory).__new__, factory) if is_class else factory
         known = name or factory.__name__
         limits = {n: r for n, r in {**checks.RANGES, **(ranges or {})}.items() if n in signature.parameters}
-
-        @functools.wraps(factory)
-        def build(*args: Any, **kwargs: Any) -> Any:
-            with checks.naming(known):
-                bound = checks.bind(signature, args, kwargs)
-                checks.arguments(bound, limits)
-                result = make(*args, **kwargs)
-                if kind == "function":
-                    return result
-                if not isinstance(result, Recorded):
-                    checks.fail(
-                        f"a registered factory must return a GradientTransformation or a schedule, got "
-                        f"{checks.shown(result)}; a plain function is registered with kind='function'",
-                        TypeError,
-                    )
-            return result._recorded(Call(known, args, kwargs, bound, functools.partial(get, known)))
-
         for word in ("name", "args"):
             if word in signature.parameters and signature.parameters[word].kind is not inspect.Parameter.VAR_POSITIONAL:
                 raise ValueError(f"optim: {known} has an argument {word!r}, a word that configs need for themselves")
         if known in _entries and _entries[known].factory.__module__ != factory.__module__:
             raise ValueError(f"optim: a factory named {known!r} is registered already")
-        made: Any = build
-        if is_class:  # which stays one, so that isinstance can tell what it made
-            made = factory
-            made.__new__ = lambda _, *args, **kwargs: build(*args, **kwargs)
-            made.__signature__ = signature
+
+        def recorded(make: Callable[..., Any], by: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            """What `make` makes, with the call of `by`, the registered factory or a subclass of a registered class."""
+            bound = checks.bind(signature, args, kwargs)
+            checks.arguments(bound, limits)
+            result = make(*args, **kwargs)
+            if kind == "function":
+                return result
+            if not isinstance(result, Recorded):
+                checks.fail(
+                    f"a registered factory must return a GradientTransformation or a schedule, got "
+                    f"{checks.shown(result)}; a plain function is registered with kind='function'",
+                    TypeError,
+                )
+            if by is made:
+                return result._recorded(Call(known, args, kwargs, bound, made, functools.partial(get, known)))
+            return result._recorded(Call(by.__name__, args, kwargs, bound, by))
+
+        made: Any = _registered_class(factory, recorded) if inspect.isclass(factory) else None
+        if made is None:
+
+            @checks.entrance(known)
+            @functools.wraps(factory)
+            def build(*args: Any, **kwargs: Any) -> Any:
+                return recorded(factory, build, args, kwargs)
+
+            made = build
         _entries[known] = Entry(
             known,
             made,
@@ -150,3 +157,15 @@ def register(
         return cast(F, made)
 
     return decorate
+
+
+def _registered_class(cls: Any, recorded: Callable[..., Any]) -> Any:
+    """`cls`, whose instances, and those of its subclasses, know the call that made them."""
+    new, signature = cls.__new__, inspect.signature(cls)
+
+    @checks.entrance(cls.__name__)
+    def build(by: Any, *args: Any, **kwargs: Any) -> Any:
+        return recorded(functools.partial(new, by), by, args, kwargs)
+
+    cls.__new__, cls.__signature__ = build, signature
+    return cls

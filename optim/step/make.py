@@ -6,10 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import checks, tree
-from .base import apply_updates, taking_extra_args
-from .eager import data_and_rest
-from .types import OptState, Params, Updates
+from .. import checks, tree
+from ..core.apply import apply_updates
+from ..core.eager import data_and_rest
+from ..core.transformation import taking_extra_args
+from ..types import OptState, Params, Updates
 
 Apply = Callable[..., tuple[Params, OptState]]
 Step = Callable[..., tuple[Params, OptState, Any]]

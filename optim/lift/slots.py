@@ -1,4 +1,4 @@
-"""What a transformation remembers: one array per parameter, or one scalar for the whole tree."""
+"""What a rule declares as its state: one array per parameter, or one scalar for the whole tree."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from . import checks, numerics
-from .numerics import as_complex, as_pairs, is_complex
-from .types import Array, DType
+from .. import checks, numerics
+from ..numerics import is_complex
+from ..types import Array, DType
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Slot:
 
     Args:
       init: the value it starts with, or a function of the parameter (widened) that gives it.
-      dtype: its dtype by the user's choice; None means the policy: the parameter's, but at least float32 for
-        what is real, and for what moves slower than `decay` 0.99.
+      dtype: its dtype by the user's choice; None means the policy: the parameter's, but at least float32 for a real
+        slot, and for a slot that moves slower than `decay` 0.99.
       real: whether it is real for complex parameters (second moments, norms); two real numbers for each complex one
         where the rule sees two.
-      decay: how much of itself it keeps. Only a Python number can be known to be fast; where that is 0 nothing is
-        kept, so nothing is stored: the field is None and the rule sees zeros.
-      kept: stored all the same, for others who read it.
+      decay: the factor by which it decays at each update. A slot whose decay is the Python number 0 is not stored: its
+        field is None and the rule sees zeros.
+      always_stored: store it even when `decay` is 0, because other code reads it.
       per_leaf: one scalar for the whole parameter in place of an array of its shape.
       free: an array of any shape, or a tuple or list of them, as the function `init` makes it of the parameter.
     """
@@ -33,13 +33,13 @@ class Slot:
     dtype: DType = None
     real: bool = False
     decay: Any = None
-    kept: bool = False
+    always_stored: bool = False
     per_leaf: bool = False
     free: bool = False
 
     @property
     def stored(self) -> bool:
-        return self.kept or not (checks.is_number(self.decay) and self.decay == 0)
+        return self.always_stored or not (checks.is_number(self.decay) and self.decay == 0)
 
     def make(self, p: Array, *, paired: bool = False) -> Any:
         """The slot of one parameter, in a buffer of its own.
@@ -48,15 +48,15 @@ class Slot:
         """
         dtype = self.dtype_for(p)
         if self.per_leaf:
-            return jnp.asarray(self.init, dtype)
+            return numerics.fresh(self.init, dtype)
         if paired and is_complex(p):
-            made = self.make(as_pairs(p))
-            return made if self.real else as_complex(numerics.convert(made, numerics.real_dtype(dtype)))
+            made = self.make(numerics.fresh_pairs(p))
+            return made if self.real else numerics.fresh_complex(made, numerics.real_dtype(dtype))
         if callable(self.init):
-            value = self.init(numerics.convert(p, numerics.wide_dtype(p.dtype)))
+            value = self.init(numerics.widened(p))
             if self.free:
-                return jax.tree.map(lambda x: jnp.array(x, dtype, copy=True), value)
-            return numerics.full_like(p, 0, dtype) + numerics.convert(value, dtype)
+                return jax.tree.map(lambda x: numerics.fresh(x, dtype), value)
+            return numerics.copied(value, p, dtype)
         return numerics.full_like(p, cast(float, self.init), dtype)
 
     def dtype_for(self, p: Array) -> DType:
@@ -70,7 +70,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Scalar:
+class StateScalar:
     """One state scalar for the whole tree: a number, a PRNG key, or a function of the parameters that gives one."""
 
     init: float | Array | Callable[[Any], Any] = 0.0
@@ -80,5 +80,5 @@ class Scalar:
         """The scalar in a buffer of its own; `params` are those that have slots."""
         value = self.init(params) if callable(self.init) else self.init
         if isinstance(value, jax.Array):
-            return jnp.copy(value)
-        return jnp.asarray(value, self.dtype or numerics.scalar_dtype())
+            return numerics.fresh(value, value.dtype)
+        return numerics.fresh(value, self.dtype or numerics.scalar_dtype())

@@ -3,21 +3,22 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from . import checks, tree
-from .base import GradientTransformation, Part, taking_extra_args
-from .record import is_key
-from .tree.places import unboxed
-from .types import OptState, Params
+from .. import checks, tree
+from ..tree.places import unboxed
+from ..types import OptState, Params, TransformationLike
+from .members import parts, title, walk
+from .transformation import GradientTransformation, taking_extra_args
 
-_Found = tuple[tuple[str, ...], str, Any]
+P = TypeVar("P")
+_Value = tuple[tuple[str, ...], str, Any]
 
 
-def inspect(tx: Any, state: OptState) -> dict[str, Any]:
+def inspect(tx: TransformationLike, state: OptState) -> dict[str, Any]:
     """What a state tells by name: `step`, `learning_rate`, and whatever scalar the members keep.
 
     `step` is the number of updates done. `learning_rate` is the one that the last update used, or the first will. Every
@@ -31,7 +32,7 @@ def inspect(tx: Any, state: OptState) -> dict[str, Any]:
     """
     tx = taking_extra_args(tx, "inspect's first argument")
     named: dict[str, dict[tuple[str, ...], Any]] = {}
-    for path, name, value in _told(tx, state, ()):
+    for path, name, value in _reported(tx, state):
         uses = named.setdefault(name, {})
         if not any(value is other for other in uses.values()):
             uses[path] = value
@@ -55,46 +56,33 @@ def _shortened(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def _shared(paths: list[tuple[str, ...]]) -> int:
     """How many of their first parts all paths share."""
-    return next((i for i, parts in enumerate(zip(*paths, strict=False)) if len({*parts}) > 1), min(map(len, paths)))
+    return next((i for i, words in enumerate(zip(*paths, strict=False)) if len({*words}) > 1), min(map(len, paths)))
 
 
-def _told(tx: GradientTransformation, state: Any, path: tuple[str, ...]) -> Iterator[_Found]:
-    checks.state(state, *tx.state_classes)
-    said = dict(tx.exposes(state)) if tx.exposes else {}
-    yield from ((path, name, unboxed(value)) for name, value in said.items())
-    if tx.parts is None:
-        yield from _scalars(state, path, {*tx.slots, *said})
-        return
-    yield from _scalars(state, path, {*tx.slots, *said}, deep=False)
-    for part in _distinct(tx.parts(state, None)):
-        yield from _told(part.tx, part.state, (*path, part.name))
+def _reported(tx: GradientTransformation, state: Any) -> Iterator[_Value]:
+    """The values that a transformation and its members expose, and the scalars in their states, with their paths."""
+    for path, part in walk(tx, state):
+        exposed = dict(part.tx.facts.exposes(part.state)) if part.tx.facts.exposes else {}
+        yield from ((path, name, unboxed(value)) for name, value in exposed.items())
+        yield from _scalars(part.state, path, {*part.tx.facts.slots, *exposed}, deep=not part.parts)
 
 
-def _scalars(state: Any, path: tuple[str, ...], known: set[str], deep: bool = True) -> Iterator[_Found]:
-    """The scalar fields of a state; of the states inside, too, where nobody says whose they are."""
+def _scalars(state: Any, path: tuple[str, ...], reported: set[str], deep: bool) -> Iterator[_Value]:
+    """The scalar fields of a state that are not reported yet; with `deep`, also those of the states inside."""
     if not isinstance(state, tuple):
         return
-    for i, value in enumerate(state):
+    for i, field_value in enumerate(state):
         field = state._fields[i] if hasattr(state, "_fields") else None
-        if field in known:
+        if field in reported:
             continue
-        held = unboxed(value)
-        if field and isinstance(held, jax.Array) and held.shape == () and not is_key(held):
-            yield path, "step" if field == "count" else field, held
+        value = unboxed(field_value)
+        if field and isinstance(value, jax.Array) and value.shape == () and not checks.is_key(value):
+            yield path, "step" if field == "count" else field, value
         elif deep:
-            yield from _scalars(value, path, known)
+            yield from _scalars(field_value, path, reported, deep)
 
 
-def _distinct(parts: list[Part]) -> list[Part]:
-    """Members with the same name, numbered."""
-    names = [part.name for part in parts]
-    return [
-        part._replace(name=f"{part.name}[{names[:i].count(part.name)}]") if names.count(part.name) > 1 else part
-        for i, part in enumerate(parts)
-    ]
-
-
-def eval_params(tx: Any, state: OptState, params: Params) -> Params:
+def eval_params(tx: TransformationLike, state: OptState, params: P) -> P:
     """The parameters to evaluate with: an average's, lookahead's slow ones, schedule-free's; else `params` themselves.
 
     Members are asked in their order, inside groups for the group's parameters.
@@ -102,10 +90,11 @@ def eval_params(tx: Any, state: OptState, params: Params) -> Params:
     Raises:  TypeError for what is no (init, update) pair.
     """
     tx = taking_extra_args(tx, "eval_params' first argument")
-    checks.state(state, *tx.state_classes)
-    if tx.evaluates is not None:
-        return tx.evaluates(state, params)
-    for part in tx.parts(state, params) if tx.parts is not None else ():
+    tx.check_state(state)
+    if tx.facts.evaluates is not None:
+        evaluated: P = tx.facts.evaluates(state, params)
+        return evaluated
+    for part in parts(tx, state, params):
         other = eval_params(part.tx, part.state, part.params)
         if other is not part.params:
             leaves, structure = tree.flatten(params)
@@ -115,14 +104,14 @@ def eval_params(tx: Any, state: OptState, params: Params) -> Params:
 
 
 @dataclass(frozen=True)
-class Member:
+class SummaryRow:
     """One line of a summary.
 
     Args:
       name: the path of the member: groups and links by their names.
-      grain: elementwise, treewise, leafwise, or None where nobody knows.
+      grain: elementwise, treewise, leafwise, or None where it is unknown.
       parameters: how many numbers it updates.
-      fields: of its own state, the members' aside: name, dtypes, bytes.
+      fields: the fields of its own state, without its members': name, dtypes, bytes.
     """
 
     name: str
@@ -139,12 +128,12 @@ class Member:
 class Summary:
     """The members of a transformation and what their states take; it prints as a table."""
 
-    members: tuple[Member, ...]
+    members: tuple[SummaryRow, ...]
 
     @property
     def bytes(self) -> int:
         """All the bytes of the state."""
-        return sum(m.bytes for m in self.members)
+        return sum(row.bytes for row in self.members)
 
     def __str__(self) -> str:
         rows = [("member", "grain", "parameters", "state", "bytes")]
@@ -163,29 +152,27 @@ class Summary:
         return "\n".join(line.rstrip() for line in lines)
 
 
-def summary(tx: Any, params: Params) -> Summary:
+def summary(tx: TransformationLike, params: Params) -> Summary:
     """A table of the members: grain, parameters, slots with their dtypes, bytes of state; nothing is allocated.
 
     Args:    params: arrays, or `jax.ShapeDtypeStruct`s as `jax.eval_shape` gives them.
-    Raises:  TypeError for what is no (init, update) pair.
+    Raises:  TypeError for an argument that is not an (init, update) pair.
     """
     tx = taking_extra_args(tx, "summary's first argument")
     shapes = jax.eval_shape(lambda p: p, params)
-    return Summary(tuple(_members(tx, jax.eval_shape(tx.init, params), shapes, str(tx.call.name) if tx.call else "tx")))
+    return Summary(tuple(_rows(tx, jax.eval_shape(tx.init, params), shapes)))
 
 
-def _members(tx: GradientTransformation, state: Any, params: Any, name: str) -> Iterator[Member]:
-    parts = _distinct(tx.parts(state, params)) if tx.parts is not None else []
-    inner = {id(x) for part in parts for x in jax.tree.leaves(part.state)}
-    fields = []
-    named = state._asdict() if hasattr(state, "_asdict") else {"state": state}
-    for field, value in named.items():
-        own = [x for x in jax.tree.leaves(value) if id(x) not in inner]
-        if own:
-            dtypes = "/".join(dict.fromkeys(str(x.dtype) for x in own))
-            fields.append((field, dtypes, sum(math.prod(x.shape) * x.dtype.itemsize for x in own)))
-    if fields or not parts:
-        size = sum(math.prod(jnp.shape(p)) for p in tree.leaves(params))
-        yield Member(name, tx.grain, size, tuple(fields))
-    for part in parts:
-        yield from _members(part.tx, part.state, part.params, f"{name}/{part.name}")
+def _rows(tx: GradientTransformation, state: Any, params: Any) -> Iterator[SummaryRow]:
+    for path, part in walk(tx, state, params):
+        inner = {id(x) for p in part.parts for x in jax.tree.leaves(p.state)}
+        fields = []
+        named = part.state._asdict() if hasattr(part.state, "_asdict") else {"state": part.state}
+        for field, value in named.items():
+            own = [x for x in jax.tree.leaves(value) if id(x) not in inner]
+            if own:
+                dtypes = "/".join(dict.fromkeys(str(x.dtype) for x in own))
+                fields.append((field, dtypes, sum(math.prod(x.shape) * x.dtype.itemsize for x in own)))
+        if fields or not part.parts:
+            size = sum(math.prod(jnp.shape(p)) for p in tree.leaves(part.params))
+            yield SummaryRow("/".join((title(tx, "tx"), *path)), part.tx.grain, size, tuple(fields))

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import jax.numpy as jnp
 
-from . import checks, tree
-from .types import Array, Tree
+from .. import checks, tree
+from ..types import Array, Tree
 
 
 class DimensionNumbers(Protocol):

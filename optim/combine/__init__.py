@@ -1,0 +1,1 @@
+"""Transformations one after the other, on a part of the tree, by group."""

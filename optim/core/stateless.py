@@ -1,0 +1,70 @@
+"""Stateless transformations: `identity`, and those made of a function."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .. import tree
+from ..types import Params, Updates
+from .registry import example, register
+from .transformation import GradientTransformationExtraArgs
+
+
+class EmptyState(NamedTuple):
+    """The state of a stateless transformation."""
+
+
+def init_empty_state(params: Params) -> EmptyState:
+    """The `init` of a stateless transformation: returns `EmptyState()`."""
+    del params
+    return EmptyState()
+
+
+@register(exceptions={"errors": "it does not look at updates"})
+def identity() -> GradientTransformationExtraArgs:
+    """Return the updates as they are."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del params, extra_args
+        return updates, state
+
+    tx = GradientTransformationExtraArgs(init_empty_state, update)
+    return tx.declaring(grain="elementwise", state_classes=(EmptyState,))
+
+
+def _halved(updates: Updates, params: Params | None) -> Updates:
+    del params
+    return tree.map(lambda g: g * 0.5, updates)
+
+
+@register(
+    example(_halved), exceptions={"golden": "its formula is its argument", "errors": "its function accepts any updates"}
+)
+def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
+    """Make a transformation of `f(updates, params) -> updates`."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        return f(updates, params), state
+
+    return GradientTransformationExtraArgs(init_empty_state, update)
+
+
+def _halved_leaf(g: Any, p: Any) -> Any:
+    del p
+    return g * 0.5
+
+
+@register(
+    example(_halved_leaf),
+    exceptions={"golden": "its formula is its argument", "errors": "its function accepts any updates"},
+)
+def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformationExtraArgs:
+    """Make a transformation of `f(g, p) -> u` on one leaf; p is None where update is called without parameters."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        del extra_args
+        if params is None:
+            return tree.map(lambda g: f(g, None), updates), state
+        return tree.map(f, updates, params), state
+
+    return GradientTransformationExtraArgs(init_empty_state, update)

@@ -1,0 +1,1 @@
+"""What carries a rule on one array over trees: slots, rules, grains, wrappers."""

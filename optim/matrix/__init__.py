@@ -1,0 +1,1 @@
+"""Leaves as stacks of matrices, and iterations on matrices."""

@@ -1,0 +1,93 @@
+"""Fresh arrays. Outside `jit` they are made by NumPy, without a compilation for every shape."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .. import checks
+from ..types import Array, Count, DType, Scalar
+from .dtypes import as_complex, as_pairs, convert, wide_dtype
+
+
+def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
+    """A fresh array of one value that keeps the sharding of `x`, also under an Auto mesh and `jit`."""
+    if not (checks.is_traced(x) or checks.is_array(value)):
+        return placed(np.full(x.shape, value, dtype), x)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        x = x.real
+    # A constant would forget where `x` lives; a select that never picks `x` does not.
+    return jnp.where(False, lax.convert_element_type(x, dtype), jnp.asarray(value, dtype))
+
+
+def full(shape: Any, value: Scalar, dtype: DType) -> Array:
+    """A fresh array of one value."""
+    return jnp.full(shape, value, dtype) if checks.is_array(value) else fresh(np.full(shape, value), dtype)
+
+
+def fresh(x: Any, dtype: DType) -> Array:
+    """A copy of a number or an array in `dtype`, in a buffer of its own."""
+    if checks.is_traced(x):
+        return jnp.array(x, dtype, copy=True)
+    if not isinstance(x, jax.Array):
+        return _put(np.array(x, dtype))
+    if x.dtype != dtype or not x.is_fully_addressable or jnp.issubdtype(x.dtype, jax.dtypes.extended):
+        return jnp.array(x, dtype, copy=True)
+    copy: Array = jax.device_put(x, x.sharding if x.committed else None, may_alias=False)
+    return copy
+
+
+def copied(x: Any, like: Array, dtype: DType) -> Array:
+    """A copy of `x` in `dtype` that is sharded like `like`."""
+    if checks.is_traced(like) or checks.is_traced(x) or x.sharding != like.sharding or x.dtype != dtype:
+        return full_like(like, 0, dtype) + convert(x, dtype)
+    return fresh(x, dtype)
+
+
+def widened(x: Array) -> Array:
+    """`x` in the dtype that rules compute in."""
+    dtype = wide_dtype(x.dtype)
+    return x if x.dtype == dtype else _made(x, lambda a: a.astype(dtype), lambda x: convert(x, dtype))
+
+
+def fresh_pairs(x: Array) -> Array:
+    """`as_pairs` of a parameter."""
+    return _made(x, lambda a: np.stack([a.real, a.imag], axis=-1), as_pairs)
+
+
+def fresh_complex(x: Array, dtype: DType) -> Array:
+    """`as_complex` of what was made of `fresh_pairs`, with parts of this dtype."""
+    return _made(
+        x, lambda a: a.astype(dtype)[..., 0] + 1j * a.astype(dtype)[..., 1], lambda x: as_complex(convert(x, dtype))
+    )
+
+
+def _made(x: Array, by_numpy: Callable[[Any], Any], by_jax: Callable[[Array], Array]) -> Array:
+    if checks.is_traced(x) or not x.is_fully_addressable:
+        return by_jax(x)
+    return placed(by_numpy(np.asarray(x)), x)
+
+
+def zero_count() -> Count:
+    """A count of no updates."""
+    return fresh(0, jnp.int32)
+
+
+def placed(x: np.ndarray[Any, Any], like: Array) -> Array:
+    """A NumPy array as a JAX array, on the devices of `like` if `like` is committed, otherwise uncommitted.
+
+    It may take the memory of `x` for its own.
+    """
+    if like.committed and len(like.sharding.device_set) > 1:
+        spread: Array = jax.make_array_from_callback(x.shape, like.sharding, lambda index: x[index])
+        return spread
+    return _put(x, like)
+
+
+def _put(x: Any, like: Any = None) -> Array:
+    # Not `jnp.asarray`, which compiles a program for every shape.
+    put: Array = jax.device_put(x, like.sharding if isinstance(like, jax.Array) and like.committed else None)
+    return put

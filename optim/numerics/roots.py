@@ -1,0 +1,115 @@
+"""Roots, ratios and norms whose derivatives are finite at zero."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..types import Array, DType, Scalar
+from .dtypes import convert, real_dtype, wide_dtype
+from .moments import saturated, square
+from .scalars import like
+
+_finfo: Any = jnp.finfo  # untyped in jax
+
+
+@jax.custom_jvp
+def _root(x: Array) -> Array:
+    return jnp.sqrt(jnp.maximum(x, 0))
+
+
+@_root.defjvp
+def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    positive = x > 0
+    slope = jnp.where(positive, 0.5 / _root(jnp.where(positive, x, 1)), 0)
+    return _root(x), slope * dx
+
+
+def root(x: Array) -> Array:
+    """sqrt(max(x, 0)), whose derivative at zero is zero and not infinite."""
+    out: Array = _root(x)
+    return out
+
+
+@jax.custom_jvp
+def _cube_root(x: Array) -> Array:
+    return jnp.cbrt(x)
+
+
+@_cube_root.defjvp
+def _cube_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    there, y = x != 0, _cube_root(x)
+    # Not 1 / (3 y^2), in which the error of the root would count twice.
+    slope = jnp.where(there, y / (3 * jnp.where(there, x, 1)), 0)
+    return y, slope * dx
+
+
+def cube_root(x: Array) -> Array:
+    """The real cube root, whose derivative at zero is zero and not infinite."""
+    out: Array = _cube_root(x)
+    return out
+
+
+def power(x: Array, exponent: Scalar) -> Array:
+    """x^exponent for x >= 0 and an exponent > 0, whose derivative at zero is zero and not infinite."""
+    there = x > 0
+    return jnp.where(there, jnp.where(there, x, 1) ** exponent, 0)
+
+
+def surely_positive(eps: Scalar, dtype: DType) -> bool:
+    """Whether `eps` is a number, so known to be positive, and not 0 in `dtype`."""
+    return isinstance(eps, int | float | np.generic) and bool(eps >= _finfo(dtype).tiny)
+
+
+def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
+    """top / bottom for bottom >= 0, and 0 where bottom is 0, in the value and in the derivative.
+
+    `positive` says that bottom is never 0, which saves two selects an element.
+    """
+    if positive:
+        return top / bottom
+    there = bottom > 0
+    return jnp.where(there, top / jnp.where(there, bottom, 1), 0)
+
+
+def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -> Array:
+    """top / (sqrt(bottom + eps_root) + eps) for bottom >= 0, and 0 where the denominator is 0."""
+    below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)
+    return ratio(top, below, positive=any(surely_positive(e, below.dtype) for e in (eps, eps_root)))
+
+
+def mean_sq(x: Array) -> Array:
+    """The mean of |x|^2 over one array, 0 for an empty one."""
+    return saturated(jnp.sum(square(x))) / max(x.size, 1)
+
+
+# Norms with a floor
+
+
+def safe_norm(x: Array, min_norm: Scalar, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
+    """max(|x|, min_norm), in at least float32; where the floor holds its derivative is zero.
+
+    Args:    min_norm >= 0. ord, axis, keepdims as in `jax.numpy.linalg.norm`.
+    """
+    x = convert(jnp.asarray(x), wide_dtype(jnp.result_type(x)))
+    if x.size == 0:
+        kept = jnp.sum(x, axis=axis, keepdims=keepdims)
+        return jnp.broadcast_to(like(x, min_norm), kept.shape).astype(real_dtype(x.dtype))
+    floor = like(x, min_norm)
+    below = jnp.linalg.norm(lax.stop_gradient(x), ord=ord, axis=axis, keepdims=True) <= floor
+    size = jnp.linalg.norm(jnp.where(below, jnp.ones_like(x), x), ord=ord, axis=axis, keepdims=keepdims)
+    return jnp.where(below.reshape(size.shape), floor, size)
+
+
+def safe_root_mean_squares(x: Array, min_rms: Scalar) -> Array:
+    """max(sqrt(mean |x|^2), min_rms), in at least float32; where the floor holds its derivative is zero.
+
+    Args:    min_rms >= 0.
+    """
+    x = convert(jnp.asarray(x), wide_dtype(jnp.result_type(x)))
+    rms, floor = root(mean_sq(x)), like(x, min_rms)
+    return jnp.where(rms <= floor, floor, rms)

@@ -1,0 +1,1 @@
+"""Whole training steps, and functions evaluated on parts of a batch."""
