@@ -4,16 +4,10 @@ into errors. `--factory NAME` and `--smoke` choose a part of the suite.
 
 import os
 
-FLAGS = {
-    "xla_force_host_platform_device_count": "8",
-    # The suite compiles thousands of programs and runs each for microseconds. These options compile them ten times as
-    # fast as the defaults, which `every.rows.as_users_compile` restores for the tests of rounding.
-    "xla_backend_optimization_level": "0",
-    "xla_cpu_use_fusion_emitters": "false",
-    "xla_cpu_parallel_codegen_split_count": "1",
-}
+from .flags import DEVICES, FAST
+
 chosen = os.environ.get("XLA_FLAGS", "")
-added = [f"--{name}={value}" for name, value in FLAGS.items() if name not in chosen]
+added = [flag for flag in (DEVICES, *FAST.split()) if flag.partition("=")[0] not in chosen]
 os.environ["XLA_FLAGS"] = " ".join([*chosen.split(), *added])
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 

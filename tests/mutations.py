@@ -115,10 +115,16 @@ MUTATIONS = [
         sweep("scale_by_madgrad", "donated"),
     ),
     Mutation(
-        "a count changes its dtype",
+        "a count is weakly typed",
         "return fresh(0, jnp.int32)",
-        "return fresh(0, jnp.int16)",
+        "return jnp.asarray(0)",
         sweep("scale_by_adam", "scan"),
+    ),
+    Mutation(
+        "one program for all calls of a factory",
+        "_programs.setdefault(_key(call), _Program(make))",
+        "_programs.setdefault(call.name, _Program(make))",
+        "tests/units/test_eager.py",
     ),
     # None, trees, extra arguments
     Mutation(

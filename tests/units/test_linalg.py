@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.optimize
 
 import optim
 
@@ -141,7 +140,9 @@ def test_inverse_root_at_its_edges():
 def test_nnls(shape, seed, x64):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=shape), rng.normal(size=shape[0])
-    exact, residual = scipy.optimize.nnls(a, b)
+    from scipy.optimize import nnls  # which takes a second to import
+
+    exact, residual = nnls(a, b)
     x = optim.nnls(jnp.asarray(a), jnp.asarray(b), 3000)
     assert (x >= 0).all()
     np.testing.assert_allclose(np.linalg.norm(a @ x - b), residual, rtol=1e-8)
