@@ -23,7 +23,10 @@ class PartitionState(NamedTuple):
 @register(
     example({"all": identity()}, "all"),
     example({True: identity(), False: identity()}, every_other),
-    exceptions={"errors": "only its members look at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its members look at updates",
+    },
     errors=[(example({"a": 1}, "a"), "transforms['a'] must be a transformation (init, update), got 1")],
 )
 def partition(

@@ -16,6 +16,7 @@ P = ParamSpec("P")
 EPSILON = 1e-7
 """Value of `epsilon=None`: Keras' K.epsilon()."""
 
+_INJECTED = {"inject": "its learning rate is injected already"}
 RANGES: dict[str, Range] = {
     **dict.fromkeys(["lr", "decay", "epsilon", "schedule_decay"], NON_NEGATIVE),
     **dict.fromkeys(["beta_1", "beta_2", "rho"], checks.DECAY),
@@ -93,7 +94,7 @@ def keras_optimizer(
         name = compose.__name__
         injected = inject_hyperparams(compose, static_args=[n for n in signature.parameters if n != "lr"])
 
-        @register(*(examples or (example(),)), name=f"keras.{name}", ranges=RANGES)
+        @register(*(examples or (example(),)), name=f"keras.{name}", ranges=RANGES, exceptions=_INJECTED)
         @functools.wraps(compose)
         def build(*args: P.args, **kwargs: P.kwargs) -> KerasOptimizer:
             bound = signature.bind(*args, **kwargs)

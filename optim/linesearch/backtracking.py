@@ -50,7 +50,7 @@ class _Search(NamedTuple):
         "atol": checks.NON_NEGATIVE,
         "rtol": checks.NON_NEGATIVE,
     },
-    exceptions=NO_DERIVATIVE | NOT_ALONE,
+    exceptions=NO_DERIVATIVE | NOT_ALONE | {"golden": "it needs a function: see tests/units/test_linesearch.py"},
     errors=[(example(20, increase_factor=0.5), "increase_factor must be >= 1, got 0.5")],
 )
 def scale_by_backtracking_linesearch(

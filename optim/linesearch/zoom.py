@@ -69,7 +69,7 @@ _STRATEGIES = ("one", "keep")
         "approx_dec_rtol": Range(0, optional=True),
         "stepsize_precision": checks.NON_NEGATIVE,
     },
-    exceptions=NO_DERIVATIVE | NOT_ALONE,
+    exceptions=NO_DERIVATIVE | NOT_ALONE | {"golden": "it needs a function: see tests/units/test_linesearch.py"},
     errors=[
         (example(20, initial_guess_strategy="two"), "initial_guess_strategy must be 'one' or 'keep', got 'two'"),
         (example(20, curv_rtol=-1.0), "curv_rtol must be >= 0, got -1.0"),

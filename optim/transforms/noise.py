@@ -37,6 +37,7 @@ def as_key(key: Any, seed: int | None) -> Array:
     example(0.01, 0.55, seed=1),
     example(0.01, 0.55, 7),
     ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE},
+    exceptions={"golden": "its update is random", "partitioned": "its noise is drawn per shard layout"},
     errors=[
         (example(0.01, 0.55, 1, seed=1), "give key or seed, not both"),
         (example(0.01, 0.55, "a"), "key must be a PRNG key or an int, got 'a'"),

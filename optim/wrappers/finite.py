@@ -24,6 +24,7 @@ class ApplyIfFiniteState(NamedTuple):
 @register(
     example(ema(0.9), 2),
     ranges={"max_consecutive_errors": checks.STEPS},
+    exceptions={"golden": "it only chooses what its inner transformation sees"},
     errors=[(example(1, 2), "inner must be a transformation (init, update), got 1")],
 )
 def apply_if_finite(inner: Any, max_consecutive_errors: Scalar) -> GradientTransformationExtraArgs:

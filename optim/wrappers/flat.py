@@ -17,7 +17,11 @@ from ..tree.packing import joined, size, split
 from ..types import Array, Params
 
 
-@register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
+@register(
+    example(ema(0.9)),
+    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    errors=[(example(1), "inner must be a transformation (init, update), got 1")],
+)
 def flatten(inner: Any) -> GradientTransformationExtraArgs:
     """Apply `inner` to one vector, the concatenation of all leaves.
 

@@ -26,7 +26,11 @@ _BY_LEAF = {
 @register(
     example(True),
     example(_every_other),
-    exceptions={"errors": "it does not read the updates that it does not replace", **_BY_LEAF},
+    exceptions={
+        "golden": "it has no formula",
+        "errors": "it does not read the updates that it does not replace",
+        **_BY_LEAF,
+    },
 )
 def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
     """Replace updates by zero where the mask is True; use it last in a chain.
@@ -43,7 +47,7 @@ def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
 @register(
     example(ema(0.9), freeze_mask=False),
     example(ema(0.9), freeze_mask=_every_other),
-    exceptions=_BY_LEAF,
+    exceptions={**_BY_LEAF, "golden": "it only chooses what its inner transformation sees"},
     errors=[(example(1, freeze_mask=True), "optimizer must be a transformation (init, update), got 1")],
 )
 def selective_transform(optimizer: Any, *, freeze_mask: MaskOrFn) -> GradientTransformationExtraArgs:

@@ -25,7 +25,11 @@ class SplitRealAndImaginaryState(NamedTuple):
     inner_state: Any
 
 
-@register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
+@register(
+    example(ema(0.9)),
+    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    errors=[(example(1), "inner must be a transformation (init, update), got 1")],
+)
 def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
     """Present every complex leaf to `inner` as two real ones, its real and its imaginary part.
 

@@ -4,14 +4,12 @@ import ast
 import re
 from collections import defaultdict
 
-import pytest
-
 import optim
 
+from ..every.rows import check_all
 from .parts import ROOT, TREES, dedent, docstrings, paragraphs
 
 ENTRIES = {e.name: e for e in optim.entries()}
-EVERY = pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 HEADINGS = ["Args", "State", "Raises", "Source", "Differs"]
 
 
@@ -19,25 +17,31 @@ def text_of(entry):
     return dedent(entry.factory.__doc__ or "")
 
 
-@EVERY
-def test_first_line_is_a_sentence(entry):
-    first, _, rest = text_of(entry).partition("\n")
-    assert first, "no docstring"
-    assert first.endswith(".")
-    assert not re.search(r"\.\s", first), "more than one sentence"
-    assert not rest or rest.startswith("\n"), "no empty line below it"
+def test_first_line_is_a_sentence():
+    def check(entry):
+        first, _, rest = text_of(entry).partition("\n")
+        assert first, "no docstring"
+        assert first.endswith(".")
+        assert not re.search(r"\.\s", first), "more than one sentence"
+        assert not rest or rest.startswith("\n"), "no empty line below it"
+
+    check_all(ENTRIES.values(), check, name=lambda entry: entry.name)
 
 
-@EVERY
-def test_length(entry):
-    assert len(text_of(entry).splitlines()) <= 25
+def test_length():
+    def check(entry):
+        assert len(text_of(entry).splitlines()) <= 25
+
+    check_all(ENTRIES.values(), check, name=lambda entry: entry.name)
 
 
-@EVERY
-def test_headings(entry):
-    _, _, below = text_of(entry).partition("\n")
-    found = re.findall(r"^([A-Z]\w+):\s", below, re.M)
-    assert found == [h for h in HEADINGS if h in found]
+def test_headings():
+    def check(entry):
+        _, _, below = text_of(entry).partition("\n")
+        found = re.findall(r"^([A-Z]\w+):\s", below, re.M)
+        assert found == [h for h in HEADINGS if h in found]
+
+    check_all(ENTRIES.values(), check, name=lambda entry: entry.name)
 
 
 def mentions(text, name):
@@ -55,11 +59,13 @@ def readers(entry, seen):
             yield from readers(ENTRIES[name], seen)
 
 
-@EVERY
-def test_arguments_are_explained(entry):
-    texts = list(readers(entry, set()))
-    wanted = [p.name for p in entry.signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
-    assert [n for n in wanted if not any(mentions(t, n) for t in texts)] == []
+def test_arguments_are_explained():
+    def check(entry):
+        texts = list(readers(entry, set()))
+        wanted = [p.name for p in entry.signature.parameters.values() if p.kind is not p.VAR_POSITIONAL]
+        assert [n for n in wanted if not any(mentions(t, n) for t in texts)] == []
+
+    check_all(ENTRIES.values(), check, name=lambda entry: entry.name)
 
 
 def primitives():
@@ -72,9 +78,8 @@ def primitives():
 PRIMITIVES = list(primitives())
 
 
-@pytest.mark.parametrize("name", PRIMITIVES)
-def test_primitive_names_its_source(name):
-    assert re.search(r"^Source:  \w", text_of(ENTRIES[name]), re.M)
+def test_primitives_name_their_sources():
+    assert [n for n in PRIMITIVES if not re.search(r"^Source:  \w", text_of(ENTRIES[n]), re.M)] == []
 
 
 def test_primitives_were_found():
@@ -94,6 +99,6 @@ def test_no_paragraph_stands_twice():
 CODE = [p for top in ("optim", "tests", "examples", "benchmarks") for p in sorted((ROOT / top).rglob("*.py"))]
 
 
-@pytest.mark.parametrize("path", CODE, ids=lambda p: str(p.relative_to(ROOT)))
-def test_line_budget(path):
-    assert len(path.read_text().splitlines()) <= 400
+def test_line_budget():
+    lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in CODE}
+    assert {path: n for path, n in lines.items() if n > 400} == {}
