@@ -66,11 +66,13 @@ def masked(
 ) -> GradientTransformationExtraArgs:
     """Apply `inner` where the mask is True; elsewhere updates pass as they are, and there are no slots.
 
-    Args:    mask: a bool, a tree of bools that is a prefix of the parameters, or a function params -> such a tree.
-             mask_compatible_extra_args: whether extra arguments shaped like params are masked too. Functions of the
-             parameters, as line searches take, are given all of them.
+    Args:
+      inner: a transformation.
+      mask: a bool, a tree of bools that is a prefix of the parameters, or a function params -> such a tree.
+      mask_compatible_extra_args: whether extra arguments shaped like params are masked too. Functions of the
+        parameters, as line searches take, are given all of them.
     State:   MaskedState(inner_state).
-    Raises:  TypeError for a mask that is not made of bools; ValueError for one of another structure.
+    Raises:  TypeError for a mask that is not made of bools; ValueError for a mask of another structure.
     """
     member = taking_extra_args(inner, "inner")
 

@@ -37,9 +37,10 @@ def partition(
 ) -> GradientTransformationExtraArgs:
     """Apply to each group of parameters the transformation of its label.
 
-    Args:    transforms: label -> transformation.
-             param_labels: a tree of labels that is a prefix of the parameters, or a function params -> such a tree.
-             mask_compatible_extra_args: as in `masked`.
+    Args:
+      transforms: label -> transformation.
+      param_labels: a tree of labels that is a prefix of the parameters, or a function params -> such a tree.
+      mask_compatible_extra_args: as in `masked`.
     State:   PartitionState(inner_states), a dict label -> MaskedState.
     Raises:  ValueError for a label that has no transformation, naming the leaf.
     """
