@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import fail
 from .ranges import Range
-from .values import is_array, is_number, is_traced, near, shown, written
+from .values import is_array, is_number, is_traced, near, shown, with_article, written
 
 
 def function(name: str, value: Any, what: str = "a function", arity: int | None = None) -> None:
