@@ -30,21 +30,21 @@ class LabelByPath(Recorded):
     def __hash__(self) -> int:
         return hash(self.call)
 
+    @checks.entrance("label_by_path")
     def __call__(self, params: Params) -> Any:
         leaves, structure = tree.flatten(params)
         names = tree.names(params)
-        with checks.naming("label_by_path"):
-            found = [self._match(name) for name in names]
-            for name, leaf, i in zip(names, leaves, found, strict=True):
-                if i is None and leaf is not None and not self.allow_unmatched:
-                    checks.fail(f"no pattern matches {name!r}; a last rule ('*', label) takes what is left")
-            used = {i for i, leaf in zip(found, leaves, strict=True) if leaf is not None}
-            for i, (pattern, _) in enumerate(self.rules):
-                if i not in used and not self.allow_unused:
-                    here = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
-                    taken = any(_fits(n, pattern) for n in here)
-                    why = "an earlier one took them all" if taken else f"no path fits it{checks.near(pattern, here)}"
-                    checks.fail(f"pattern {pattern!r} labels no parameter: {why}")
+        found = [self._match(name) for name in names]
+        for name, leaf, i in zip(names, leaves, found, strict=True):
+            if i is None and leaf is not None and not self.allow_unmatched:
+                checks.fail(f"no pattern matches {name!r}; a last rule ('*', label) takes what is left")
+        used = {i for i, leaf in zip(found, leaves, strict=True) if leaf is not None}
+        for i, (pattern, _) in enumerate(self.rules):
+            if i not in used and not self.allow_unused:
+                here = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
+                taken = any(_fits(n, pattern) for n in here)
+                why = "an earlier one took them all" if taken else f"no path fits it{checks.near(pattern, here)}"
+                checks.fail(f"pattern {pattern!r} labels no parameter: {why}")
         return structure.unflatten([None if i is None else self.rules[i][1] for i in found])
 
     def _match(self, name: str) -> int | None:

@@ -63,12 +63,13 @@ def entries(kind: Kind | None = None) -> Iterator[Entry]:
     return (e for _, e in sorted(_entries.items()) if kind in (None, e.kind))
 
 
+@checks.entrance()
 def lookup(name: str) -> Entry:
     """The entry of that name; an unknown one is an error that lists near matches."""
     if not isinstance(name, str):
-        raise TypeError(f"optim: a factory's name must be a string, got {checks.shown(name)}")
+        checks.fail(f"a factory's name must be a string, got {checks.shown(name)}", TypeError)
     if name not in _entries:
-        raise KeyError(f"optim: no factory named {name!r} is registered{checks.near(name, _entries)}")
+        checks.fail(f"no factory named {name!r} is registered{checks.near(name, _entries)}", KeyError)
     return _entries[name]
 
 
@@ -81,6 +82,7 @@ def entry_of(factory: Any) -> Entry | None:
     return next((e for e in _entries.values() if e.factory is factory), None)
 
 
+@checks.entrance()
 def get(name: str, *args: Any, **kwargs: Any) -> Any:
     """Call the factory registered under `name`: `get("adam", learning_rate=1e-3)`.
 
@@ -108,15 +110,16 @@ def register(
       errors: calls that must fail, with a part of their sentence.
     """
 
+    @checks.entrance()
     def decorate(factory: F) -> F:
         signature = inspect.signature(factory)
         known = name or factory.__name__
         limits = {n: r for n, r in {**checks.RANGES, **(ranges or {})}.items() if n in signature.parameters}
         for word in ("name", "args"):
             if word in signature.parameters and signature.parameters[word].kind is not inspect.Parameter.VAR_POSITIONAL:
-                raise ValueError(f"optim: {known} has an argument {word!r}, a word that configs need for themselves")
+                checks.fail(f"{known} has an argument {word!r}, a word that configs need for themselves")
         if known in _entries and _entries[known].factory.__module__ != factory.__module__:
-            raise ValueError(f"optim: a factory named {known!r} is registered already")
+            checks.fail(f"a factory named {known!r} is registered already")
 
         def recorded(make: Callable[..., Any], by: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """What `make` makes, with the call of `by`, the registered factory or a subclass of a registered class."""

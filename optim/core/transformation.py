@@ -131,12 +131,13 @@ class GradientTransformationExtraArgs(GradientTransformation):
 jax.tree_util.register_static(GradientTransformation)
 
 
+@checks.entrance("with_extra_args_support")
 def with_extra_args_support(tx: Any) -> GradientTransformationExtraArgs:
     """`tx` as a pair whose update takes any extra argument; those that its own update does not name are dropped.
 
     Raises: TypeError for a value that is not an (init, update) pair; for a factory that was not called, with the call.
     """
-    return taking_extra_args(tx, "with_extra_args_support's argument")
+    return taking_extra_args(tx, "tx")
 
 
 def taking_extra_args(tx: Any, where: str) -> GradientTransformationExtraArgs:

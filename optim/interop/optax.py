@@ -12,9 +12,9 @@ from ..core.transformation import taking_extra_args
 from ..portable.fit import fitted_leaf
 from ..tree.places import children, entry_name
 from ..types import OptState, Params
-from ._need import need
 
 
+@checks.entrance("convert_state")
 def convert_state(state: Any, tx: Any, params: Params) -> OptState:
     """The state of an Optax transformation as that of `tx`, the same call in this library, which goes on where it was.
 
@@ -26,11 +26,11 @@ def convert_state(state: Any, tx: Any, params: Params) -> OptState:
     Raises:  ValueError naming the first place of `state` that does not fit: one that is not there, one that this
              library has no place for, another shape or kind of numbers. TypeError for a tx that is no transformation.
     """
-    with checks.naming("convert_state"):
-        tx = taking_extra_args(tx, "tx")
-        return _converted(state, tx.init(params), "state")
+    tx = taking_extra_args(tx, "tx")
+    return _converted(state, tx.init(params), "state")
 
 
+@checks.entrance("as_optax")
 def as_optax(tx: Any) -> Any:
     """`tx` as an object of Optax' own class, for combinations of its own.
 
@@ -39,9 +39,8 @@ def as_optax(tx: Any) -> Any:
 
     Raises:  TypeError for what is no (init, update) pair; ImportError without Optax.
     """
-    with checks.naming("as_optax"):
-        made: Any = need("optax", "optax").GradientTransformationExtraArgs
-        return made(*taking_extra_args(tx, "tx"))
+    made: Any = checks.need("optax", "optax").GradientTransformationExtraArgs
+    return made(*taking_extra_args(tx, "tx"))
 
 
 def _converted(theirs: Any, ours: Any, path: str) -> Any:

@@ -31,6 +31,7 @@ from .torch_facts import COUNTS, SLOTS, Said, disagreements
 from .torch_sources import Place, Source, Sources
 
 
+@checks.entrance("state_from_torch")
 def state_from_torch(
     torch_state_dict: Mapping[str, Any],
     tx: Any,
@@ -56,20 +57,19 @@ def state_from_torch(
 
     Raises:  ValueError naming what is missing, extra, misshapen, or differs, with both values.
     """
-    with checks.naming("state_from_torch"):
-        tx = taking_extra_args(tx, "tx")
-        sources = Sources(torch_state_dict, params, mapping)
-        fresh = tx.init(params)
-        members = list(_members(tx, fresh, params))
-        new: dict[int, Any] = {}
-        for at, member in enumerate(members):
-            new |= _filled(member, members[:at], sources, params)
-        sources.check_all_taken()
-        for member in members:
-            new |= _counted(member, sources, step)
-        if check_hyperparams:
-            _check_hyperparams(members, sources, step)
-        return jax.tree.map(lambda x: new.get(id(x), x), fresh)
+    tx = taking_extra_args(tx, "tx")
+    sources = Sources(torch_state_dict, params, mapping)
+    fresh = tx.init(params)
+    members = list(_members(tx, fresh, params))
+    new: dict[int, Any] = {}
+    for at, member in enumerate(members):
+        new |= _filled(member, members[:at], sources, params)
+    sources.check_all_taken()
+    for member in members:
+        new |= _counted(member, sources, step)
+    if check_hyperparams:
+        _check_hyperparams(members, sources, step)
+    return jax.tree.map(lambda x: new.get(id(x), x), fresh)
 
 
 # What the transformation has

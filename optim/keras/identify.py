@@ -13,6 +13,7 @@ FACTORIES: dict[str, KerasFactory[Any]] = {
 } | {"tfoptimizer": TFOptimizer}
 
 
+@checks.entrance()
 def get(identifier: Any) -> Any:
     """An optimizer from its name in any case, from a config dict, or from an optimizer, which it returns.
 
@@ -29,9 +30,10 @@ def get(identifier: Any) -> Any:
     if is_native(identifier):
         return TFOptimizer(identifier)
     hint = "; optim.keras.TFOptimizer takes it" if is_keras_optimizer(identifier) else ""
-    raise ValueError(f"Could not interpret optimizer identifier: {identifier}{hint}")
+    raise checks.mistake(f"Could not interpret optimizer identifier: {identifier}{hint}")
 
 
+@checks.entrance()
 def serialize(optimizer: KerasOptimizer | None) -> dict[str, Any] | None:
     """{'class_name': ..., 'config': ...} as Keras writes it; None for None.
 
@@ -40,10 +42,11 @@ def serialize(optimizer: KerasOptimizer | None) -> dict[str, Any] | None:
     if optimizer is None:
         return None
     if not isinstance(optimizer, KerasOptimizer):
-        raise ValueError(f"Cannot serialize {optimizer!r}: it is not one of Keras'; optim.to_config writes any")
+        raise checks.mistake(f"Cannot serialize {optimizer!r}: it is not one of Keras'; optim.to_config writes any")
     return {"class_name": optimizer.class_name, "config": optimizer.get_config()}
 
 
+@checks.entrance()
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Callable[..., Any]] | None = None) -> Any:
     """The optimizer that `serialize` described; `config` stays as it is.
 
@@ -51,9 +54,9 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Callable
     Raises:  KeyError without 'class_name'; ValueError without 'config' or for an unknown name.
     """
     if not isinstance(config, Mapping) or ("class_name" in config and not isinstance(config.get("config"), Mapping)):
-        raise ValueError(f"Improper config format: {config}")
+        raise checks.mistake(f"Improper config format: {config}")
     name = config["class_name"]
     factory = (custom_objects or {}).get(name) or FACTORIES.get(name.lower() if isinstance(name, str) else "")
     if factory is None:
-        raise ValueError(f"Unknown optimizer: {name}{checks.near(str(name), FACTORIES)}")
+        raise checks.mistake(f"Unknown optimizer: {name}{checks.near(str(name), FACTORIES)}")
     return getattr(factory, "from_config", lambda kwargs: factory(**kwargs))(config["config"])

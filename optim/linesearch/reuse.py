@@ -13,6 +13,7 @@ from ..types import Array, OptState, Params, Updates
 from .ray import ValueFn
 
 
+@checks.entrance("value_and_grad_from_state")
 def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, Updates]]:
     """A `jax.value_and_grad` of `value_fn` that evaluates nothing where a line search has been.
 
@@ -23,8 +24,7 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
 
     Raises:  TypeError for what is no function; ValueError for a state that holds no value and gradient.
     """
-    with checks.naming("value_and_grad_from_state"):
-        checks.function("value_fn", value_fn)
+    checks.function("value_fn", value_fn)
     evaluate = jax.value_and_grad(value_fn, allow_int=True)
 
     def program(static: Any, params: Params, value: Array, grad: Updates, args: Any, kwargs: Any) -> Any:
@@ -42,6 +42,7 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
 
     compiled = jax.jit(program, static_argnums=0)
 
+    @checks.entrance()
     def value_and_grad(params: Params, *args: Any, state: OptState, **kwargs: Any) -> tuple[Array, Updates]:
         with checks.naming("value_and_grad_from_state"):
             value, grad = tree.get(state, "value"), tree.get(state, "grad")

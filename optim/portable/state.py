@@ -17,6 +17,7 @@ VERSION = 1
 _VERSION_KEY = "version"
 
 
+@checks.entrance("state_dict")
 def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
     """A state as a flat dict: `scale_by_adam/mu/dense/kernel` -> array, and `version`.
 
@@ -30,17 +31,17 @@ def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
 
     Raises:  TypeError for what is no (init, update) pair; ValueError for a state of another transformation.
     """
-    with checks.naming("state_dict"):
-        tx = taking_extra_args(tx, "tx")
-        leaves = jax.tree.leaves(state)
-        named = {
-            member.key(tail): jax.random.key_data(leaves[i]) if checks.is_key(leaves[i]) else leaves[i]
-            for member in members_of(tx, state)
-            for tail, i in member.entries.items()
-        }
+    tx = taking_extra_args(tx, "tx")
+    leaves = jax.tree.leaves(state)
+    named = {
+        member.key(tail): jax.random.key_data(leaves[i]) if checks.is_key(leaves[i]) else leaves[i]
+        for member in members_of(tx, state)
+        for tail, i in member.entries.items()
+    }
     return {_VERSION_KEY: np.asarray(VERSION, np.int32), **named}
 
 
+@checks.entrance("load_state_dict")
 def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool = True) -> OptState:
     """The state that `d` has, as `state_dict` made it, in the structure, the dtypes and the shardings of `state`.
 
@@ -53,20 +54,19 @@ def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool
              is in `state`, with one warning that names it.
     Raises:  ValueError naming what is missing, what has no place, and what has another shape or kind of numbers.
     """
-    with checks.naming("load_state_dict"):
-        tx = taking_extra_args(tx, "tx")
-        if not isinstance(d, Mapping) or _VERSION_KEY not in d:
-            checks.fail(f"d must be a mapping as state_dict gives it, with the key 'version', got {checks.shown(d)}")
-        if (version := int(np.asarray(d[_VERSION_KEY]))) != VERSION:
-            checks.fail(f"d has the version {version}, this library reads {VERSION}")
-        keys = [key for key in d if key != _VERSION_KEY]
-        load = Load(members_of(tx, state), jax.tree.leaves(state), d, keys)
-        told = load.told()
-        if told and strict:
-            checks.fail("; ".join(told))
-        lost = [load.names[i] for i, x in enumerate(load.new) if isinstance(x, jax.ShapeDtypeStruct)]
-        if lost:
-            checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
-        if told:
-            warnings.warn(f"{checks.caller().text}: {'; '.join(told)}: left as in state", stacklevel=2)
+    tx = taking_extra_args(tx, "tx")
+    if not isinstance(d, Mapping) or _VERSION_KEY not in d:
+        checks.fail(f"d must be a mapping as state_dict gives it, with the key 'version', got {checks.shown(d)}")
+    if (version := int(np.asarray(d[_VERSION_KEY]))) != VERSION:
+        checks.fail(f"d has the version {version}, this library reads {VERSION}")
+    keys = [key for key in d if key != _VERSION_KEY]
+    load = Load(members_of(tx, state), jax.tree.leaves(state), d, keys)
+    told = load.told()
+    if told and strict:
+        checks.fail("; ".join(told))
+    lost = [load.names[i] for i, x in enumerate(load.new) if isinstance(x, jax.ShapeDtypeStruct)]
+    if lost:
+        checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
+    if told:
+        warnings.warn(f"{checks.caller().text}: {'; '.join(told)}: left as in state", stacklevel=3)
     return jax.tree.unflatten(jax.tree.structure(state), load.new)

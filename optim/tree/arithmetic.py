@@ -16,7 +16,7 @@ from .dtypes import compute, weak_scalar
 from .places import as_array, flatten, map, paths, together
 
 
-@checks.naming("tree.add")
+@checks.entrance("tree.add")
 def add(tree_x: Tree, tree_y: Tree, *other_trees: Tree) -> Tree:
     """tree_x + tree_y + ...
 
@@ -32,19 +32,19 @@ def add(tree_x: Tree, tree_y: Tree, *other_trees: Tree) -> Tree:
     return together(lambda *xs: compute(total, *xs), trees)
 
 
-@checks.naming("tree.sub")
+@checks.entrance("tree.sub")
 def sub(tree_x: Tree, tree_y: Tree) -> Tree:
     """tree_x - tree_y."""
     return _pairwise(jnp.subtract, tree_x, tree_y)
 
 
-@checks.naming("tree.mul")
+@checks.entrance("tree.mul")
 def mul(tree_x: Tree, tree_y: Tree) -> Tree:
     """tree_x * tree_y."""
     return _pairwise(jnp.multiply, tree_x, tree_y)
 
 
-@checks.naming("tree.div")
+@checks.entrance("tree.div")
 def div(tree_x: Tree, tree_y: Tree) -> Tree:
     """tree_x / tree_y."""
     return _pairwise(jnp.true_divide, tree_x, tree_y)
@@ -54,14 +54,14 @@ def _pairwise(f: Callable[..., Array], tree_x: Tree, tree_y: Tree) -> Tree:
     return together(lambda x, y: compute(f, x, y), {"tree_x": tree_x, "tree_y": tree_y})
 
 
-@checks.naming("tree.scale")
+@checks.entrance("tree.scale")
 def scale(scalar: Scalar, tree: Tree) -> Tree:
     """scalar * tree; every leaf keeps its precision."""
     number = weak_scalar("scalar", scalar)
     return map(lambda x: compute(jnp.multiply, number, x), tree)
 
 
-@checks.naming("tree.add_scale")
+@checks.entrance("tree.add_scale")
 def add_scale(tree_x: Tree, scalar: Scalar, tree_y: Tree) -> Tree:
     """tree_x + scalar * tree_y, rounded once."""
     number = weak_scalar("scalar", scalar)
@@ -72,7 +72,7 @@ def add_scale(tree_x: Tree, scalar: Scalar, tree_y: Tree) -> Tree:
     return together(moved, {"tree_x": tree_x, "tree_y": tree_y})
 
 
-@checks.naming("tree.clip")
+@checks.entrance("tree.clip")
 def clip(tree: Tree, min_value: Any = None, max_value: Any = None) -> Tree:
     """Every element held between two bounds; None is no bound.
 
@@ -110,7 +110,7 @@ def _fits(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
         return False
 
 
-@checks.naming("tree.where")
+@checks.entrance("tree.where")
 def where(condition: Any, tree_x: Tree, tree_y: Tree) -> Tree:
     """tree_x where the condition holds, else tree_y.
 

@@ -45,6 +45,7 @@ def cast_like(tree: Tree, other_tree: Tree) -> Tree:
     return map(lambda x, y: x if absent(y) else back(x, y), tree, other_tree)
 
 
+@checks.entrance("tree.dtype")
 def dtype(tree: Tree, mixed_dtype_handler: str | None = None) -> np.dtype[Any]:
     """The dtype of the leaves; for an empty tree, that of a Python float.
 
@@ -53,32 +54,32 @@ def dtype(tree: Tree, mixed_dtype_handler: str | None = None) -> np.dtype[Any]:
     Raises:  ValueError for leaves of several dtypes, naming the first that differs; for dtypes without an order.
     """
     handlers = (None, "promote", "highest", "lowest")
-    with checks.naming("tree.dtype"):
-        if mixed_dtype_handler not in handlers:
-            checks.fail(f"mixed_dtype_handler must be one of {handlers}, got {checks.shown(mixed_dtype_handler)}")
-        # Keyed by the dtype, so each comes once, in the order of the leaves.
-        found = {jnp.dtype(jnp.result_type(x)): i for i, x in reversed([*enumerate(flatten(tree)[0])]) if not absent(x)}
-        if not found:
-            return numerics.scalar_dtype()
-        if len(found) == 1:
-            return next(iter(found))
-        if mixed_dtype_handler is None:
-            (i, first), (j, second), *_ = sorted((i, d) for d, i in found.items())
-            checks.fail(f"tree{paths(tree)[j]} is {second}, tree{paths(tree)[i]} is {first}")
-        common = numerics.common_dtype(*found)
-        if mixed_dtype_handler == "promote":
-            return common
-        if mixed_dtype_handler == "highest" and common in found:
-            return common
-        for low in found:
-            if mixed_dtype_handler == "lowest" and all(numerics.common_dtype(low, d) == d for d in found):
-                return low
-        return checks.fail(f"the dtypes {', '.join(sorted(d.name for d in found))} have no {mixed_dtype_handler}")
+    if mixed_dtype_handler not in handlers:
+        checks.fail(f"mixed_dtype_handler must be one of {handlers}, got {checks.shown(mixed_dtype_handler)}")
+    # Keyed by the dtype, so each comes once, in the order of the leaves.
+    found = {jnp.dtype(jnp.result_type(x)): i for i, x in reversed([*enumerate(flatten(tree)[0])]) if not absent(x)}
+    if not found:
+        return numerics.scalar_dtype()
+    if len(found) == 1:
+        return next(iter(found))
+    if mixed_dtype_handler is None:
+        (i, first), (j, second), *_ = sorted((i, d) for d, i in found.items())
+        checks.fail(f"tree{paths(tree)[j]} is {second}, tree{paths(tree)[i]} is {first}")
+    common = numerics.common_dtype(*found)
+    if mixed_dtype_handler == "promote":
+        return common
+    if mixed_dtype_handler == "highest" and common in found:
+        return common
+    for low in found:
+        if mixed_dtype_handler == "lowest" and all(numerics.common_dtype(low, d) == d for d in found):
+            return low
+    return checks.fail(f"the dtypes {', '.join(sorted(d.name for d in found))} have no {mixed_dtype_handler}")
 
 
 # Trees of one value
 
 
+@checks.entrance("tree.full_like")
 def full_like(tree: Tree, fill_value: Scalar, dtype: DType | None = None) -> Tree:
     """A fresh tree of one value, shaped and sharded like `tree`."""
 
@@ -86,10 +87,9 @@ def full_like(tree: Tree, fill_value: Scalar, dtype: DType | None = None) -> Tre
         x = as_array(x)
         return numerics.full_like(x, fill_value, dtype or x.dtype)
 
-    with checks.naming("tree.full_like"):
-        if jnp.shape(fill_value) != ():
-            checks.fail(f"fill_value must be a scalar, got {checks.shown(fill_value)}")
-        return map(fill, tree)
+    if jnp.shape(fill_value) != ():
+        checks.fail(f"fill_value must be a scalar, got {checks.shown(fill_value)}")
+    return map(fill, tree)
 
 
 def zeros_like(tree: Tree, dtype: DType | None = None) -> Tree:

@@ -60,6 +60,7 @@ def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> 
     return list(_walk(tree, key, filtering))
 
 
+@checks.entrance("tree.get")
 def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
     """The value that every field named `key` has; `default` where there is none.
 
@@ -96,6 +97,7 @@ def _agree(a: Tree, b: Tree) -> bool:
     )
 
 
+@checks.entrance("tree.set")
 def set(tree: Tree, filtering: Filter | None = None, /, **kwargs: Any) -> Tree:
     """`tree` with every field named by a keyword replaced; dtypes and shapes stay, so nothing is traced again.
 

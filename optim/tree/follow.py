@@ -9,7 +9,7 @@ from .. import checks, numerics, tree
 from ..types import Array, Count, Params, Scalar
 
 
-@checks.naming("incremental_update")
+@checks.entrance("incremental_update")
 def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scalar) -> Params:
     """old + step_size (new - old): a part of the way from the old tensors to the new.
 
@@ -31,7 +31,7 @@ def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scal
     return _follow(moved, new_tensors, old_tensors)
 
 
-@checks.naming("periodic_update")
+@checks.entrance("periodic_update")
 def periodic_update(new_tensors: Params, old_tensors: Params, steps: Count, update_period: int) -> Params:
     """The new tensors where `steps` is a multiple of `update_period`, else the old.
 

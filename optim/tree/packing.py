@@ -135,6 +135,7 @@ class Packed:
         return f"Packed({len(self.layout.places)} leaves in {', '.join(told)})"
 
 
+@checks.entrance("pack")
 def pack(params: Params, *, max_leaf: int = MAX_LEAF, by: Any = None) -> Packed:
     """Put the small leaves of a tree end to end into one buffer per dtype: `Packed`, whose `tree` gives them back.
 
@@ -148,11 +149,10 @@ def pack(params: Params, *, max_leaf: int = MAX_LEAF, by: Any = None) -> Packed:
              different labels are kept apart, so that a mask, or a partition, may part them.
     Raises:  ValueError or TypeError for a max_leaf that is no whole number, at least 0.
     """
-    with checks.naming("pack"):
-        check_max_leaf(max_leaf)
-        labels = [None] * len(tree.flatten(params)[0]) if by is None else labelled(by, params, "by")
-        leaves = tree.flatten(params)[0]
-        return _layout(params, max_leaf, labels).filled(leaves)
+    check_max_leaf(max_leaf)
+    labels = [None] * len(tree.flatten(params)[0]) if by is None else labelled(by, params, "by")
+    leaves = tree.flatten(params)[0]
+    return _layout(params, max_leaf, labels).filled(leaves)
 
 
 def check_max_leaf(max_leaf: Any) -> None:

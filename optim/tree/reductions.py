@@ -72,6 +72,7 @@ def global_norm(updates: Tree) -> Array:
     return numerics.root(sum_sq(updates))
 
 
+@checks.entrance("tree.norm")
 def norm(tree: Tree, ord: Any = None, squared: bool = False) -> Array:
     """The norm of all elements as one vector, in at least float32; 0 for an empty tree.
 
@@ -86,8 +87,7 @@ def norm(tree: Tree, ord: Any = None, squared: bool = False) -> Array:
     elif ord in ("inf", jnp.inf):
         found = _extreme(jnp.max, magnitudes, 0)
     else:
-        with checks.naming("tree.norm"):
-            checks.fail(f"ord must be None, 1, 2 or 'inf', got {checks.shown(ord)}")
+        checks.fail(f"ord must be None, 1, 2 or 'inf', got {checks.shown(ord)}")
     return jnp.square(found) if squared else found
 
 
@@ -128,7 +128,7 @@ def _vdot(x: Array, y: Array) -> Array:
     return jnp.vdot(numerics.convert(x, both), numerics.convert(y, both), precision=lax.Precision.HIGHEST)
 
 
-@checks.naming("tree.vdot")
+@checks.entrance("tree.vdot")
 def vdot(tree_x: Tree, tree_y: Tree) -> Array:
     """The sum over all elements of conj(x) y, floating leaves in at least float32; 0 for empty trees.
 
@@ -138,7 +138,7 @@ def vdot(tree_x: Tree, tree_y: Tree) -> Array:
     return _total([_vdot(as_array(x), as_array(y)) for x, y in pairs if not absent(x)])
 
 
-@checks.naming("tree.allclose")
+@checks.entrance("tree.allclose")
 def allclose(a: Tree, b: Tree, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Array:
     """Whether all elements x of a and y of b have |x - y| <= atol + rtol |y|; True for empty trees.
 

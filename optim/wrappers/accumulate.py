@@ -106,10 +106,10 @@ class MultiSteps(GradientTransformationExtraArgs):
         """Whether the last update took a step."""
         return self.window.has_updated(state)
 
+    @checks.entrance("MultiSteps")
     def flush(self, state: MultiStepsState, params: Any = None, **extra_args: Any) -> tuple[Any, MultiStepsState]:
         """The update of a step with what the window holds so far, zero if that is nothing; the window is then empty."""
-        with checks.naming("MultiSteps"):
-            return self.window.flush(state, params, extra_args)
+        return self.window.flush(state, params, extra_args)
 
     def gradient_transformation(self) -> Self:
         """Itself: the pair (init, update)."""
@@ -170,6 +170,7 @@ class _Window:
         new, inner_state, acc = self._step(steps, accumulated, state, params, extra_args, here)
         return restored(new, updates), self._state(state, closes, steps, mini_step, n, inner_state, acc, skip_state)
 
+    @checks.entrance("MultiSteps")
     def flush(self, state: MultiStepsState, params: Any, extra_args: Any) -> tuple[Any, MultiStepsState]:
         n = self._counted(state)
         like = tree.cast_like(state.acc_grads, state.acc_grads if params is None else params)
