@@ -5,6 +5,9 @@ next update), and has Keras' configuration, look-up by name and order of weights
 optimizers.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from .. import hints as _hints
 from .front import KerasFactory, KerasOptimizer
 from .host import TFVariablesState
 from .identify import deserialize, get, serialize
@@ -42,3 +45,6 @@ __all__ = [
     "sgd",
     "tfoptimizer",
 ]
+
+if not _TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = _hints.surface(__name__)

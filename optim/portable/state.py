@@ -62,9 +62,10 @@ def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool
     keys = [key for key in d if key != _VERSION_KEY]
     load = Load(members_of(tx, state), jax.tree.leaves(state), d, keys)
     told = load.told()
-    if told and strict:
-        checks.fail("; ".join(told))
     lost = [load.names[i] for i, x in enumerate(load.new) if isinstance(x, jax.ShapeDtypeStruct)]
+    if told and strict:
+        hint = "; strict=False loads what fits and leaves the rest as in state"
+        checks.fail("; ".join(told) + hint * (load.names_differ and bool(load.filled) and not lost))
     if lost:
         checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
     if told:

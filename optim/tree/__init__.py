@@ -3,6 +3,9 @@
 `None` is a leaf here and means: nothing. So is a gradient of dtype float0, JAX's own word for nothing.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from .. import hints as _hints
 from .arithmetic import (
     add as add,
     add_scale as add_scale,
@@ -68,3 +71,8 @@ from .reductions import (
     total as total,
     vdot as vdot,
 )
+
+__all__ = _hints.public_names(globals())
+
+if not _TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = _hints.surface(__name__)

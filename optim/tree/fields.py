@@ -1,5 +1,6 @@
 """Reading and setting what a state holds, by the names of its fields."""
 
+import builtins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -101,15 +102,33 @@ def _agree(a: Tree, b: Tree) -> bool:
 def set(tree: Tree, filtering: Filter | None = None, /, **kwargs: Any) -> Tree:
     """`tree` with every field named by a keyword replaced; dtypes and shapes stay, so nothing is traced again.
 
-    Raises: KeyError for a name that is nowhere, listing near ones; ValueError for a value of another shape.
+    Raises: KeyError for a name that is nowhere, listing near ones, or how to change that hyperparameter; ValueError for
+            a value of another shape.
     """
     for key, value in kwargs.items():
         places = [path for path, _ in get_all_with_path(tree, key, filtering)]
         if not places:
             known = {str(entry_name(k)) for p, _ in jax.tree_util.tree_flatten_with_path(tree)[0] for k in p}
-            checks.fail(f"nothing named {key!r} in the state{checks.near(key, known)}", KeyError)
+            checks.fail(f"nothing named {key!r} in the state{_hint(key, known)}", KeyError)
         tree = _replace(tree, frozenset(places), value)
     return tree
+
+
+def _hint(key: str, known: builtins.set[str]) -> str:
+    """What to do where a state has no field `key`; `known` are those it has."""
+    names = checks.hyperparameters(key)
+    there = [name for name in names if name in known]
+    if there:
+        return f"; did you mean {there[0]!r}?"
+    if not names:
+        return checks.near(key, known)
+    name = names[0]
+    factory = {"weight_decay": "adamw", "momentum": "sgd"}.get(name, "adam")
+    where = "scale_by_learning_rate" if name == "learning_rate" else factory
+    return (
+        f": {name} is part of the transformation. inject_hyperparams({factory})({name}=...) keeps it in the state; "
+        f"optim.replace(tx, {where!r}, {name}=...) makes the transformation anew, and its old state fits"
+    )
 
 
 def _replace(tree: Tree, places: frozenset[Path], value: Any, path: Path = ()) -> Tree:

@@ -12,7 +12,9 @@ from .parts import MODULES, ROOT, imports, room
 
 ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "types",
+    "mistakes",
     "checks",
+    "hints",
     "numerics",
     "tree",
     "tree_utils",

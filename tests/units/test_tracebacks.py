@@ -4,13 +4,13 @@ import os
 import re
 import traceback
 
-import jax
+import jax  # noqa: F401 - in the texts below
 import jax.numpy as jnp
 import pytest
 
 import optim
 
-HERE, LIBRARY = __file__, os.path.join(os.path.dirname(optim.__file__), "")
+LIBRARY = os.path.join(os.path.dirname(optim.__file__), "")
 P = {"w": jnp.ones(3)}
 WIDER = {"w": jnp.ones(4)}
 ADAM = optim.adam(0.1)
@@ -77,12 +77,12 @@ MISTAKES = {
     "optim.make_update(ADAM)(P, ADAM.init(P), WIDER)": f"adam: {SHAPES}",
     "optim.make_update(ADAM)(P, ADAM.init(P), {'w': loss})": "make_update: grads['w'] is the function loss, expected",
     "step(loss, {'w': P['w'], 'f': jnp.tanh})": "make_step: params['f'] is the function tanh, expected an array; ",
-    "step(lambda p: p['w'])": "the result of loss_fn must be a scalar, got an array of shape (3,) and dtype float32; take",
-    "step(lambda p: (loss(p), 1))": "loss_fn must be a scalar, got a tuple of an array of shape () and dtype float32, 1;"
+    "step(lambda p: p['w'])": "the result of loss_fn must be a scalar, got an array of shape (3,) and dtype float32; ",
+    "step(lambda p: (loss(p), 1))": "must be a scalar, got a tuple of an array of shape () and dtype float32, 1;"
     " with has_aux=True it may be (loss, aux)",
     "step(loss, has_aux=True)": "make_step: loss_fn must return (loss, aux), as has_aux=True says, got an array",
     "step(lambda p: None)": "make_step: the result of loss_fn must be a scalar, got None",
-    "step(lambda p: jax.lax.complex(loss(p), 0.0))": "make_step: the result of loss_fn must be real and floating, got complex64",
+    "step(lambda p: jax.lax.complex(loss(p), 0.0))": "the result of loss_fn must be real and floating, got complex64",
     "step(lambda p: (p['w'], 1), has_aux=True)": "make_step: the loss that loss_fn returns must be a scalar, got an",
     "step(lambda p: optim.tree.sum(optim.tree.add(p, WIDER)))": "tree.add: tree_y['w'] has shape (4,)",
 }
