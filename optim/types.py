@@ -1,7 +1,7 @@
 """The vocabulary of signatures: trees, scalars, schedules, and the two functions of a transformation."""
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol, TypeAlias
 
 import chex
 import jax
@@ -64,3 +64,11 @@ class _HasInitAndUpdate(Protocol):
 
 TransformationLike: TypeAlias = _HasInitAndUpdate | tuple[Callable[..., Any], Callable[..., Any]]
 """A transformation of this library or another, or a pair of functions `(init, update)`."""
+
+
+if not TYPE_CHECKING:
+    # At run time under their names, so that a signature prints those, and not all that they stand for.
+    for _name in ("Array", "Count", "DType", "Grain", "MaskOrFn", "OptState", "Params", "Scalar", "ScalarOrSchedule"):
+        globals()[_name] = NewType(_name, globals()[_name])
+    for _name in ("Schedule", "TransformationLike", "Tree", "Updates"):
+        globals()[_name] = NewType(_name, globals()[_name])

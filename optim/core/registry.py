@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from .. import checks
 from ..checks import Range
-from .record import Call, Recorded
+from .record import Call, NamedFunction, Recorded
 
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["transformation", "schedule", "factory", "function"]
@@ -146,7 +146,7 @@ def register(
             def build(*args: Any, **kwargs: Any) -> Any:
                 return recorded(factory, build, args, kwargs)
 
-            made = build
+            made = NamedFunction(build) if kind == "function" else build
         _entries[known] = Entry(
             known,
             made,

@@ -31,12 +31,12 @@ def identity() -> GradientTransformationExtraArgs:
     return tx.declaring(grain="elementwise", state_classes=(EmptyState,))
 
 
-def _halved(updates: Updates, params: Params | None) -> Updates:
+def halved(updates: Updates, params: Params | None) -> Updates:
     del params
     return tree.map(lambda g: g * 0.5, updates)
 
 
-@register(example(_halved), exceptions={"errors": "its function accepts any updates"})
+@register(example(halved), exceptions={"errors": "its function accepts any updates"})
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
     """Make a transformation of `f(updates, params) -> updates`."""
 
@@ -47,12 +47,12 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
     return GradientTransformationExtraArgs(init_empty_state, update)
 
 
-def _halved_leaf(g: Any, p: Any) -> Any:
+def halved_leaf(g: Any, p: Any) -> Any:
     del p
     return g * 0.5
 
 
-@register(example(_halved_leaf), exceptions={"errors": "its function accepts any updates"})
+@register(example(halved_leaf), exceptions={"errors": "its function accepts any updates"})
 def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformationExtraArgs:
     """Make a transformation of `f(g, p) -> u` on one leaf; p is None where update is called without parameters."""
 

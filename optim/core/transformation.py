@@ -108,7 +108,7 @@ class GradientTransformation(Recorded, _Pair):
             return repr(self.call)
         if self.facts.rule is not None:
             return repr(self.facts.rule)
-        return f"{type(self).__name__}({checks.shown(self.init)}, {checks.shown(self.update)})"
+        return f"{type(self).__name__}({checks.function_name(self.init)}, {checks.function_name(self.update)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GradientTransformation):

@@ -53,6 +53,9 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         # Keras would make a plain tuple of a pair that is an attribute.
         self._own = SimpleNamespace(tx=tx, sets_rate=bool(numbers), variables=None)
 
+    def __repr__(self) -> str:
+        return f"as_keras({self.transformation!r})"
+
     @property
     def transformation(self) -> GradientTransformationExtraArgs:
         """The transformation that this is."""

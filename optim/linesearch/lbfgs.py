@@ -17,7 +17,6 @@ from .places import checked
 from .ray import NO_DERIVATIVE, NOT_ALONE, half_square
 from .zoom import scale_by_zoom_linesearch
 
-_SEARCH = scale_by_zoom_linesearch(20, initial_guess_strategy="one")
 _RANGES = {"memory_size": Range(1, integer=True)}
 _SLOTS = ("params", "updates", "diff_params_memory", "diff_updates_memory")
 
@@ -181,7 +180,7 @@ def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
     memory_size: int = 10,
     scale_init_precond: bool = True,
-    linesearch: Any = _SEARCH,
+    linesearch: Any = scale_by_zoom_linesearch(20, initial_guess_strategy="one"),  # noqa: B008 - it never changes
 ) -> GradientTransformationExtraArgs:
     """L-BFGS: `scale_by_lbfgs`, then minus the learning rate, if there is one, then the `linesearch`.
 

@@ -30,13 +30,13 @@ class _Sum(NamedTuple):
     acc_grads: Updates
 
 
-def _one_then_two(gradient_step: Count) -> Any:
+def one_then_two(gradient_step: Count) -> Any:
     return jnp.where(gradient_step < 1, 1, 2)
 
 
 @register(
     example(ema(0.9), 2),
-    example(ema(0.9), _one_then_two, use_grad_mean=False),
+    example(ema(0.9), one_then_two, use_grad_mean=False),
     example(ema(0.9), 2, should_skip_update_fn=skip_not_finite),
     example(ema(0.9), 2, nonfinite="skip"),
     ranges={"every_k_schedule": checks.Range(1, integer=True, schedule=True)},

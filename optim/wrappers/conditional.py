@@ -25,21 +25,21 @@ class ConditionallyTransformState(NamedTuple):
     step: Count
 
 
-def _every_other(step: Count) -> Any:
+def every_other(step: Count) -> Any:
     return step % 2 == 0
 
 
-def _early(step: Count, **extra_args: Any) -> Any:
+def early(step: Count, **extra_args: Any) -> Any:
     return step < extra_args.get("until", 2)
 
 
 _ERRORS = [
-    (example(1, _every_other), "inner must be a transformation (init, update), got 1"),
+    (example(1, every_other), "inner must be a transformation (init, update), got 1"),
     (example(ema(0.9), True), "should_transform_fn must be a function of the step, got True"),
 ]
 
 
-@register(example(ema(0.9), _every_other), example(ema(0.9), _early, True), errors=_ERRORS)
+@register(example(ema(0.9), every_other), example(ema(0.9), early, True), errors=_ERRORS)
 def conditionally_mask(
     inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:
@@ -52,7 +52,7 @@ def conditionally_mask(
     return _conditionally(inner, should_transform_fn, forward_extra_args, ConditionallyMaskState, nothing)
 
 
-@register(example(ema(0.9), _every_other), example(ema(0.9), _early, True), errors=_ERRORS)
+@register(example(ema(0.9), every_other), example(ema(0.9), early, True), errors=_ERRORS)
 def conditionally_transform(
     inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:

@@ -12,7 +12,7 @@ from ..transforms.scale import set_to_zero
 from ..types import MaskOrFn, Params
 
 
-def _every_other(params: Params) -> Any:
+def every_other(params: Params) -> Any:
     leaves, structure = tree.flatten(params)
     return structure.unflatten([i % 2 == 0 for i in range(len(leaves))])
 
@@ -25,7 +25,7 @@ _BY_LEAF = {
 
 @register(
     example(True),
-    example(_every_other),
+    example(every_other),
     exceptions={"errors": "it does not look at updates that it leaves alone", **_BY_LEAF},
 )
 def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
@@ -41,7 +41,7 @@ def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
 
 @register(
     example(ema(0.9), freeze_mask=False),
-    example(ema(0.9), freeze_mask=_every_other),
+    example(ema(0.9), freeze_mask=every_other),
     exceptions=_BY_LEAF,
     errors=[(example(1, freeze_mask=True), "optimizer must be a transformation (init, update), got 1")],
 )
