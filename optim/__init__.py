@@ -1,6 +1,6 @@
 """Gradient transformations for JAX: pure (init, update) pairs, composed from small primitives, compiled as one."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from . import (
     hints as _hints,
@@ -375,7 +375,7 @@ safe_int32_increment = safe_increment
 
 __all__ = _hints.public_names(globals(), ("interop", "keras", "projections", "schedules", "tree", "tree_utils"))
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     __version__: str
 else:  # To a type checker a module with `__getattr__` has every name.
     __getattr__, __dir__ = _hints.surface(__name__, __version__=lambda: _hints.version(__name__))

@@ -1,6 +1,6 @@
 """`optim.tree` under longer names: `tree_utils.tree_add` is `tree.add`."""
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from . import hints as _hints, tree as _tree
 from .tree import NamedTupleKey as NamedTupleKey
@@ -43,5 +43,5 @@ tree_zeros_like = _tree.zeros_like
 
 __all__ = _hints.public_names(globals())
 
-if not _TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
     __getattr__, __dir__ = _hints.surface(__name__)

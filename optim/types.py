@@ -55,14 +55,16 @@ class TransformUpdateFn(Protocol):
         """
 
 
-class _HasInitAndUpdate(Protocol):
+class HasInitAndUpdate(Protocol):
+    """What has the two functions of a transformation, of whichever library."""
+
     @property
     def init(self) -> Callable[..., Any]: ...
     @property
     def update(self) -> Callable[..., Any]: ...
 
 
-TransformationLike: TypeAlias = _HasInitAndUpdate | tuple[Callable[..., Any], Callable[..., Any]]
+TransformationLike: TypeAlias = HasInitAndUpdate | tuple[Callable[..., Any], Callable[..., Any]]
 """A transformation of this library or another, or a pair of functions `(init, update)`."""
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from .. import checks
+from ..types import Array
 
 
 class Call:
@@ -89,8 +90,9 @@ class ScheduleFn(Recorded):
         new.call = call
         return new
 
-    def __call__(self, count: Any) -> Any:
-        return self.fn(count)
+    def __call__(self, count: Any) -> Array:
+        value: Array = self.fn(count)
+        return value
 
     def __repr__(self) -> str:
         return repr(self.call) if self.call else f"ScheduleFn({checks.function_name(self.fn)})"

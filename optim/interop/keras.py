@@ -14,7 +14,7 @@ from ..core import registry
 from ..core.transformation import GradientTransformationExtraArgs
 from ..keras import KerasOptimizer, get, get_weights, set_weights
 from ..keras.identify import FACTORIES
-from ..types import OptState, Params
+from ..types import OptState, Params, TransformationLike
 from ._keras_files import read
 
 
@@ -39,7 +39,7 @@ def _keras() -> Any:
 
 
 @checks.entrance("as_keras")
-def as_keras(tx: Any, name: str | None = None, **options: Any) -> Any:
+def as_keras(tx: TransformationLike | str, name: str | None = None, **options: Any) -> Any:
     """Make an optimizer of Keras 3 from a transformation: for `model.compile(optimizer=as_keras(tx))`.
 
     Its variables are the state, so that a saved model goes on where it was. The model's parameters are seen as one

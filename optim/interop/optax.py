@@ -11,11 +11,11 @@ from .. import checks
 from ..core.transformation import taking_extra_args
 from ..portable.fit import fitted_leaf
 from ..tree.places import children, entry_name
-from ..types import OptState, Params
+from ..types import OptState, Params, TransformationLike
 
 
 @checks.entrance("convert_state")
-def convert_state(state: Any, tx: Any, params: Params) -> OptState:
+def convert_state(state: Any, tx: TransformationLike, params: Params) -> OptState:
     """The state of an Optax transformation as that of `tx`, the same call in this library, which goes on where it was.
 
     Both are matched by the names of their fields, the keys of their dicts and the order of their chains. `state` may be
@@ -31,7 +31,7 @@ def convert_state(state: Any, tx: Any, params: Params) -> OptState:
 
 
 @checks.entrance("as_optax")
-def as_optax(tx: Any) -> Any:
+def as_optax(tx: TransformationLike) -> Any:
     """`tx` as an object of Optax' own class, for combinations of its own.
 
     Optax gives extra arguments of an update to members of that class only: a plateau or a line search of this library

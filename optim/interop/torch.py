@@ -26,7 +26,7 @@ from .. import checks, numerics, tree
 from ..core.members import Part, title, walk
 from ..core.transformation import GradientTransformation, taking_extra_args
 from ..tree.places import entry_name
-from ..types import OptState, Params
+from ..types import OptState, Params, TransformationLike
 from .torch_facts import COUNTS, SLOTS, Said, disagreements
 from .torch_sources import Place, Source, Sources
 
@@ -34,7 +34,7 @@ from .torch_sources import Place, Source, Sources
 @checks.entrance("state_from_torch")
 def state_from_torch(
     torch_state_dict: Mapping[str, Any],
-    tx: Any,
+    tx: TransformationLike,
     params: Params,
     mapping: Mapping[str, Any] | Callable[[str], Place],
     *,

@@ -5,7 +5,7 @@ next update), and has Keras' configuration, look-up by name and order of weights
 optimizers.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from .. import hints as _hints
 from .front import KerasFactory, KerasOptimizer
@@ -46,5 +46,5 @@ __all__ = [
     "tfoptimizer",
 ]
 
-if not _TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
     __getattr__, __dir__ = _hints.surface(__name__)

@@ -12,7 +12,7 @@ from ..core.registry import example, register
 from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..transforms.scale import scale, scale_by_learning_rate
-from ..types import Array, Count, Params, ScalarOrSchedule, Updates
+from ..types import Array, Count, Params, ScalarOrSchedule, TransformationLike, Updates
 from .places import checked
 from .ray import NO_DERIVATIVE, NOT_ALONE, half_square
 from .zoom import scale_by_zoom_linesearch
@@ -180,7 +180,7 @@ def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
     memory_size: int = 10,
     scale_init_precond: bool = True,
-    linesearch: Any = scale_by_zoom_linesearch(20, initial_guess_strategy="one"),  # noqa: B008 - it never changes
+    linesearch: TransformationLike | None = scale_by_zoom_linesearch(20, initial_guess_strategy="one"),  # noqa: B008 - it never changes
 ) -> GradientTransformationExtraArgs:
     """L-BFGS: `scale_by_lbfgs`, then minus the learning rate, if there is one, then the `linesearch`.
 

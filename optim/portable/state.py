@@ -2,23 +2,24 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from .. import checks
 from ..core.transformation import taking_extra_args
-from ..types import OptState
+from ..types import OptState, TransformationLike
 from .load import Load
 from .names import listed, members_of
 
+S = TypeVar("S")
 VERSION = 1
 _VERSION_KEY = "version"
 
 
 @checks.entrance("state_dict")
-def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
+def state_dict(tx: TransformationLike, state: OptState) -> dict[str, Any]:
     """A state as a flat dict: `scale_by_adam/mu/dense/kernel` -> array, and `version`.
 
     A name is that of the member, of the state's field, and of the parameter. Whatever is around the member does not
@@ -42,7 +43,7 @@ def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
 
 
 @checks.entrance("load_state_dict")
-def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool = True) -> OptState:
+def load_state_dict(tx: TransformationLike, state: S, d: Mapping[str, Any], strict: bool = True) -> S:
     """The state that `d` has, as `state_dict` made it, in the structure, the dtypes and the shardings of `state`.
 
     `tx` need not be what `d` was made with: members are found by their names, wherever they are now, and so are groups
@@ -70,4 +71,5 @@ def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool
         checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
     if told:
         warnings.warn(f"{checks.caller().text}: {'; '.join(told)}: left as in state", stacklevel=3)
-    return jax.tree.unflatten(jax.tree.structure(state), load.new)
+    loaded: S = jax.tree.unflatten(jax.tree.structure(state), load.new)
+    return loaded

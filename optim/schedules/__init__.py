@@ -4,7 +4,7 @@ Every schedule computes in float32 (float64 where JAX has it enabled), takes Pyt
 registered, so it prints as the call that made it and goes into a config.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from .. import hints as _hints
 from .constant import constant_schedule
@@ -35,5 +35,5 @@ __all__ = [
     "warmup_exponential_decay_schedule",
 ]
 
-if not _TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
     __getattr__, __dir__ = _hints.surface(__name__)

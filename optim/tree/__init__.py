@@ -3,7 +3,7 @@
 `None` is a leaf here and means: nothing. So is a gradient of dtype float0, JAX's own word for nothing.
 """
 
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from .. import hints as _hints
 from .arithmetic import (
@@ -74,5 +74,5 @@ from .reductions import (
 
 __all__ = _hints.public_names(globals())
 
-if not _TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
     __getattr__, __dir__ = _hints.surface(__name__)

@@ -3,7 +3,7 @@
 import builtins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from .. import checks
 from ..types import Tree
 from .places import children, entry_name, structure
 
+T = TypeVar("T")
 Path = tuple[Any, ...]
 Filter = Callable[[Path, Any], bool]
 
@@ -99,7 +100,7 @@ def _agree(a: Tree, b: Tree) -> bool:
 
 
 @checks.entrance("tree.set")
-def set(tree: Tree, filtering: Filter | None = None, /, **kwargs: Any) -> Tree:
+def set(tree: T, filtering: Filter | None = None, /, **kwargs: Any) -> T:
     """`tree` with every field named by a keyword replaced; dtypes and shapes stay, so nothing is traced again.
 
     Raises: KeyError for a name that is nowhere, listing near ones, or how to change that hyperparameter; ValueError for

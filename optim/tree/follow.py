@@ -1,6 +1,6 @@
 """Trees that follow others: target networks, slow copies, running statistics."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 from jax import lax
@@ -8,9 +8,11 @@ from jax import lax
 from .. import checks, numerics, tree
 from ..types import Array, Count, Params, Scalar
 
+P = TypeVar("P")
+
 
 @checks.entrance("incremental_update")
-def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scalar) -> Params:
+def incremental_update(new_tensors: Params, old_tensors: P, step_size: Scalar) -> P:
     """old + step_size (new - old): a part of the way from the old tensors to the new.
 
     It is computed in the wider of both dtypes and at least float32, and cast last to the old tensor's, so the result
@@ -28,11 +30,12 @@ def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scal
             out = tree.compute(lambda a, b: a + numerics.scaled(_floating(b) - a, step_size), _floating(old), new)
         return _in_place(out, old)
 
-    return _follow(moved, new_tensors, old_tensors)
+    followed: P = _follow(moved, new_tensors, old_tensors)
+    return followed
 
 
 @checks.entrance("periodic_update")
-def periodic_update(new_tensors: Params, old_tensors: Params, steps: Count, update_period: int) -> Params:
+def periodic_update(new_tensors: Params, old_tensors: P, steps: Count, update_period: int) -> P:
     """The new tensors where `steps` is a multiple of `update_period`, else the old.
 
     Each has the dtype of the old tensor. Where there is no new tensor the old one stays.
@@ -43,7 +46,8 @@ def periodic_update(new_tensors: Params, old_tensors: Params, steps: Count, upda
     now = steps % jnp.asarray(update_period, steps.dtype) == 0
     new = _follow(lambda new, old: _in_place(tree.as_array(new), tree.as_array(old)), new_tensors, old_tensors)
     old = tree.map(tree.as_array, old_tensors)
-    return lax.cond(now, lambda: new, lambda: old)
+    chosen: P = lax.cond(now, lambda: new, lambda: old)
+    return chosen
 
 
 def _follow(f: Any, new_tensors: Params, old_tensors: Params) -> Params:

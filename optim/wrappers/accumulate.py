@@ -13,7 +13,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.grains import Slot, elementwise
 from ..numerics import now, safe_increment, scalar_dtype, scaled
 from ..transforms.momentum import ema
-from ..types import Array, Count, DType, Params, Scalar, Schedule, Updates
+from ..types import Array, Count, DType, Params, Scalar, Schedule, TransformationLike, Updates
 from .gate import either, finite, fitted, present, restored, seeing_all
 from .skip import skip_not_finite
 
@@ -67,7 +67,7 @@ class MultiSteps(GradientTransformationExtraArgs):
 
     def __new__(
         cls,
-        opt: Any,
+        opt: TransformationLike,
         every_k_schedule: Scalar | Schedule,
         use_grad_mean: bool = True,
         should_skip_update_fn: Any = None,

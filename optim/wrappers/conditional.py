@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
-from ..types import Count, Params, Tree
+from ..types import Count, Params, TransformationLike, Tree
 from .gate import nothing, step_if
 
 
@@ -41,7 +41,7 @@ _ERRORS = [
 
 @register(example(ema(0.9), every_other), example(ema(0.9), early, True), errors=_ERRORS)
 def conditionally_mask(
-    inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
+    inner: TransformationLike, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:
     """Apply `inner` at the steps that a function chooses; at the others updates are zero and `inner` stays as it is.
 
@@ -54,7 +54,7 @@ def conditionally_mask(
 
 @register(example(ema(0.9), every_other), example(ema(0.9), early, True), errors=_ERRORS)
 def conditionally_transform(
-    inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
+    inner: TransformationLike, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:
     """Apply `inner` at the steps that a function chooses; at the others updates pass as they are.
 
@@ -67,7 +67,7 @@ def conditionally_transform(
 
 
 def _conditionally(
-    inner: Any, chosen: Callable[..., Any], forward: bool, state_class: Any, left: Callable[[Tree], Tree]
+    inner: TransformationLike, chosen: Callable[..., Any], forward: bool, state_class: Any, left: Callable[[Tree], Tree]
 ) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
     checks.function("should_transform_fn", chosen, "a function of the step")

@@ -10,7 +10,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
-from ..types import Array, Count, Params, Scalar
+from ..types import Array, Count, Params, Scalar, TransformationLike
 from .gate import finite, nothing, seeing_all, step_if
 
 
@@ -26,7 +26,7 @@ class ApplyIfFiniteState(NamedTuple):
     ranges={"max_consecutive_errors": checks.STEPS},
     errors=[(example(1, 2), "inner must be a transformation (init, update), got 1")],
 )
-def apply_if_finite(inner: Any, max_consecutive_errors: Scalar) -> GradientTransformationExtraArgs:
+def apply_if_finite(inner: TransformationLike, max_consecutive_errors: Scalar) -> GradientTransformationExtraArgs:
     """Leave out an update that holds an infinite or undefined element, unless too many such come in a row.
 
     Where it is left out the updates are zero, and `inner` neither sees it nor counts it.

@@ -14,11 +14,11 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.rules import check_updates
 from ..transforms.momentum import ema
 from ..tree.packing import joined, size, split
-from ..types import Array, Params
+from ..types import Array, Params, TransformationLike
 
 
 @register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
-def flatten(inner: Any) -> GradientTransformationExtraArgs:
+def flatten(inner: TransformationLike) -> GradientTransformationExtraArgs:
     """Apply `inner` to one vector that holds all leaves, end to end.
 
     Where there are many small parameters that is one operation in place of many. What a rule says of a leaf, a norm

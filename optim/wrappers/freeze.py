@@ -9,7 +9,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..transforms.momentum import ema
 from ..transforms.scale import set_to_zero
-from ..types import MaskOrFn, Params
+from ..types import MaskOrFn, Params, TransformationLike
 
 
 def every_other(params: Params) -> Any:
@@ -45,7 +45,7 @@ def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
     exceptions=_BY_LEAF,
     errors=[(example(1, freeze_mask=True), "optimizer must be a transformation (init, update), got 1")],
 )
-def selective_transform(optimizer: Any, *, freeze_mask: MaskOrFn) -> GradientTransformationExtraArgs:
+def selective_transform(optimizer: TransformationLike, *, freeze_mask: MaskOrFn) -> GradientTransformationExtraArgs:
     """Apply `optimizer` where the mask is False; elsewhere updates are zero, and there are no slots.
 
     Args:    optimizer: a transformation. freeze_mask: as in `masked`, True for what stays as it is.

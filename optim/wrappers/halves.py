@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import is_complex
 from ..transforms.momentum import ema
-from ..types import Array, Params, Tree
+from ..types import Array, Params, TransformationLike, Tree
 
 
 class SplitRealAndImaginaryArrays(NamedTuple):
@@ -26,7 +26,7 @@ class SplitRealAndImaginaryState(NamedTuple):
 
 
 @register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
-def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
+def split_real_and_imaginary(inner: TransformationLike) -> GradientTransformationExtraArgs:
     """Let `inner` see every complex leaf as two real ones, its real and its imaginary part.
 
     The elementwise and treewise rules of this library do so by themselves: this is for others, and for rules that

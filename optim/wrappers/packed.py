@@ -16,7 +16,7 @@ from ..lift.rules import check_updates
 from ..optimizers.adam import scale_by_adam
 from ..transforms.clip import clip_by_global_norm
 from ..tree.packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack
-from ..types import Params, Tree
+from ..types import Params, TransformationLike, Tree
 
 
 @register(
@@ -27,7 +27,7 @@ from ..types import Params, Tree
         (example(scale_by_adam(), max_leaf=-1), "max_leaf must be a whole number, at least 0, got -1"),
     ],
 )
-def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTransformationExtraArgs:
+def packed(tx: TransformationLike, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTransformationExtraArgs:
     """Apply `tx` to small leaves end to end in few buffers, and to large ones as they are.
 
     The numbers are those of `tx`, random ones aside, which are drawn buffer by buffer. A state of many small arrays
