@@ -37,7 +37,7 @@ Grain: TypeAlias = Literal["elementwise", "treewise", "leafwise"]
 class TransformInitFn(Protocol):
     """`init(params) -> state`: pure, allocates every slot, reads no value of params unless its rule says so."""
 
-    def __call__(self, params: Any) -> Any:
+    def __call__(self, params: Params) -> OptState:
         """Return the state for `params`, a tree of arrays."""
 
 
@@ -47,7 +47,9 @@ class TransformUpdateFn(Protocol):
     The result's structure, shapes and dtypes are those of `updates` and of `state`.
     """
 
-    def __call__(self, updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+    def __call__(
+        self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, OptState]:
         """Return the updates to add to `params`, and the next state.
 
         Args:    updates: gradients, a tree like `params`. state: from `init`, or from the update before.

@@ -35,6 +35,7 @@ from .moments import (
     square as square,
     variance as variance,
 )
+from .ops import staged as staged
 from .places import axes as axes, gathered as gathered, restored as restored
 from .roots import (
     cube_root as cube_root,
@@ -42,6 +43,7 @@ from .roots import (
     power as power,
     ratio as ratio,
     root as root,
+    root_of_square as root_of_square,
     root_ratio as root_ratio,
     safe_norm as safe_norm,
     safe_root_mean_squares as safe_root_mean_squares,

@@ -10,6 +10,7 @@ from jax import lax
 from ..types import Array, DType, Scalar
 from .dtypes import convert, real_dtype, wide_dtype
 from .moments import saturated, square
+from .ops import add, div
 from .scalars import like
 
 _finfo: Any = jnp.finfo  # untyped in jax
@@ -17,7 +18,7 @@ _finfo: Any = jnp.finfo  # untyped in jax
 
 @jax.custom_jvp
 def _root(x: Array) -> Array:
-    return jnp.sqrt(jnp.maximum(x, 0))
+    return lax.sqrt(x)
 
 
 @_root.defjvp
@@ -30,6 +31,11 @@ def _root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
 
 def root(x: Array) -> Array:
     """sqrt(max(x, 0)), whose derivative at zero is zero and not infinite."""
+    return root_of_square(lax.max(x, np.zeros((), x.dtype)))
+
+
+def root_of_square(x: Array) -> Array:
+    """sqrt(x) for x >= 0, whose derivative at zero is zero and not infinite."""
     out: Array = _root(x)
     return out
 
@@ -71,15 +77,20 @@ def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
     `positive` says that bottom is never 0, which saves two selects an element.
     """
     if positive:
-        return top / bottom
+        return div(top, bottom)
     there = bottom > 0
     return jnp.where(there, top / jnp.where(there, bottom, 1), 0)
 
 
 def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -> Array:
     """top / (sqrt(bottom + eps_root) + eps) for bottom >= 0, and 0 where the denominator is 0."""
-    below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)
+    inside = bottom if _is_zero(eps_root) else add(bottom, like(bottom, eps_root))
+    below = add(root_of_square(inside), like(bottom, eps))
     return ratio(top, below, positive=any(surely_positive(e, below.dtype) for e in (eps, eps_root)))
+
+
+def _is_zero(x: Scalar) -> bool:
+    return isinstance(x, int | float | np.generic) and x == 0
 
 
 def mean_sq(x: Array) -> Array:
