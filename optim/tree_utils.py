@@ -1,4 +1,4 @@
-"""`optim.tree` under longer names: `tree_utils.tree_add` is `tree.add`."""
+"""`optim.tree` under Optax's names: `tree_utils.tree_add` is `tree.add`."""
 
 import typing as _typing
 

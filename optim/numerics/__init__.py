@@ -29,6 +29,7 @@ from .moments import (
     debias as debias,
     decayed as decayed,
     ema as ema,
+    inverse_bias as inverse_bias,
     nesterov_mean as nesterov_mean,
     saturated as saturated,
     scaled as scaled,
@@ -39,6 +40,7 @@ from .ops import staged as staged
 from .places import axes as axes, gathered as gathered, restored as restored
 from .roots import (
     cube_root as cube_root,
+    debiased_ratio as debiased_ratio,
     mean_sq as mean_sq,
     power as power,
     ratio as ratio,

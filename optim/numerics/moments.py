@@ -1,7 +1,6 @@
 """Moments and bias corrections."""
 
 import math
-import weakref
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ from jax import lax
 
 from ..types import Array, Count, DType, Scalar
 from .dtypes import real_dtype
-from .ops import add, div, mul, staged, sub
+from .ops import add, div, mul, shared, sub
 from .scalars import complement, like
 
 _finfo: Any = jnp.finfo  # untyped in jax
@@ -80,23 +79,13 @@ def _bias_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tu
 
 def debias(x: Array, decay: Scalar, t: Count) -> Array:
     """x / (1 - decay^t), as one scalar that multiplies."""
-    return mul(x, _correction(decay, t, real_dtype(x.dtype)))
+    return mul(x, inverse_bias(t, decay, real_dtype(x.dtype)))
 
 
-def _correction(decay: Scalar, t: Count, dtype: DType) -> Array:
-    """1 / (1 - decay^t), computed once for all leaves that share `t` in one trace."""
-    if not (staged(t) and isinstance(decay, float)):
-        return div(1.0, bias_factor(decay, t, dtype))
-    key = id(t), decay, np.dtype(dtype)
-    ref, value = _corrections.get(key, (None, None))
-    if ref is None or ref() is not t:
-        value = div(1.0, bias_factor(decay, t, dtype))
-        _corrections[key] = weakref.ref(t, lambda _: _corrections.pop(key, None)), value
-    corrected: Array = value
-    return corrected
-
-
-_corrections: dict[Any, Any] = {}
+@shared
+def inverse_bias(t: Count, decay: Scalar, dtype: DType) -> Array:
+    """1 / (1 - decay^t)."""
+    return div(1.0, bias_factor(decay, t, dtype))
 
 
 def nesterov_mean(mu: Array, g: Array, decay: Scalar, t: Count) -> Array:

@@ -1,6 +1,11 @@
-"""Sums and products by `jax.lax`. The operators of an array trace a function of their own for every shape."""
+"""Arithmetic that is cheap to trace.
 
+The operators of an array trace a function of their own for every shape; `jax.lax` does not.
+"""
+
+import functools
 import operator
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -36,3 +41,21 @@ div = _by_lax(lax.div, operator.truediv)
 def staged(x: Any) -> bool:
     """Whether `x` is being traced into a program, and not evaluated one operation at a time."""
     return isinstance(x, jax.core.Tracer) and type(x).__name__ in ("JitTracer", "DynamicJaxprTracer")
+
+
+def shared(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f(t, *numbers)` computed once for all leaves that share `t`, an array, in one trace."""
+    values: dict[Any, Any] = {}
+
+    @functools.wraps(f)
+    def once(t: Any, *numbers: Any) -> Any:
+        if not (staged(t) and all(isinstance(x, float | np.dtype) for x in numbers)):
+            return f(t, *numbers)
+        key = (id(t), *numbers)
+        owner, value = values.get(key, (None, None))
+        if owner is None or owner() is not t:
+            value = f(t, *numbers)
+            values[key] = weakref.ref(t, lambda _: values.pop(key, None)), value
+        return value
+
+    return once

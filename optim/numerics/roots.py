@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..types import Array, DType, Scalar
+from ..types import Array, Count, DType, Scalar
 from .dtypes import convert, real_dtype, wide_dtype
-from .moments import saturated, square
-from .ops import add, div
+from .moments import bias_factor, inverse_bias, saturated, scaled, square
+from .ops import add, div, mul, shared
 from .scalars import like
 
 _finfo: Any = jnp.finfo  # untyped in jax
@@ -66,9 +66,9 @@ def power(x: Array, exponent: Scalar) -> Array:
     return jnp.where(there, jnp.where(there, x, 1) ** exponent, 0)
 
 
-def surely_positive(eps: Scalar, dtype: DType) -> bool:
-    """Whether `eps` is a number, so known to be positive, and not 0 in `dtype`."""
-    return isinstance(eps, int | float | np.generic) and bool(eps >= _finfo(dtype).tiny)
+def surely_positive(eps: Scalar, dtype: DType, margin: float = 1.0) -> bool:
+    """Whether `eps` is a number, so known to be positive, and not 0 in `dtype`, not even divided by `margin`."""
+    return isinstance(eps, int | float | np.generic) and bool(eps >= margin * _finfo(dtype).tiny)
 
 
 def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
@@ -87,6 +87,27 @@ def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -
     inside = bottom if _is_zero(eps_root) else add(bottom, like(bottom, eps_root))
     below = add(root_of_square(inside), like(bottom, eps))
     return ratio(top, below, positive=any(surely_positive(e, below.dtype) for e in (eps, eps_root)))
+
+
+def debiased_ratio(
+    mu: Array, nu: Array, b1: Scalar, b2: Scalar, t: Count, eps: Scalar, eps_root: Scalar = 0.0
+) -> Array:
+    """mu^ / (sqrt(nu^ + eps_root) + eps), where x^ = x / (1 - b^t).
+
+    With r = sqrt(1 - b2^t) it is mu r / (1 - b1^t) / (sqrt(nu + r^2 eps_root) + r eps): one product an element less.
+    """
+    dtype = real_dtype(nu.dtype)
+    r, factor = _adam_scalars(t, b1, b2, dtype)
+    inside = nu if _is_zero(eps_root) else add(nu, mul(mul(r, r), like(nu, eps_root)))
+    below = add(root_of_square(inside), mul(r, like(nu, eps)))
+    # r is at least sqrt(1 - b2), so that eps cannot vanish beside it.
+    return ratio(scaled(mu, factor), below, positive=any(surely_positive(e, dtype, 1e8) for e in (eps, eps_root)))
+
+
+@shared
+def _adam_scalars(t: Count, b1: Scalar, b2: Scalar, dtype: DType) -> tuple[Array, Array]:
+    r = root_of_square(bias_factor(b2, t, dtype))
+    return r, mul(r, inverse_bias(t, b1, dtype))
 
 
 def _is_zero(x: Scalar) -> bool:

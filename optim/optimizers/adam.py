@@ -8,7 +8,7 @@ from ..combine.chain import chain
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
-from ..numerics import abs_sq, bias_factor, debias, ema, nesterov_mean, real_dtype, root, root_ratio
+from ..numerics import abs_sq, bias_factor, debias, debiased_ratio, ema, nesterov_mean, real_dtype, root, root_ratio
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
@@ -56,8 +56,11 @@ def scale_by_adam(
     def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
         mu = ema(mu, g, b1)
         nu = ema(nu, abs_sq(g), b2)
-        top = nesterov_mean(mu, g, b1, t) if nesterov else debias(mu, b1, t)
-        return root_ratio(top, debias(nu, b2, t), eps, eps_root), (mu, nu)
+        if nesterov:
+            u = root_ratio(nesterov_mean(mu, g, b1, t), debias(nu, b2, t), eps, eps_root)
+        else:
+            u = debiased_ratio(mu, nu, b1, b2, t, eps, eps_root)
+        return u, (mu, nu)
 
     return elementwise(rule, ScaleByAdamState, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(real=True))
 

@@ -28,7 +28,6 @@ def fourth_root(count: Array) -> Array:
     example(),
     example(0.8, 0.99, 1e-3, nesterov=True),
     example(eps=0.0, use_clipping=False),
-    example(clip_value_fn=fourth_root),
     errors=_NOT_A_FUNCTION,
     exceptions={"precision": "it averages quotients much larger than the update, so it rounds at their size"},
 )

@@ -35,7 +35,11 @@ def sgd(
     )
 
 
-@register(example(0.1, seed=1), ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE})
+@register(
+    example(0.1, seed=1),
+    ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE},
+    exceptions={"partitioned": "its noise is drawn per shard layout"},
+)
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,
     eta: Scalar = 0.01,

@@ -80,6 +80,7 @@ _RANGES = {
     "gamma": checks.POSITIVE,
     "clip_threshold": checks.Range(0, open_low=True, optional=True),
     "update_interval": checks.Range(1, integer=True),
+    "print_win_rate_every_n_steps": checks.STEPS,
 }
 
 
@@ -88,6 +89,7 @@ _RANGES = {
     example(0.1, weight_decay=0.1, weight_decay_mask=True, gamma=0.5, update_interval=1).given(obj_fn=_quartic_loss),
     ranges=_RANGES,
     exceptions={
+        "golden": "its update is random: see tests/units/test_leafwise.py",
         "vmap": "random signs are drawn anew under vmap",
         "grain": "random signs are drawn for each leaf",
         "none": _NO_LOSS,

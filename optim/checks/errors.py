@@ -1,4 +1,4 @@
-"""How errors are raised: the name they begin with, and the traceback that a user sees."""
+"""Errors: a sentence behind the name of the outermost call, and a traceback that ends with the user's line."""
 
 import contextlib
 import contextvars
@@ -84,7 +84,7 @@ def entrance(name: str | Name | Callable[..., str] | None = None) -> Callable[[F
 
 # Frames that are no help with a mistake: this library's and JAX's.
 _HIDDEN = (
-    *(os.path.join(os.path.dirname(path), "") for path in (__file__, jax.__file__)),
+    *(os.path.join(os.path.dirname(path), "") for path in (os.path.dirname(__file__), jax.__file__)),
     contextlib.__file__,
     functools.__file__,
 )
