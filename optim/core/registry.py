@@ -174,12 +174,20 @@ def _refuse_numbers_without_range(name: str, factory: Any, ranges: Mapping[str, 
     init = factory.__new__ if inspect.isclass(factory) else factory
     with contextlib.suppress(NameError, TypeError):  # of annotations that only a type checker can read
         for word, annotation in get_type_hints(init).items():
-            kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+            kinds = _kinds(annotation)
             if {int, float} & {*kinds} and not {tuple, list} & {get_origin(k) for k in kinds} and word not in ranges:
-                raise ValueError(
-                    f"optim: {name} has the number {word!r} without a range; declare it: "
+                checks.fail(
+                    f"{name} has the number {word!r} without a range; declare it: "
                     f"register(..., ranges={{{word!r}: Range(0, 1, means='...')}})"
                 )
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The types in an annotation, of which a name such as `Scalar` stands for several."""
+    annotation = getattr(annotation, "__supertype__", annotation)
+    if get_origin(annotation) not in (Union, UnionType):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _kinds(part)]
 
 
 def _docstring(name: str) -> str | None:

@@ -50,7 +50,7 @@ MISTAKES = {
     "optim.replace(ADAM, 'trace', decay=0.5)": "replace: there is no 'trace' in adam(0.1)",
     "optim.with_extra_args_support(1)": "with_extra_args_support: tx must be a transformation (init, update), got 1",
     "optim.projections.projection_box(P, 1.0, 0.0)": "projection_box: lower must be <= upper",
-    "optim.pack(P, max_leaf=-1)": "pack: max_leaf must be a whole number",
+    "optim.pack(P, max_leaf=-1)": "pack: max_leaf must be an integer >= 0",
     "optim.microbatch(loss, 0, 2)(P)": "microbatch: microbatch_size 2 must divide the batch of 3",
     # A tree, a state
     "update(ADAM)": f"adam: {SHAPES}",
