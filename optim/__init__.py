@@ -1,6 +1,9 @@
 """Gradient transformations for JAX: pure (init, update) pairs, composed from small primitives, compiled as one."""
 
+import typing as _typing
+
 from . import (
+    hints as _hints,
     interop as interop,
     keras as keras,
     projections as projections,
@@ -369,3 +372,10 @@ inject_stateful_hyperparams = inject_hyperparams
 multi_transform = partition
 MultiTransformState = PartitionState
 safe_int32_increment = safe_increment
+
+__all__ = _hints.public_names(globals(), ("interop", "keras", "projections", "schedules", "tree", "tree_utils"))
+
+if _typing.TYPE_CHECKING:
+    __version__: str
+else:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = _hints.surface(__name__, __version__=lambda: _hints.version(__name__))
