@@ -1,4 +1,4 @@
-"""Step by step against Optax, as an oracle: the same updates, and the same state by structure."""
+"""Step by step comparison with Optax: the same updates, and states with the same leaves."""
 
 import inspect
 import warnings
@@ -18,7 +18,7 @@ optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 
 
 def theirs_of(name):
-    """What Optax has under this name, in its contrib package or outside."""
+    """The object of this name in Optax or in its contrib package."""
     return getattr(optax.contrib, name, None) or getattr(optax, name, None)
 
 
@@ -31,7 +31,7 @@ SHARED = list(filter(is_shared, ROWS))
 
 
 def theirs(x):
-    """An argument as Optax takes it: our schedules are functions, our transformations pairs."""
+    """An argument in Optax's form: transformations are pairs."""
     if isinstance(x, optim.GradientTransformation):
         return optax.GradientTransformationExtraArgs(*x)
     if isinstance(x, tuple):
@@ -53,13 +53,13 @@ def make(row: Row):
 
 
 def stream(params, steps=20):
-    """Tiny, ordinary, zero, large, ordinary, and again."""
+    """Gradients in cycles of five sizes: tiny, ordinary, zero, large, ordinary."""
     sizes = [1e-3, 1.0, 0.0, 30.0, 1.0]
     return [jax.tree.map(lambda g, s=sizes[n % 5]: s * g, grads(params, n)) for n in range(steps)]
 
 
 def quick(row):
-    """The quick part of the suite compares primitives only."""
+    """Mark all but the first example of a primitive as slow."""
     further = row.example is not row.entry.examples[0] or is_alias(row)
     return pytest.param(row, id=row.id, marks=[pytest.mark.slow] if further else [])
 
@@ -71,13 +71,13 @@ def test_same_steps(row, x64, standard_promotion):
     state, state_other = ours.init(params), other.init(params)
     rtol = max(tolerance(state), COARSE.get(row.entry.name, 0))
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
-    # What a narrow slot rounds feeds on itself.
+    # The rounding of a narrow slot accumulates, so these run for 5 steps only.
     for g in stream(params, 20 if rtol < 1e-8 or row.entry.name in COARSE else 5):
         u, state = step(g, state, params)
         v, state_other = step_other(g, state_other, params_other)
         assert_close(u, v, rtol)
         params, params_other = optim.apply_updates(params, u), optax.apply_updates(params_other, v)
-    # By structure: what Optax saved restores here, leaf for leaf.
+    # A state saved by Optax can be restored here, leaf by leaf.
     mine, others = jax.tree.leaves(state), jax.tree.leaves(state_other)
     assert [x.shape for x in mine] == [x.shape for x in others]
     assert_close(mine, others, rtol)
@@ -93,7 +93,7 @@ IN_FLOAT32 = [
 @pytest.mark.slow
 @pytest.mark.parametrize("row", IN_FLOAT32, ids=lambda r: r.id)
 def test_same_steps_in_float32(row, standard_promotion):
-    """To the rounding of both, on parameters that stay where they are, so that it does not grow on its way."""
+    """Equal up to the rounding of both. The parameters are constant, so that rounding does not accumulate."""
     ours, other, params = row.make(), make(row), tree()
     state, state_other = ours.init(params), other.init(params)
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
@@ -106,7 +106,7 @@ def test_same_steps_in_float32(row, standard_promotion):
 
 
 def tolerance(state):
-    """float64 to 1e-9; where a slot is kept narrower by name, to that slot's precision."""
+    """1e-9; if a slot has a narrower dtype, the precision of that dtype."""
     return max(
         [1e-9]
         + [10 * float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(state) if inexact(x) and x.dtype != jnp.float64]
@@ -123,7 +123,7 @@ def assert_close(a, b, rtol):
 
 
 def test_the_page_of_differences_is_up_to_date():
-    assert page.PAGE.read_text() == page.page(), "write it again: python -m tests.reference.page"
+    assert page.PAGE.read_text() == page.page(), "run: python -m tests.reference.page"
 
 
 def test_enough_is_compared():
@@ -143,7 +143,7 @@ def test_state_fields(name):
 
 
 OTHER_DEFAULTS = {
-    ("MultiSteps", "accumulator_dtype"): "the parameter's, at least float32: float64 stays",
+    ("MultiSteps", "accumulator_dtype"): "the parameter's dtype, at least float32",
     ("lbfgs", "linesearch"): "this library's search, with the same arguments",
     ("sophia", "hessian_diagonal_fn"): "this library's estimator, with the same arguments",
 }
@@ -151,11 +151,10 @@ OTHER_DEFAULTS = {
 
 @pytest.mark.parametrize("name", sorted({e.name for e in optim.entries() if theirs_of(e.name)}))
 def test_signature(name):
-    """Every parameter of theirs has its name, place and default here; what is ours alone comes after."""
+    """Optax's parameters have the same names, order and defaults here; additional parameters come after them."""
 
     def shape(f):
-        found = inspect.signature(f).parameters.values()
-        return [(p.name, p.kind, default(p)) for p in found]
+        return [(p.name, p.kind, default(p)) for p in inspect.signature(f).parameters.values()]
 
     def default(p):
         other = inspect.isfunction(p.default) or (name, p.name) in OTHER_DEFAULTS
