@@ -289,7 +289,7 @@ def test_data_parallel_fails_beyond_tolerance(capsys):
     """Nobody sums in another order to exactly the same. The devices that the environment made are left as they are."""
     with pytest.raises(SystemExit) as stop:
         load("data_parallel").main(["--steps", "5", "--devices", "3", "--tolerance", "0"])
-    assert stop.value.code == "beyond the tolerance of 0e+00"  # Python prints it and exits with 1
+    assert stop.value.code == "the difference exceeds the tolerance of 0e+00"  # Python prints it and exits with 1
     assert 0 < max(differences(capsys.readouterr().out, devices=jax.device_count())) < 1e-5
 
 
@@ -304,4 +304,4 @@ def test_plain_trees(capsys):
     for x, y, start in zip(dicts.last, classes.last, dicts.first, strict=True):
         np.testing.assert_array_equal(x, y)
         assert not np.array_equal(x, start)
-    assert capsys.readouterr().out.count(f"{dicts.losses[-1]:.6f} at last") == 2
+    assert capsys.readouterr().out.count(f"{dicts.losses[-1]:.6f} at the last") == 2

@@ -263,4 +263,4 @@ def test_example(capsys):
     losses = [float(x) for x in re.findall(r"loss (\S+)", out)]
     assert len(losses) == 2
     assert max(losses) < 1e-2
-    assert float(re.search(r"(\S+) apart", out)[1]) < 1e-6
+    assert float(re.search(r"difference (\S+)", out)[1]) < 1e-6

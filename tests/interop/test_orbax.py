@@ -52,7 +52,7 @@ def test_going_on_bit_for_bit(broken_off, tmp_path):
     """In another process with as many devices."""
     _, path, whole, half = broken_off
     first, step, last, digest, out = process(4, copied(path, tmp_path), "--steps", 6)
-    assert out.startswith("going on at step 6\n")
+    assert out.startswith("resuming at step 6\n")
     assert (step, digest) == (12, whole.digest)
     assert whole.digest != half.digest
     assert first == pytest.approx(whole.losses[6], abs=1e-6)

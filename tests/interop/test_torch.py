@@ -143,13 +143,13 @@ def example(name):
 
 def test_the_example_goes_on(capsys):
     result = example("from_torch").main(["--steps", "60"])
-    assert result.jax_end == pytest.approx(result.torch_end, rel=1e-4)
-    assert result.fresh_end != pytest.approx(result.torch_end, rel=1e-2)
-    assert result.torch_end < 0.9 * result.at_half
+    assert result.jax_loss == pytest.approx(result.torch_loss, rel=1e-4)
+    assert result.fresh_loss != pytest.approx(result.torch_loss, rel=1e-2)
+    assert result.torch_loss < 0.9 * result.half_loss
     assert result.state[0].count == 120
     out, err = capsys.readouterr()
     assert out.count("\n") == 4
-    assert f"60 more in JAX:     loss {result.jax_end:.6f}, at step 120" in out
+    assert f"60 more in JAX:     loss {result.jax_loss:.6f}, at step 120" in out
     assert err == ""
 
 
