@@ -51,7 +51,7 @@ class Form:
         return self.library().apply_updates(params, updates), state
 
     def program(self, rule: Any, step: Callable[..., Any], loss: Callable[..., Any] | None) -> Any:
-        """The compiled `step`: (params, state, grads or batch) -> (params, state, loss); without a model loss is None."""
+        """Compile `step`: (params, state, grads or batch) -> (params, state, loss); loss is None without a model."""
         return jax.jit(step, donate_argnums=(0, 1))
 
     def eager(self, rule: Any, params: Any, state: Any, grads: Any) -> Any:
