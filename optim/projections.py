@@ -1,7 +1,7 @@
 """Projections: the nearest point of a convex set, or of a sphere, to a tree taken as one vector.
 
-All are computed in at least float32 and cast last to each leaf's dtype. They can be differentiated, with finite
-derivatives. `None` leaves are no part of the vector.
+They compute in at least float32, cast last to each leaf's dtype, and have finite derivatives. `None` leaves are not
+part of the vector.
 """
 
 from collections.abc import Callable
@@ -19,26 +19,32 @@ from .types import Array, Scalar, Tree
 
 @numerics.mixing("projection_non_negative")
 def projection_non_negative(tree: Tree) -> Tree:
-    """The nearest tree x >= 0.
+    """Project onto the trees with x >= 0.
 
-    Raises: ValueError naming a complex leaf.
+    Args:
+      tree: a tree of real arrays.
+    Raises:  ValueError naming a complex leaf.
     """
     return trees.clip(tree, 0)
 
 
 @numerics.mixing("projection_box")
 def projection_box(tree: Tree, lower: Any, upper: Any) -> Tree:
-    """The nearest tree lower <= x <= upper.
+    """Project onto the box lower <= x <= upper.
 
-    Args:    lower, upper: numbers, or trees like `tree` of numbers or arrays of the leaves' shapes, None for no bound.
-    Raises:  ValueError for numbers in the wrong order, for a tree of another structure, naming a complex leaf.
+        projection_box({"w": w, "b": b}, lower={"w": -1.0, "b": None}, upper=1.0)
+
+    Args:
+      tree: a tree of real arrays.
+      lower, upper: numbers, or trees like `tree` of numbers or arrays of the leaves' shapes; None for no bound.
+    Raises:  ValueError if lower > upper as numbers, for a tree of another structure, and naming a complex leaf.
     """
     if checks.is_number(lower) and checks.is_number(upper) and lower > upper:
         checks.fail(f"lower must be <= upper, got {lower} and {upper}")
     leaves, structure = trees.flatten(tree)
     rows = zip(leaves, _bounds(lower, tree, "lower"), _bounds(upper, tree, "upper"), strict=True)
     paths = trees.paths(tree)
-    return structure.unflatten([_held(*row, path) for row, path in zip(rows, paths, strict=True)])
+    return structure.unflatten([_clip_leaf(*row, path) for row, path in zip(rows, paths, strict=True)])
 
 
 def _bounds(bound: Any, tree: Tree, name: str) -> list[Any]:
@@ -49,7 +55,7 @@ def _bounds(bound: Any, tree: Tree, name: str) -> list[Any]:
     return trees.match(bound, tree, name, "tree") if bound is not None else [None] * structure.num_leaves
 
 
-def _held(x: Any, low: Any, high: Any, path: str) -> Any:
+def _clip_leaf(x: Any, low: Any, high: Any, path: str) -> Any:
     if trees.absent(x):
         return x
     for name, bound in (("lower", low), ("upper", high)):
@@ -62,9 +68,11 @@ def _held(x: Any, low: Any, high: Any, path: str) -> Any:
 
 @numerics.mixing("projection_hypercube")
 def projection_hypercube(tree: Tree, scale: Any = 1) -> Tree:
-    """The nearest tree 0 <= x <= scale.
+    """Project onto the cube 0 <= x <= scale.
 
-    Args:    scale >= 0: a number, or a tree like `tree`.
+    Args:
+      tree: a tree of real arrays.
+      scale: length of the edges, >= 0: a number, or a tree like `tree`.
     Raises:  as `projection_box`.
     """
     if checks.is_number(scale):
@@ -80,7 +88,7 @@ def _check_scale(scale: Scalar) -> None:
 
 
 def _vector(tree: Tree, name: str = "tree", *, ordered: bool = False) -> Array:
-    """All elements, in one precision of at least float32."""
+    """All elements as one vector, in one dtype of at least float32."""
     leaves, _ = trees.flatten(tree)
     for i, x in enumerate(leaves):
         if not trees.absent(x) and not jnp.issubdtype(jnp.result_type(x), jnp.floating if ordered else jnp.inexact):
@@ -92,47 +100,49 @@ def _vector(tree: Tree, name: str = "tree", *, ordered: bool = False) -> Array:
 
 
 def _tree(vector: Array, tree: Tree) -> Tree:
-    """What `_vector` was given, with other elements."""
+    """Inverse of `_vector`, with the elements of `vector`."""
     leaves, structure = trees.flatten(tree)
-    done, out = 0, []
+    offset, out = 0, []
     for x in leaves:
         if trees.absent(x):
             out.append(x)
             continue
         x = trees.as_array(x)
-        part = lax.slice_in_dim(vector, done, done + x.size).reshape(x.shape)
+        part = lax.slice_in_dim(vector, offset, offset + x.size).reshape(x.shape)
         part = part if jnp.iscomplexobj(x) else part.real
         out.append(numerics.convert(part, x.dtype, weak=x.weak_type))
-        done += x.size
+        offset += x.size
     return structure.unflatten(out)
 
 
 def _on_simplex(v: Array, scale: Scalar) -> tuple[Array, Array]:
-    """max(v - theta, 0), whose sum is `scale`, and theta. v has the largest element subtracted: nothing cancels."""
+    """max(v - theta, 0), whose sum is `scale`, and theta; subtracts the largest element first, against cancellation."""
     total = numerics.like(v, scale)
     top = lax.stop_gradient(jnp.max(v, initial=-jnp.inf))
     w = v - top
     falling = -jnp.sort(-lax.stop_gradient(w))
     ranks = jnp.arange(1, v.size + 1, dtype=v.dtype)
     sums = jnp.cumsum(falling) - lax.stop_gradient(jnp.asarray(total, v.dtype))
-    kept = jnp.max(jnp.where(falling * ranks > sums, jnp.arange(1, v.size + 1), 0))
-    least = jnp.where(kept > 0, falling[jnp.maximum(kept, 1) - 1], jnp.inf)
+    support_size = jnp.max(jnp.where(falling * ranks > sums, jnp.arange(1, v.size + 1), 0))
+    least = jnp.where(support_size > 0, falling[jnp.maximum(support_size, 1) - 1], jnp.inf)
     support = lax.stop_gradient(w) >= least
-    # The sum over the support has the derivative, and rounds less than the running sum.
+    # Sum over the support again: this sum is differentiated, and it rounds less than the cumulative sum.
     count = jnp.maximum(jnp.sum(support), 1).astype(v.dtype)
-    theta = (jnp.sum(jnp.where(support, w, 0)) - jnp.where(kept > 0, total, 0)) / count
-    nothing = jnp.where(jnp.isnan(top), jnp.nan, 0)
-    return jnp.where(support, jnp.maximum(w - theta, 0), nothing), theta + top
+    theta = (jnp.sum(jnp.where(support, w, 0)) - jnp.where(support_size > 0, total, 0)) / count
+    off_support = jnp.where(jnp.isnan(top), jnp.nan, 0)
+    return jnp.where(support, jnp.maximum(w - theta, 0), off_support), theta + top
 
 
 @numerics.mixing("projection_simplex")
 def projection_simplex(tree: Tree, scale: Scalar = 1) -> Tree:
-    """The nearest tree x >= 0 with sum(x) = scale.
+    """Project onto the simplex: x >= 0 with sum(x) = scale.
 
         x = max(v - theta, 0),   theta = (v_1 + ... + v_k - scale) / k over the k largest, the most that exceed it
 
-    Args:    scale >= 0.
-    Raises:  ValueError naming a leaf that is not floating, for a scale out of range.
+    Args:
+      tree: a tree of floating arrays.
+      scale: the sum, >= 0.
+    Raises:  ValueError naming a leaf that is not floating, and for a scale out of range.
     Source:  Duchi et al. 2008, Fig. 1.
     """
     _check_scale(scale)
@@ -143,20 +153,22 @@ def projection_simplex(tree: Tree, scale: Scalar = 1) -> Tree:
 def _phase(v: Array) -> tuple[Array, Array]:
     """|v| and v / |v|, where zero counts as positive."""
     if jnp.iscomplexobj(v):
-        there = v != 0
-        size = jnp.abs(jnp.where(there, v, 1))
-        return jnp.where(there, size, 0), jnp.where(there, v / size, 1)
+        nonzero = v != 0
+        size = jnp.abs(jnp.where(nonzero, v, 1))
+        return jnp.where(nonzero, size, 0), jnp.where(nonzero, v / size, 1)
     sign = jnp.where(v < 0, -1, 1).astype(v.dtype)
     return v * sign, sign
 
 
 @numerics.mixing("projection_l1_sphere")
 def projection_l1_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
-    """The nearest tree with sum(|x|) = scale: the magnitudes on the simplex, signs and phases as they were.
+    """Project onto the sphere sum(|x|) = scale: magnitudes go to the simplex, signs and phases stay.
 
-    Args:    scale >= 0.
-    Raises:  ValueError naming a leaf of integers, for a scale out of range.
-    Differs: a zero counts as positive, where Optax keeps it and so leaves the sphere.
+    Args:
+      tree: a tree of floating or complex arrays.
+      scale: radius, >= 0.
+    Raises:  ValueError naming a leaf of integers, and for a scale out of range.
+    Differs: a zero counts as positive; Optax leaves it at zero, and its result is off the sphere.
     """
     _check_scale(scale)
     v = _vector(tree)
@@ -168,10 +180,12 @@ def projection_l1_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
 
 @numerics.mixing("projection_l1_ball")
 def projection_l1_ball(tree: Tree, scale: Scalar = 1) -> Tree:
-    """The nearest tree with sum(|x|) <= scale.
+    """Project onto the ball sum(|x|) <= scale.
 
-    Args:    scale >= 0.
-    Raises:  ValueError naming a leaf of integers, for a scale out of range.
+    Args:
+      tree: a tree of floating or complex arrays.
+      scale: radius, >= 0.
+    Raises:  ValueError naming a leaf of integers, and for a scale out of range.
     Source:  Duchi et al. 2008, Sec. 4.
     """
     _check_scale(scale)
@@ -184,7 +198,7 @@ def projection_l1_ball(tree: Tree, scale: Scalar = 1) -> Tree:
 
 
 def _norm(v: Array) -> Array:
-    """|v|, whose squares neither overflow nor vanish; its derivative at zero is zero."""
+    """|v| without overflow or underflow of the squares; its derivative at zero is zero."""
     top = lax.stop_gradient(jnp.max(jnp.abs(v), initial=0))
     top = jnp.where(top >= jnp.finfo(top.dtype).tiny, top, 1)  # type: ignore[no-untyped-call]
     return top * numerics.root(jnp.sum(numerics.square(v / top)))
@@ -192,11 +206,13 @@ def _norm(v: Array) -> Array:
 
 @numerics.mixing("projection_l2_sphere")
 def projection_l2_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
-    """The nearest tree with |x| = scale: tree scale / |tree|. To zero all are near; it goes where all are equal.
+    """Project onto the sphere |x| = scale: tree scale / |tree|; zero goes to the point with equal elements.
 
-    Args:    scale >= 0.
-    Raises:  ValueError naming a leaf of integers, for a scale out of range.
-    Differs: Optax gives NaN for zero.
+    Args:
+      tree: a tree of floating or complex arrays.
+      scale: radius, >= 0.
+    Raises:  ValueError naming a leaf of integers, and for a scale out of range.
+    Differs: Optax returns NaN for zero.
     """
     _check_scale(scale)
     v = _vector(tree)
@@ -208,10 +224,11 @@ def projection_l2_sphere(tree: Tree, scale: Scalar = 1) -> Tree:
 
 @numerics.mixing("projection_l2_ball")
 def projection_l2_ball(tree: Tree, scale: Scalar = 1) -> Tree:
-    """The nearest tree with |x| <= scale: tree min(1, scale / |tree|).
+    """Project onto the ball |x| <= scale: tree min(1, scale / |tree|).
 
-    Args:    scale >= 0.
-    Raises:  ValueError naming a leaf of integers, for a scale out of range.
+    Args:
+      tree: a tree of floating or complex arrays.
+      scale: radius, >= 0.
     """
     _check_scale(scale)
     v = _vector(tree)
@@ -223,14 +240,16 @@ def projection_l2_ball(tree: Tree, scale: Scalar = 1) -> Tree:
 
 @numerics.mixing("projection_linf_ball")
 def projection_linf_ball(tree: Tree, scale: Scalar = 1) -> Tree:
-    """The nearest tree with max(|x|) <= scale: every element held, a complex one by its magnitude.
+    """Project onto the ball max(|x|) <= scale: every element is clipped, complex ones by their magnitude.
 
-    Args:    scale >= 0.
+    Args:
+      tree: a tree of arrays.
+      scale: radius, >= 0.
     Raises:  ValueError for a scale out of range.
     """
     _check_scale(scale)
 
-    def held(x: Any) -> Any:
+    def clipped(x: Any) -> Any:
         if not jnp.iscomplexobj(x):
             return trees.clip(x, -scale, scale)
         size = jnp.abs(x)
@@ -238,16 +257,16 @@ def projection_linf_ball(tree: Tree, scale: Scalar = 1) -> Tree:
         outside = size > total
         return x / jnp.where(outside, size, 1) * jnp.where(outside, total, 1)
 
-    return trees.map(held, tree)
+    return trees.map(clipped, tree)
 
 
 # Lines and planes
 
 
 def _along(x: Tree, a: Tree, b: Scalar, move: Callable[[Array, Array, Array, Array], Array]) -> Tree:
-    """`move(x, u, <u, x>, b / |a|)` for the unit vector u along a, which is zero where a is.
+    """`move(x, u, <u, x>, b / |a|)` for the unit vector u in the direction of a; u is zero for a zero a.
 
-    A tree with a real leaf is a vector over the reals, so its inner products are real.
+    A tree with a real leaf is a vector over the reals, and its inner products are real.
     """
     if jnp.shape(b) != ():
         checks.fail(f"b must be a scalar, got {checks.shown(b)}")
@@ -271,8 +290,11 @@ def _floating(x: Array) -> Array:
 
 @numerics.mixing("projection_vector")
 def projection_vector(x: Tree, a: Tree) -> Tree:
-    """The nearest multiple of a: (<a, x> / <a, a>) a; zero for a zero a.
+    """Project onto the line through a: (<a, x> / <a, a>) a; zero for a zero a.
 
+    Args:
+      x: the tree to project.
+      a: a tree like x, the direction.
     Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
     Differs: for complex trees Optax conjugates x in place of a.
     """
@@ -281,18 +303,28 @@ def projection_vector(x: Tree, a: Tree) -> Tree:
 
 @numerics.mixing("projection_hyperplane")
 def projection_hyperplane(x: Tree, a: Tree, b: Scalar) -> Tree:
-    """The nearest tree y with <a, y> = b: x - (<a, x> - b) / <a, a> a; x itself for a zero a, which has no plane.
+    """Project onto the plane <a, y> = b: x - (<a, x> - b) / <a, a> a; x itself for a zero a, which has no plane.
 
+    Args:
+      x: the tree to project.
+      a: a tree like x, the normal of the plane.
+      b: a number, the offset.
     Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
-    Differs: Optax gives NaN for a zero a, and for complex trees conjugates x in place of a.
+    Differs: Optax returns NaN for a zero a, and for complex trees conjugates x in place of a.
     """
     return _along(x, a, b, lambda v, unit, inner, offset: v - (inner - offset) * unit)
 
 
 @numerics.mixing("projection_halfspace")
 def projection_halfspace(x: Tree, a: Tree, b: Scalar) -> Tree:
-    """The nearest tree y with <a, y> <= b, for complex trees Re <a, y> <= b: x - max(<a, x> - b, 0) / <a, a> a.
+    """Project onto the half-space <a, y> <= b, Re <a, y> <= b for complex trees.
 
-    Raises: ValueError naming the leaf at which the trees differ in presence, structure or shape.
+        y = x - max(<a, x> - b, 0) / <a, a> a
+
+    Args:
+      x: the tree to project.
+      a: a tree like x, the outward normal.
+      b: a number, the offset.
+    Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
     """
     return _along(x, a, b, lambda v, unit, inner, offset: v - jnp.maximum(inner.real - offset, 0) * unit)

@@ -1,4 +1,4 @@
-"""`optim.tree` under longer names: `tree_utils.tree_add` is `tree.add`."""
+"""`optim.tree` under Optax's names: `tree_utils.tree_add` is `tree.add`."""
 
 from . import tree as _tree
 from .tree import NamedTupleKey as NamedTupleKey

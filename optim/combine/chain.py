@@ -16,7 +16,10 @@ from ..types import Params, TransformationLike
 @register(
     example(),
     example(identity(), identity()),
-    exceptions={"errors": "only its members look at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its members look at updates",
+    },
     errors=[
         (
             example(identity(), identity),
@@ -58,7 +61,10 @@ def _entry(key: Any) -> Callable[[Any], Any]:
 
 @register(
     example(("first", identity()), ("second", identity())),
-    exceptions={"errors": "only its members look at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its members look at updates",
+    },
     errors=[
         (example(("a", 1)), "member 'a' must be a transformation (init, update), got 1"),
         (example(identity()), "argument 0 must be (name, transformation), got identity()"),

@@ -11,7 +11,7 @@ from ..types import Params
 
 
 class LabelByPath(Recorded):
-    """params -> a tree of labels; it prints as the call that made it."""
+    """A function params -> tree of labels; `label_by_path` makes it."""
 
     def __init__(self, rules: tuple[tuple[str, Any], ...], allow_unmatched: bool, allow_unused: bool) -> None:
         self.rules, self.allow_unmatched, self.allow_unused = rules, allow_unmatched, allow_unused
@@ -34,25 +34,29 @@ class LabelByPath(Recorded):
         leaves, structure = tree.flatten(params)
         names = tree.names(params)
         with checks.naming("label_by_path"):
-            found = [self._match(name) for name in names]
-            for name, leaf, i in zip(names, leaves, found, strict=True):
+            matches = [self._match(name) for name in names]
+            for name, leaf, i in zip(names, leaves, matches, strict=True):
                 if i is None and leaf is not None and not self.allow_unmatched:
-                    checks.fail(f"no pattern matches {name!r}; a last rule ('*', label) takes what is left")
-            used = {i for i, leaf in zip(found, leaves, strict=True) if leaf is not None}
+                    checks.fail(f"no pattern matches {name!r}; add a last rule ('*', label) for the rest")
+            used = {i for i, leaf in zip(matches, leaves, strict=True) if leaf is not None}
             for i, (pattern, _) in enumerate(self.rules):
                 if i not in used and not self.allow_unused:
-                    here = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
-                    taken = any(_fits(n, pattern) for n in here)
-                    why = "an earlier one took them all" if taken else f"no path fits it{checks.near(pattern, here)}"
+                    paths = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
+                    taken = any(_fits(n, pattern) for n in paths)
+                    why = (
+                        "earlier patterns match all of its parameters"
+                        if taken
+                        else f"no path fits it{checks.near(pattern, paths)}"
+                    )
                     checks.fail(f"pattern {pattern!r} labels no parameter: {why}")
-        return structure.unflatten([None if i is None else self.rules[i][1] for i in found])
+        return structure.unflatten([None if i is None else self.rules[i][1] for i in matches])
 
     def _match(self, name: str) -> int | None:
         return next((i for i, (pattern, _) in enumerate(self.rules) if _fits(name, pattern)), None)
 
 
 def _fits(name: str, pattern: str) -> bool:
-    # With a slash before it, so that '*/bias' finds a bias at the top as well.
+    # Also with a leading slash, so that '*/bias' matches a bias at the top level.
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(f"/{name}", pattern)
 
 
@@ -60,28 +64,33 @@ def _fits(name: str, pattern: str) -> bool:
     example([("*/bias", "no_decay"), ("*", "decay")]),
     kind="factory",
     errors=[
-        (example([]), "rules must be pairs (pattern, label), at least one, got []"),
-        (example(["*"]), "rules must be pairs (pattern, label), at least one, got ['*']"),
+        (example([]), "rules must be one or more pairs (pattern, label), got []"),
+        (example(["*"]), "rules must be one or more pairs (pattern, label), got ['*']"),
         (example([("*", 1), ("*", 2)]), "the pattern '*' comes 2 times"),
     ],
 )
 def label_by_path(
     rules: Sequence[tuple[str, Any]], *, allow_unmatched: bool = False, allow_unused: bool = False
 ) -> LabelByPath:
-    """Make a function params -> tree of labels, for `partition` or `masked`, from patterns of paths.
+    """Make a function params -> tree of labels from patterns of paths, for `partition` or `masked`.
 
-    A path joins the keys, attributes and indices that lead to a leaf with slashes: `encoder/layers/0/bias`. The first
-    pattern that fits gives the label: `*` stands for anything, slashes included, `?` for one character, `[ab]` for
-    one of these; `*/bias` fits a bias at any depth.
+        labels = label_by_path([("*/bias", "no_decay"), ("*", "decay")])
+        tx = partition({"decay": adamw(1e-3), "no_decay": adam(1e-3)}, labels)
 
-    Args:    rules: pairs (pattern, label), the most particular first; labels are what `partition` takes, or bools for
-             a mask. allow_unmatched: whether a leaf may have no label; allow_unused: whether a pattern may fit no leaf.
-    Raises:  ValueError naming a path that no pattern fits, or a pattern that labels nothing.
+    A path joins the keys, attributes and indices of a leaf by slashes: `encoder/layers/0/bias`. The first pattern that
+    matches gives the label: `*` matches any characters, slashes included, `?` one character, `[ab]` one of these;
+    `*/bias` matches a bias at any depth.
+
+    Args:
+      rules: pairs (pattern, label), the most specific first; labels are those of `partition`, or bools for a mask.
+      allow_unmatched: whether a leaf may match no pattern; its label is then None.
+      allow_unused: whether a pattern may label no leaf.
+    Raises:  ValueError naming a path that matches no pattern, or a pattern that labels no parameter.
     """
     listed = isinstance(rules, Sequence) and not isinstance(rules, str)
     whole = listed and all(isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules)
     if not (rules and whole):
-        checks.fail(f"rules must be pairs (pattern, label), at least one, got {checks.shown(rules)}")
+        checks.fail(f"rules must be one or more pairs (pattern, label), got {checks.shown(rules)}")
     patterns = [pattern for pattern, _ in rules]
     for pattern in patterns:
         if patterns.count(pattern) > 1:

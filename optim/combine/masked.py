@@ -55,7 +55,10 @@ def every_other(params: Params) -> Any:
 @register(
     example(identity(), True),
     example(identity(), every_other),
-    exceptions={"errors": "only its inner transformation looks at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its inner transformation looks at updates",
+    },
     errors=[(example(1, True), "inner must be a transformation (init, update), got 1")],
 )
 def masked(
@@ -63,11 +66,13 @@ def masked(
 ) -> GradientTransformationExtraArgs:
     """Apply `inner` where the mask is True; elsewhere updates pass as they are, and there are no slots.
 
-    Args:    mask: a bool, a tree of bools that is a prefix of the parameters, or a function params -> such a tree.
-             mask_compatible_extra_args: whether extra arguments shaped like params are masked too. Functions of the
-             parameters, as line searches take, are given all of them.
+    Args:
+      inner: a transformation.
+      mask: a bool, a tree of bools that is a prefix of the parameters, or a function params -> such a tree.
+      mask_compatible_extra_args: whether extra arguments shaped like params are masked too. Functions of the
+        parameters, as line searches take, are given all of them.
     State:   MaskedState(inner_state).
-    Raises:  TypeError for a mask that is not made of bools; ValueError for one of another structure.
+    Raises:  TypeError for a mask that is not made of bools; ValueError for a mask of another structure.
     """
     member = taking_extra_args(inner, "inner")
 

@@ -23,7 +23,10 @@ class PartitionState(NamedTuple):
 @register(
     example({"all": identity()}, "all"),
     example({True: identity(), False: identity()}, every_other),
-    exceptions={"errors": "only its members look at updates"},
+    exceptions={
+        "golden": "it combines others and has no formula of its own",
+        "errors": "only its members look at updates",
+    },
     errors=[(example({"a": 1}, "a"), "transforms['a'] must be a transformation (init, update), got 1")],
 )
 def partition(
@@ -34,9 +37,10 @@ def partition(
 ) -> GradientTransformationExtraArgs:
     """Apply to each group of parameters the transformation of its label.
 
-    Args:    transforms: label -> transformation.
-             param_labels: a tree of labels that is a prefix of the parameters, or a function params -> such a tree.
-             mask_compatible_extra_args: as in `masked`.
+    Args:
+      transforms: label -> transformation.
+      param_labels: a tree of labels that is a prefix of the parameters, or a function params -> such a tree.
+      mask_compatible_extra_args: as in `masked`.
     State:   PartitionState(inner_states), a dict label -> MaskedState.
     Raises:  ValueError for a label that has no transformation, naming the leaf.
     """

@@ -4,14 +4,17 @@
 made it. From that come `repr`, equality, hashing, `to_config` / `from_config`, look-up, and every sweep in the tests.
 """
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .. import checks
 from ..checks import Range
+from . import docs
 from .record import Call, Recorded
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,7 +106,8 @@ def register(
       examples: calls for the sweeps of the tests, the plainest first; none means `factory()`.
       kind: what the factory makes; "function" is for a function that is an argument, a mask say, so that it has a
         name in configs.
-      ranges: ranges of arguments whose names `checks.RANGES` does not know, or that mean something else here.
+      ranges: ranges of the numbers that `checks.RANGES` does not have, or that mean something else here; a new name
+        says what it means, as `Range(0, 1, means="...")`.
       exceptions: sweep column -> reason.
       errors: calls that must fail, with a part of their sentence.
     """
@@ -112,6 +116,8 @@ def register(
         signature = inspect.signature(factory)
         known = name or factory.__name__
         limits = {n: r for n, r in {**checks.RANGES, **(ranges or {})}.items() if n in signature.parameters}
+        if kind != "function":
+            _refuse_numbers_without_range(known, factory, limits)
         for word in ("name", "args"):
             if word in signature.parameters and signature.parameters[word].kind is not inspect.Parameter.VAR_POSITIONAL:
                 raise ValueError(f"optim: {known} has an argument {word!r}, a word that configs need for themselves")
@@ -144,6 +150,8 @@ def register(
                 return recorded(factory, build, args, kwargs)
 
             made = build
+        if factory.__doc__:
+            made.__doc__ = docs.composed(factory.__doc__, signature, limits, _docstring)
         _entries[known] = Entry(
             known,
             made,
@@ -157,6 +165,22 @@ def register(
         return cast(F, made)
 
     return decorate
+
+
+def _refuse_numbers_without_range(name: str, factory: Any, ranges: Mapping[str, Range]) -> None:
+    init = factory.__new__ if inspect.isclass(factory) else factory
+    with contextlib.suppress(NameError, TypeError):  # of annotations that only a type checker can read
+        for word, annotation in get_type_hints(init).items():
+            kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+            if {int, float} & {*kinds} and not {tuple, list} & {get_origin(k) for k in kinds} and word not in ranges:
+                raise ValueError(
+                    f"optim: {name} has the number {word!r} without a range; declare it: "
+                    f"register(..., ranges={{{word!r}: Range(0, 1, means='...')}})"
+                )
+
+
+def _docstring(name: str) -> str | None:
+    return _entries[name].factory.__doc__ if name in _entries else None
 
 
 def _registered_class(cls: Any, recorded: Callable[..., Any]) -> Any:

@@ -36,9 +36,15 @@ def _halved(updates: Updates, params: Params | None) -> Updates:
     return tree.map(lambda g: g * 0.5, updates)
 
 
-@register(example(_halved), exceptions={"errors": "its function accepts any updates"})
+@register(
+    example(_halved), exceptions={"golden": "its formula is its argument", "errors": "its function accepts any updates"}
+)
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
-    """Make a transformation of `f(updates, params) -> updates`."""
+    """Make a stateless transformation of a function of trees.
+
+    Args:
+      f: (updates, params) -> updates; params is None where update is called without parameters.
+    """
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args
@@ -52,9 +58,16 @@ def _halved_leaf(g: Any, p: Any) -> Any:
     return g * 0.5
 
 
-@register(example(_halved_leaf), exceptions={"errors": "its function accepts any updates"})
+@register(
+    example(_halved_leaf),
+    exceptions={"golden": "its formula is its argument", "errors": "its function accepts any updates"},
+)
 def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformationExtraArgs:
-    """Make a transformation of `f(g, p) -> u` on one leaf; p is None where update is called without parameters."""
+    """Make a stateless transformation of a function of one leaf.
+
+    Args:
+      f: (g, p) -> u; p is None where update is called without parameters. It is not called where g is None.
+    """
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args

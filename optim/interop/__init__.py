@@ -1,3 +1,3 @@
-"""Adapters to other libraries, one module each. A library is imported when a function that needs it is called."""
+"""Adapters to other libraries, one module each; a library is imported at the first call that needs it."""
 
 from . import keras as keras, optax as optax, torch as torch

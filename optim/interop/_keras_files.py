@@ -1,8 +1,8 @@
-"""The optimizer's weights in an HDF5 file of Keras 2, in Keras 2.2.4's order whichever of them wrote it.
+"""Optimizer weights in HDF5 files of Keras 2, converted to the order of Keras 2.2.4.
 
-before 2.3      `iterations` where the class counts, then slot by slot; Adam has a slot of (1,) without amsgrad
-2.3, 2.4 ...    `iterations` first for every class, the product behind Nadam's, then slot by slot; none for nothing
-2.11 ...        `iteration` first, then parameter by parameter: the slot is told by the second word of a name
+before 2.3      `iterations` if the class counts, then slot by slot; without amsgrad Adam has a third one of (1,)
+2.3, 2.4 ...    `iterations` first for every class, then Nadam's product, then slot by slot, without unused slots
+2.11 ...        `iteration` first, then parameter by parameter: the slot is the second word of a name
 """
 
 import json
@@ -19,7 +19,7 @@ Values = np.ndarray[Any, Any]
 
 @dataclass
 class Saved:
-    """What a file has: the weights, and by the names of their fields what Keras 2.2.4 has no place for in its list."""
+    """The contents of a file: the weights in Keras 2.2.4's order, and fields that its list lacks, by name."""
 
     names: list[str]
     weights: list[Values]
@@ -27,7 +27,7 @@ class Saved:
 
 
 def read(path: Any, file: Any, tx: KerasOptimizer, like: list[Values]) -> Saved:
-    """The weights of `tx` in the file; `like` is the list that Keras 2.2.4 would have."""
+    """The weights of `tx` in the file; `like` is Keras 2.2.4's list of them."""
     if "optimizer_weights" not in file:
         checks.fail(f"{path} has no group 'optimizer_weights': the model was saved without its optimizer", KeyError)
     saved = _saved_class(file.attrs.get("training_config"))
@@ -35,35 +35,35 @@ def read(path: Any, file: Any, tx: KerasOptimizer, like: list[Values]) -> Saved:
         checks.fail(f"{path} has the weights of {saved}, expected those of {tx.class_name}")
     group = file["optimizer_weights"]
     names = [n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs["weight_names"]]
-    return _in_order(Saved(names, [np.asarray(group[name]) for name in names]), tx, like)
+    return _reorder(Saved(names, [np.asarray(group[name]) for name in names]), tx, like)
 
 
-def _in_order(saved: Saved, tx: KerasOptimizer, like: list[Values]) -> Saved:
+def _reorder(saved: Saved, tx: KerasOptimizer, like: list[Values]) -> Saved:
     counted = "count" in tx.weights
     slots = len(tx.weights) - counted
     per_slot = (len(like) - counted) // slots
-    kept = {"SGD": (0, 1), "Adam": (2, 3)}.get(tx.class_name, (slots,))  # slots that stay zero need not be there
+    slot_counts = {"SGD": (0, 1), "Adam": (2, 3)}.get(tx.class_name, (slots,))  # files omit slots that stay zero
     most = 2 if tx.class_name == "Nadam" else 1
-    fits = [(n, k) for k in kept for n in range(counted, most + 1) if n + k * per_slot == len(saved.weights)]
+    fits = [(n, k) for k in slot_counts for n in range(counted, most + 1) if n + k * per_slot == len(saved.weights)]
     if not fits:
-        return saved  # which is told by its length
-    n, there = fits[-1]
+        return saved  # `set_weights` reports the length
+    n, present = fits[-1]
     first, names, weights = saved.weights[:n], saved.names[n:], saved.weights[n:]
     if n and saved.names[0].partition(":")[0] == "iteration":
         words = [name.split("/")[1] if "/" in name else name for name in names]
         order = sorted(range(len(names)), key=lambda i: words.index(words[i]))
         names, weights = [names[i] for i in order], [weights[i] for i in order]
     beside = dict(zip(("count", "momentum_product"), first, strict=False))
-    weights += [np.zeros(x.shape, x.dtype) for x in like[counted + there * per_slot :]]
+    weights += [np.zeros(x.shape, x.dtype) for x in like[counted + present * per_slot :]]
     if counted:
         return Saved(saved.names[:1] + names, [beside.pop("count"), *weights], beside)
     return Saved(names, weights, beside)
 
 
 def _saved_class(config: Any) -> str | None:
-    """The class of the optimizer in the attribute `training_config`, where there is one."""
+    """The optimizer's class in the attribute `training_config`, if present."""
     if config is None:
         return None
-    found = json.loads(config.decode() if isinstance(config, bytes) else config).get("optimizer_config") or {}
-    name = found.get("class_name")
+    saved = json.loads(config.decode() if isinstance(config, bytes) else config).get("optimizer_config") or {}
+    name = saved.get("class_name")
     return None if name is None else str(name).removeprefix("Custom>")

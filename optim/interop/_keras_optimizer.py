@@ -1,4 +1,4 @@
-"""A transformation as an optimizer of Keras 3. Imported when one is made: Keras must be there to derive from."""
+"""A transformation as an optimizer of Keras 3; importing this module imports Keras."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -16,29 +16,35 @@ from ..core.edit import rates, with_rate
 from ..core.inspection import inspect
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 
-_Optimizer: Any = keras.optimizers.Optimizer  # untyped, as the next are
+_Optimizer: Any = keras.optimizers.Optimizer  # untyped, like the next two
 _Schedule: Any = keras.optimizers.schedules.LearningRateSchedule
 _registered: Any = keras.saving.register_keras_serializable
 
 
-class _Told(_Schedule):  # type: ignore[misc]
-    """The learning rate that a state tells of, which Keras may read and not set; 1 where it tells of none."""
+class _ReportedRate(_Schedule):  # type: ignore[misc]
+    """The learning rate that a state reports, read-only for Keras; 1 if the state reports none."""
 
     optimizer: Any = None
 
     def __call__(self, step: Any) -> Any:
         del step
         tx, state = self.optimizer.transformation, self.optimizer.state
-        told = {} if state is None else inspect(tx, state)
-        return jnp.asarray(told.get("learning_rate", told.get("lr", 1.0)), jnp.float32)
+        values = {} if state is None else inspect(tx, state)
+        return jnp.asarray(values.get("learning_rate", values.get("lr", 1.0)), jnp.float32)
 
     def get_config(self) -> dict[str, Any]:
-        return {}  # the transformation has it
+        return {}  # the transformation's config includes the rate
 
 
 @_registered(package="optim")
 class Transformation(_Optimizer):  # type: ignore[misc]
-    """An optimizer of Keras whose variables are the state of a transformation. Made by `as_keras`."""
+    """An optimizer of Keras whose variables are the state of a transformation; `as_keras` makes it.
+
+    Args:
+      transformation: a transformation, or its config.
+      name: the optimizer's name in Keras; None takes the transformation's.
+      options: Keras' options for every optimizer.
+    """
 
     def __init__(self, transformation: Any, name: str | None = None, **options: Any) -> None:
         if isinstance(transformation, Mapping):
@@ -47,15 +53,15 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         numbers = rates(tx)
         start = options.pop("learning_rate", next(iter(numbers.values()), None))
         name = name or (str(tx.call.name) if tx.call else "transformation").replace(".", "_").replace("/", "_").lower()
-        told = _Told()
-        super().__init__(learning_rate=told if start is None else float(start), name=name, **options)
-        told.optimizer = self
-        # Keras would make a plain tuple of a pair that is an attribute.
+        rate = _ReportedRate()
+        super().__init__(learning_rate=rate if start is None else float(start), name=name, **options)
+        rate.optimizer = self
+        # In a namespace: Keras turns tuples among its attributes into plain tuples.
         self._own = SimpleNamespace(tx=tx, sets_rate=bool(numbers), variables=None)
 
     @property
     def transformation(self) -> GradientTransformationExtraArgs:
-        """The transformation that this is."""
+        """The wrapped transformation."""
         tx: GradientTransformationExtraArgs = self._own.tx
         return tx
 
@@ -65,10 +71,10 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         super().build(variables)
         self._own.names = _names(variables)
         state = self.transformation.init(self._params(variables))
-        found, structure = jax.tree_util.tree_flatten_with_path(state)
+        pairs, structure = jax.tree_util.tree_flatten_with_path(state)
         self._own.structure = structure
-        self._own.keys = tuple(jax.random.key_impl(x) if checks.is_key(x) else None for _, x in found)
-        self._own.variables = tuple(self._variable(jax.tree_util.keystr(path), x) for path, x in found)
+        self._own.keys = tuple(jax.random.key_impl(x) if checks.is_key(x) else None for _, x in pairs)
+        self._own.variables = tuple(self._variable(jax.tree_util.keystr(path), x) for path, x in pairs)
 
     def _variable(self, path: str, x: Any) -> Any:
         value = jax.random.key_data(x) if checks.is_key(x) else jnp.asarray(x)
@@ -79,7 +85,7 @@ class Transformation(_Optimizer):  # type: ignore[misc]
 
     @property
     def state(self) -> Any:
-        """The transformation's state, from Keras' variables; None before there are any."""
+        """The transformation's state, read from Keras' variables; None before `build`."""
         if self._own.variables is None:
             return None
         values = [
@@ -92,7 +98,7 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         return OrderedDict((n, v.value) for n, v in zip(self._own.names, variables, strict=True))
 
     def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
-        # The one place where Keras has all gradients together, after its own clipping, accumulation and decay.
+        # Only this method sees all gradients at once, after Keras' own clipping, accumulation and decay.
         params = self._params(self._trainable_variables)
         by_variable = {id(v): g for g, v in zip(grads, trainable_variables, strict=True)}
         pairs = zip(self._own.names, self._trainable_variables, strict=True)
@@ -111,7 +117,7 @@ class Transformation(_Optimizer):  # type: ignore[misc]
     def finalize_variable_values(self, var_list: Any) -> None:
         super().finalize_variable_values(var_list)
         if self.use_ema:
-            for variable in var_list:  # shares its average's buffer now, which the next fit would donate twice
+            for variable in var_list:  # copy: it shares its average's buffer, which the next fit would donate twice
                 variable.assign(jnp.copy(variable.value))
 
     @property
@@ -132,16 +138,16 @@ class Transformation(_Optimizer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         config: dict[str, Any] = super().get_config()
         rate = config.pop("learning_rate")
-        told = {"learning_rate": rate} if self._own.sets_rate else {}
-        return {"transformation": to_config(self.transformation), **config, **told}
+        rate_config = {"learning_rate": rate} if self._own.sets_rate else {}
+        return {"transformation": to_config(self.transformation), **config, **rate_config}
 
 
 def _names(variables: Any) -> tuple[str, ...]:
-    """The variables' paths; one that comes again is numbered."""
-    seen: dict[str, int] = {}
-    found = []
+    """The variables' paths; a repeated path gets a number."""
+    uses: dict[str, int] = {}
+    names = []
     for v in variables:
         path = str(v.path)
-        seen[path] = seen.get(path, 0) + 1
-        found.append(path if seen[path] == 1 else f"{path}_{seen[path]}")
-    return tuple(found)
+        uses[path] = uses.get(path, 0) + 1
+        names.append(path if uses[path] == 1 else f"{path}_{uses[path]}")
+    return tuple(names)

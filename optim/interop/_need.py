@@ -1,4 +1,4 @@
-"""Libraries that are imported when they are needed."""
+"""Lazy imports of optional libraries."""
 
 import importlib
 from typing import Any
@@ -7,7 +7,12 @@ from .. import checks
 
 
 def need(module: str, extra: str) -> Any:
-    """The module, or an ImportError that names the extra to install."""
+    """Import a module; an ImportError names the extra to install.
+
+    Args:
+      module: the module's full name.
+      extra: the extra of this package that installs it.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Keras 3: a transformation as one of its optimizers, one of its optimizers as a transformation, files of Keras 2."""
+"""Keras 3: transformations as its optimizers, its optimizers as transformations, weights from files of Keras 2."""
 
 import functools
 import re
@@ -20,7 +20,7 @@ from ._need import need
 
 
 def __getattr__(name: str) -> Any:
-    """`Transformation`, the class of what `as_keras` makes: it derives from Keras', so it is there when asked for."""
+    """`Transformation`, the class that `as_keras` returns: created on access, as it derives from a class of Keras."""
     if name != "Transformation":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _keras()
@@ -40,17 +40,22 @@ def _keras() -> Any:
 
 
 def as_keras(tx: Any, name: str | None = None, **options: Any) -> Any:
-    """Make an optimizer of Keras 3 from a transformation: for `model.compile(optimizer=as_keras(tx))`.
+    """Make an optimizer of Keras 3 from a transformation.
 
-    Its variables are the state, so that a saved model goes on where it was. The model's parameters are seen as one
-    tree, path -> array, with Keras' paths: `label_by_path([("*/bias", "plain"), ("*", "decayed")])` makes groups.
-    `learning_rate` can be read; it can be set, as Keras' callbacks do, where the transformation has it as a number.
-    A program that loads a saved model has the line `from optim.interop.keras import Transformation`, for Keras to find.
+        model.compile(optimizer=as_keras(optim.adamw(1e-3)), loss=...)
 
-    Args:    tx: a transformation, or the name of one with default parameters: of `optim.keras` first, then of `optim`.
-             name: the optimizer's name in Keras. options: Keras' own for every optimizer, such as use_ema,
-             gradient_accumulation_steps, loss_scale_factor or clipnorm, which Keras applies around the transformation.
-    Raises:  ImportError without Keras; RuntimeError where Keras does not run on JAX; TypeError for what is no pair.
+    Its variables are the state, so a saved model resumes exactly. The transformation sees the model's parameters as one
+    dict from Keras' paths to arrays: `label_by_path([("*/bias", "plain"), ("*", "decayed")])` makes groups of them.
+    `learning_rate` can be read, and can be set, also by Keras' callbacks, if the transformation has it as a number. A
+    program that loads a saved model must import `Transformation` from `optim.interop.keras`.
+
+    Args:
+      tx: a transformation, or the name of one with default arguments: of `optim.keras` first, then of `optim`.
+      name: the optimizer's name in Keras; None takes the transformation's.
+      options: Keras' options for every optimizer, such as use_ema, gradient_accumulation_steps, loss_scale_factor or
+        clipnorm, which Keras applies around the transformation.
+    Raises:  ImportError without Keras; RuntimeError if Keras does not run on JAX; TypeError if tx is not a
+             transformation.
     """
     with checks.naming("as_keras"):
         optimizer = __getattr__("Transformation")
@@ -64,21 +69,22 @@ def from_keras(optimizer: Any) -> GradientTransformationExtraArgs:
 
         updates = (parameters after the optimizer's step) - parameters
 
-    The optimizer is only a pattern: its own variables stay as they are, and each state is one of a fresh one.
+    The optimizer serves as a template: its own variables do not change, and every state is a fresh one.
 
-    Args:    optimizer: an optimizer of Keras, its name, or its configuration.
-    State:   a dict, name -> array, of the optimizer's variables.
-    Raises:  ImportError without Keras; RuntimeError where Keras does not run on JAX; ValueError for an update without
+    Args:
+      optimizer: an optimizer of Keras, its name, or its configuration.
+    State:   a dict from names to arrays, the optimizer's variables.
+    Raises:  ImportError without Keras; RuntimeError if Keras does not run on JAX; ValueError for an update without
              params.
     """
     with checks.naming("from_keras"):
         keras = _keras()
-        pattern = keras.optimizers.get(optimizer)
+        template = keras.optimizers.get(optimizer)
 
     @functools.lru_cache(maxsize=16)
     def built(kinds: tuple[tuple[tuple[int, ...], str], ...]) -> Any:
         with jax.ensure_compile_time_eval():
-            fresh = type(pattern).from_config(pattern.get_config())
+            fresh = type(template).from_config(template.get_config())
             zeros = [jnp.zeros(shape, dtype) for shape, dtype in kinds]
             fresh.build([keras.Variable(z, dtype=str(z.dtype), name=f"leaf{i}_") for i, z in enumerate(zeros)])
             return fresh, [np.asarray(v.value) for v in fresh.variables]
@@ -96,42 +102,48 @@ def from_keras(optimizer: Any) -> GradientTransformationExtraArgs:
         with checks.naming("from_keras"):
             if params is None:
                 checks.fail("update needs the parameters: call update(updates, state, params)")
-            given = tree.match(updates, params, "updates", "params")
+            gradients = tree.match(updates, params, "updates", "params")
         places = [i for i, p in enumerate(tree.flatten(params)[0]) if not tree.absent(p)]
         leaves, (fresh, _) = of(params)
-        gs = [None if tree.absent(given[i]) else tree.as_array(given[i]) for i in places]
+        gs = [None if tree.absent(gradients[i]) else tree.as_array(gradients[i]) for i in places]
         filled = [jnp.zeros_like(p) if g is None else g.astype(p.dtype) for p, g in zip(leaves, gs, strict=True)]
         names = _names(fresh)
         moved, new = fresh.stateless_apply([state[n] for n in names], filled, leaves)
         steps = [None if g is None else q - p for g, p, q in zip(gs, leaves, moved, strict=True)]
-        still = {f"leaf{i}_" for i, g in enumerate(gs) if g is None}
-        kept = {
-            name: state[name] if still & set(re.findall(r"leaf\d+_", name)) else x
+        unmoved = {f"leaf{i}_" for i, g in enumerate(gs) if g is None}
+        new_state = {
+            name: state[name] if unmoved & set(re.findall(r"leaf\d+_", name)) else x
             for name, x in zip(names, new, strict=True)
         }
-        out = list(given)
+        out = list(gradients)
         for i, step in zip(places, steps, strict=True):
             out[i] = step
-        return tree.structure(params).unflatten(out), kept
+        return tree.structure(params).unflatten(out), new_state
 
     return GradientTransformationExtraArgs(init, update)
 
 
 def _names(optimizer: Any) -> list[str]:
-    """The names of its variables, without that of the optimizer, which Keras counts up."""
+    """The names of the optimizer's variables, without the optimizer's own name, which Keras numbers."""
     names = [str(v.path).partition("/")[2] or str(v.path) for v in optimizer.variables]
     return [n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names)]
 
 
 def load_legacy_weights(path: str | Path, tx: KerasOptimizer, params: Params) -> OptState:
-    """The state of one of `optim.keras` from an HDF5 file that Keras 2 saved a model with its optimizer in.
+    """Load the optimizer state that Keras 2 saved in an HDF5 file together with a model.
 
-    The lists of all of Keras 2, up to those of `tf_keras`, are known; what one does not have stays as `init` makes it.
+        state = load_legacy_weights("model.h5", optim.keras.Adam(), params)
 
-    Args:    path: the file. tx: the optimizer, as `optim.keras` has it. params: the parameters, whose leaves are in the
-             order of the model's weights: a list, or an OrderedDict, as JAX sorts the keys of a dict.
-    Raises:  ImportError without h5py; KeyError where the file has no optimizer's weights; ValueError for another
-             optimizer's, another number of them, or one of another shape.
+    It reads the files of every version of Keras 2, `tf_keras` included. Fields that a file lacks are as `tx.init` makes
+    them.
+
+    Args:
+      path: the file.
+      tx: the optimizer, one of `optim.keras`.
+      params: the parameters, with leaves in the order of the model's weights: a list or an OrderedDict, because JAX
+        sorts the keys of a dict.
+    Raises:  ImportError without h5py; KeyError if the file has no optimizer weights; ValueError for weights of another
+             optimizer, another number of weights, or another shape.
     """
     with checks.naming("load_legacy_weights"):
         h5py = need("h5py", "keras")

@@ -1,4 +1,4 @@
-"""Optax: its states, live or out of a checkpoint, as states of this library, and transformations as its own."""
+"""Optax: its states, live or from a checkpoint, as states of this library, and transformations as its own."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,83 +16,93 @@ from ._need import need
 
 
 def convert_state(state: Any, tx: Any, params: Params) -> OptState:
-    """The state of an Optax transformation as that of `tx`, the same call in this library, which goes on where it was.
+    """Convert the state of an Optax transformation to that of `tx`, the same call in this library, to resume training.
 
-    Both are matched by the names of their fields, the keys of their dicts and the order of their chains. `state` may be
-    live, or what a checkpoint gives without its classes: dicts for named tuples, lists or dicts for tuples, nothing for
-    what is empty. Optax' `MaskedNode` is nothing here; a mean that is not kept here, as its decay is 0, is left out.
+        state = convert_state(optax_state, optim.adam(1e-3), params)
 
-    Args:    state: the Optax state. tx: this library's transformation. params: the parameters of both.
-    Raises:  ValueError naming the first place of `state` that does not fit: one that is not there, one that this
-             library has no place for, another shape or kind of numbers. TypeError for a tx that is no transformation.
+    Fields are matched by name, dict entries by key and members of chains by position. The state may come from a
+    checkpoint that lost its classes: dicts for named tuples, lists or dicts for tuples, nothing for empty states.
+    Optax's `MaskedNode` becomes None; a mean that this library does not store, because its decay is 0, is dropped.
+
+    Args:
+      state: the Optax state.
+      tx: this library's transformation.
+      params: the parameters of both.
+    Raises:  ValueError naming the first entry of `state` that is missing, has no counterpart, or has another shape or
+             kind of dtype; TypeError if tx is not a transformation.
     """
     with checks.naming("convert_state"):
         tx = taking_extra_args(tx, "tx")
-        return _converted(state, tx.init(params), "state")
+        return _convert(state, tx.init(params), "state")
 
 
 def as_optax(tx: Any) -> Any:
-    """`tx` as an object of Optax' own class, for combinations of its own.
+    """`tx` as an instance of Optax's class, for Optax's own combinators.
 
-    Optax gives extra arguments of an update to members of that class only: a plateau or a line search of this library
-    needs this in `optax.chain`. All else goes there as it is, and whatever is Optax' goes into this library's chains.
+        optax.chain(optax.adam(1e-3), as_optax(optim.reduce_on_plateau()))
 
-    Raises:  TypeError for what is no (init, update) pair; ImportError without Optax.
+    Optax passes extra arguments of update only to instances of its class: in `optax.chain` a plateau or a line search
+    of this library needs the conversion. Other transformations work there unchanged, and all of Optax's work in this
+    library.
+
+    Args:
+      tx: a transformation.
+    Raises:  TypeError if tx is not a pair (init, update); ImportError without Optax.
     """
     with checks.naming("as_optax"):
         made: Any = need("optax", "optax").GradientTransformationExtraArgs
         return made(*taking_extra_args(tx, "tx"))
 
 
-def _converted(theirs: Any, ours: Any, path: str) -> Any:
-    mine, others = _children(ours), _entries(theirs)
-    if mine is None:
+def _convert(theirs: Any, ours: Any, path: str) -> Any:
+    entries, others = _children(ours), _entries(theirs)
+    if entries is None:
         return _leaf(theirs, ours, path)
     if others is None:
         return (
             _none(theirs, path) if ours is None else checks.fail(f"{path} is {_what(theirs)}, expected {_what(ours)}")
         )
-    if type(ours) is tuple and len(mine) != len(others):
+    if type(ours) is tuple and len(entries) != len(others):
         return _chain(theirs, ours, path)
-    if type(theirs) in (tuple, list) and hasattr(ours, "_fields") and len(mine) == len(others):
-        others = dict(zip(mine, others.values(), strict=True))  # a named tuple that has lost its names
-    if "hyperparams_states" in mine and "hyperparams_states" not in others and "count" in others:
-        # Older versions of Optax count once for all schedules.
-        states = mine["hyperparams_states"]
+    if type(theirs) in (tuple, list) and hasattr(ours, "_fields") and len(entries) == len(others):
+        others = dict(zip(entries, others.values(), strict=True))  # a named tuple that lost its field names
+    if "hyperparams_states" in entries and "hyperparams_states" not in others and "count" in others:
+        # Older versions of Optax have one count for all schedules.
+        states = entries["hyperparams_states"]
         others["hyperparams_states"] = jax.tree.map(lambda _: others["count"], states)
     for name in others:
-        unknown = name not in mine and jax.tree.leaves(others[name])
-        if unknown and not path.endswith("hyperparams"):  # a number that is a Python value here
-            there = f"it has {', '.join(mine)}" if mine else "it has nothing"
-            checks.fail(f"{path}{_step(theirs, name)} has no place in {_what(ours)}: {there}")
+        unknown = name not in entries and jax.tree.leaves(others[name])
+        if unknown and not path.endswith("hyperparams"):  # an argument that is a Python value in this library
+            listed = f"it has {', '.join(entries)}" if entries else "it has no entries"
+            checks.fail(f"{path}{_step(theirs, name)} has no counterpart in {_what(ours)}: {listed}")
     new = []
-    for name, child in mine.items():
+    for name, child in entries.items():
         if name in others and path.endswith("hyperparams") and _entries(others[name]) is None:
             child = _leaf(jnp.asarray(others[name], child.dtype), child, path + _step(theirs, name))
         elif name in others and not (child is None and hasattr(ours, "_fields")):
-            child = _converted(others[name], child, path + _step(theirs, name))
+            child = _convert(others[name], child, path + _step(theirs, name))
         elif name not in others and jax.tree.leaves(child):
-            there = f"it has {', '.join(others)}" if others else "it has nothing"
-            checks.fail(f"{path} has no {name!r}, which {_what(ours)} needs: {there}")
+            listed = f"it has {', '.join(others)}" if others else "it has no entries"
+            checks.fail(f"{path} has no {name!r}, which {_what(ours)} needs: {listed}")
         new.append(child)
     return jax.tree.unflatten(jax.tree.structure(ours, is_leaf=lambda x: x is not ours), new)
 
 
 def _entries(x: Any) -> dict[str, Any] | None:
-    """What is one level down, by name; None for an array."""
-    if isinstance(x, Mapping):  # which need be no tree to JAX
+    """The entries one level down, by name; None for an array."""
+    if isinstance(x, Mapping):  # JAX may not know its class as a tree
         return {str(key): child for key, child in x.items()}
     return _children(x)
 
 
 def _children(x: Any) -> dict[str, Any] | None:
-    """The same in the order that JAX has them in."""
-    found = [] if x is None else children(x)
-    return None if found is None else {str(entry_name(key)): child for key, child in found}
+    """The entries one level down, by name, in JAX's order; None for an array."""
+    pairs = [] if x is None else children(x)
+    return None if pairs is None else {str(entry_name(key)): child for key, child in pairs}
 
 
 def _step(x: Any, name: str) -> str:
-    """One step of a path, as it is written for `x`."""
+    """One step of a path, in the notation for `x`."""
     if isinstance(x, Mapping):
         return f"[{name!r}]"
     return f"[{name}]" if type(x) in (tuple, list) else f".{name}"
@@ -102,27 +112,29 @@ def _what(x: Any) -> str:
     entries = _entries(x)
     if entries is None:
         return f"an array of shape {np.shape(x)}"
-    return "nothing" if x is None else f"a {type(x).__name__} of {len(entries)} entries" if len(entries) else "empty"
+    if x is None:
+        return "None"
+    return f"a {type(x).__name__} of {len(entries)} entries" if entries else f"an empty {type(x).__name__}"
 
 
 def _leaf(theirs: Any, ours: Any, path: str) -> Any:
     if _entries(theirs) is not None:
         checks.fail(f"{path} is {_what(theirs)}, expected {_what(ours)}")
-    found = fitted_leaf(theirs, ours)
-    return checks.fail(f"{path} {found}") if isinstance(found, str) else found
+    leaf = fitted_leaf(theirs, ours)
+    return checks.fail(f"{path} {leaf}") if isinstance(leaf, str) else leaf
 
 
 def _none(theirs: Any, path: str) -> None:
     if jnp.issubdtype(jnp.result_type(theirs), jnp.inexact):
-        checks.fail(f"{path} is {_what(theirs)}, which has no place: its parameter is None or masked here")
+        checks.fail(f"{path} is {_what(theirs)}, which has no counterpart: its parameter is None or masked here")
 
 
 def _chain(theirs: Any, ours: Any, path: str) -> Any:
-    """A chain whose members without a state are others, or are not there."""
-    here, there = _links(ours, "chain"), _links(theirs, path)
-    if len(here) != len(there):
-        checks.fail(f"{path} has {len(there)} states that are not empty, expected {len(here)}")
-    new = [_converted(x, y, where) for (_, y), (where, x) in zip(here, there, strict=True)]
+    """Match two chains by their members with a state; stateless members may differ."""
+    own_states, their_states = _links(ours, "chain"), _links(theirs, path)
+    if len(own_states) != len(their_states):
+        checks.fail(f"{path} has {len(their_states)} states that are not empty, expected {len(own_states)}")
+    new = [_convert(x, y, where) for (_, y), (where, x) in zip(own_states, their_states, strict=True)]
     leaves = jax.tree.leaves(new)
     return jax.tree.unflatten(jax.tree.structure(ours), leaves)
 

@@ -1,7 +1,7 @@
 """The state of a PyTorch optimizer as the state of a transformation.
 
-In PyTorch's words, these go on with the numbers with which PyTorch would, each with `add_decayed_weights(weight_decay)`
-before it where there is weight decay:
+These transformations, in PyTorch's arguments, give PyTorch's numbers. Put `add_decayed_weights(weight_decay)` before
+them if there is weight decay.
 
     SGD      sgd(lr, momentum, nesterov), without dampening
     Adam     adam(lr, *betas, eps)
@@ -13,7 +13,7 @@ before it where there is weight decay:
              chain(inject_hyperparams(scale_by_adam_eps_hat)(*betas, lambda n: eps * (1 - betas[1] ** (n + 1)) ** 0.5,
              amsgrad=True), scale_by_learning_rate(lr))
 
-PyTorch is not imported: a state dict is a dict, and a tensor in it turns itself into an array.
+PyTorch is not imported: a state dict is a dict, and its tensors convert themselves to arrays.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ from ..core.members import Part, title, walk
 from ..core.transformation import GradientTransformation, taking_extra_args
 from ..tree.places import entry_name
 from ..types import OptState, Params
-from .torch_facts import COUNTS, SLOTS, Said, disagreements
+from .torch_facts import COUNTS, SLOTS, MemberArgs, disagreements
 from .torch_sources import Place, Source, Sources
 
 
@@ -40,43 +40,46 @@ def state_from_torch(
     step: int | None = None,
     check_hyperparams: bool = True,
 ) -> OptState:
-    """The state with which `tx` goes on where a PyTorch optimizer stopped: SGD, Adam, AdamW, RMSprop, Adagrad.
+    """Convert the state of a PyTorch optimizer to that of `tx`, to resume training.
 
-    What else `tx` has is as `tx.init(params)` makes it, every count of updates at PyTorch's step. Which arguments give
-    PyTorch's numbers is told at the head of this module.
+        state = state_from_torch(torch.load(path), optim.adam(1e-3), params, {"w": ("fc.weight", np.transpose)})
+
+    Supported are SGD, Adam, AdamW, RMSprop and Adagrad; the head of this module lists the matching transformations.
+    Other fields of the state are as `tx.init(params)` makes them, and every count of updates is PyTorch's step.
 
     Args:
-      torch_state_dict: what `optimizer.state_dict()` gave, or `torch.load` of it.
-      mapping: for each leaf of params, by its path, PyTorch's name or index of the parameter, or a pair of that and a
-        function from PyTorch's layout to this one: {"fc/kernel": ("fc.weight", np.transpose), "fc/bias": "fc.bias"}. A
-        nested dict or a function of the path does as well. PyTorch knows names where its optimizer was made of
+      torch_state_dict: the result of `optimizer.state_dict()`, or of `torch.load`.
+      tx: this library's transformation.
+      params: the parameters of tx.
+      mapping: for each leaf of params, by its path, PyTorch's name or index of the parameter, or a pair of it and a
+        function from PyTorch's layout to the leaf's: {"fc/kernel": ("fc.weight", np.transpose), "fc/bias": "fc.bias"}.
+        A nested dict or a function of the path works as well. Names need an optimizer made of
         `model.named_parameters()`.
-      step: the number of updates done, for SGD, which does not count them.
-      check_hyperparams: whether an argument of `tx` that is not PyTorch's (betas, eps, lr, ...) is an error.
-
-    Raises:  ValueError naming what is missing, extra, misshapen, or differs, with both values.
+      step: number of updates done, for SGD, which does not store it.
+      check_hyperparams: whether to fail if an argument of tx (betas, eps, lr, ...) differs from PyTorch's.
+    Raises:  ValueError naming the entry that is missing, extra, misshapen or different, with both values.
     """
     with checks.naming("state_from_torch"):
         tx = taking_extra_args(tx, "tx")
         sources = Sources(torch_state_dict, params, mapping)
         fresh = tx.init(params)
         members = list(_members(tx, fresh, params))
-        new: dict[int, Any] = {}
+        converted: dict[int, Any] = {}
         for at, member in enumerate(members):
-            new |= _filled(member, members[:at], sources, params)
+            converted |= _slot_arrays(member, members[:at], sources, params)
         sources.check_all_taken()
         for member in members:
-            new |= _counted(member, sources, step)
+            converted |= _counts(member, sources, step)
         if check_hyperparams:
             _check_hyperparams(members, sources, step)
-        return jax.tree.map(lambda x: new.get(id(x), x), fresh)
+        return jax.tree.map(lambda x: converted.get(id(x), x), fresh)
 
 
-# What the transformation has
+# Members of the transformation
 
 
-class _Source(NamedTuple):
-    """A transformation inside the whole, and its members."""
+class _Member(NamedTuple):
+    """A transformation inside `tx`, and its own members."""
 
     part: Part
     parts: list[Part]
@@ -94,33 +97,33 @@ class _Source(NamedTuple):
         return title(self.tx, "a member made by hand")
 
     def sees(self, i: int) -> bool:
-        """Whether it, or one of its members, sees leaf number i."""
+        """Whether it, or one of its members, receives leaf number i."""
         trees = [part.params for part in self.parts] or [self.part.params]
         return any(tree.flatten(params)[0][i] is not None for params in trees)
 
 
-def _members(tx: GradientTransformation, state: Any, params: Params) -> Iterator[_Source]:
+def _members(tx: GradientTransformation, state: Any, params: Params) -> Iterator[_Member]:
     """All transformations in `tx`: wrappers before their inner one, members of a chain in their order."""
     for _, part in walk(tx, state, params):
-        member = _Source(part, part.parts)
+        member = _Member(part, part.parts)
         for inner in member.parts:
             if tree.structure(inner.params) != tree.structure(params):
-                checks.fail(f"{member.name} shows its members other leaves than params has: move the state without it")
+                checks.fail(f"{member.name} changes the leaves that its members see: convert the state without it")
         yield member
 
 
-def _filled(member: _Source, before: list[_Source], sources: Sources, params: Params) -> dict[int, Any]:
-    """id of each slot's array -> PyTorch's."""
+def _slot_arrays(member: _Member, before: list[_Member], sources: Sources, params: Params) -> dict[int, Any]:
+    """Dict from the id of each slot's array to PyTorch's values."""
     new: dict[int, Any] = {}
     for slot in member.tx.facts.slots:
         if slot not in SLOTS:
-            checks.fail(f"{member.name} keeps {slot}, which PyTorch has not: move the state without it, then add it")
-        held = getattr(member.state, slot)
-        olds = [None] * len(sources.by_leaf) if held is None else tree.flatten(held)[0]
+            checks.fail(f"{member.name} stores {slot}, PyTorch does not: convert the state without it, then add it")
+        slot_values = getattr(member.state, slot)
+        olds = [None] * len(sources.by_leaf) if slot_values is None else tree.flatten(slot_values)[0]
         for i, (source, old) in enumerate(zip(sources.by_leaf, olds, strict=True)):
             if source is None or not member.sees(i):
                 continue
-            if held is None:  # with a decay of 0 it is not kept; PyTorch keeps it all the same
+            if slot_values is None:  # not stored, as its decay is 0; PyTorch stores it anyway
                 source.taken.update(SLOTS[slot])
                 continue
             path = tree.paths(params)[i]
@@ -133,28 +136,28 @@ def _filled(member: _Source, before: list[_Source], sources: Sources, params: Pa
     return new
 
 
-def _rate_inside(before: list[_Source], i: int) -> float:
-    """What PyTorch's momentum, which sums before the learning rate, is multiplied by where `tx` sums after it."""
+def _rate_inside(before: list[_Member], i: int) -> float:
+    """Factor on PyTorch's momentum, which sums before the learning rate, if `tx` sums after it."""
     rate = 1.0
     for member in before:
         if member.name == "scale_by_learning_rate" and member.sees(i) and member.tx.call:
-            given, flip = (member.tx.call.arguments[name] for name in ("learning_rate", "flip_sign"))
-            if callable(given) and not checks.is_array(given):
+            rate_argument, flip = (member.tx.call.arguments[name] for name in ("learning_rate", "flip_sign"))
+            if callable(rate_argument) and not checks.is_array(rate_argument):
                 checks.fail("tx sums its momentum after a scheduled learning rate, PyTorch before: put trace before it")
-            rate *= (-1.0 if flip else 1.0) * (1.0 if given is None else float(given))
+            rate *= (-1.0 if flip else 1.0) * (1.0 if rate_argument is None else float(rate_argument))
     return rate
 
 
-def _counted(member: _Source, sources: Sources, step: int | None) -> dict[int, Any]:
-    """id of each of the member's own counts of updates -> PyTorch's step."""
+def _counts(member: _Member, sources: Sources, step: int | None) -> dict[int, Any]:
+    """Dict from the id of each of the member's own counts of updates to PyTorch's step."""
     inside = {id(x) for part in member.parts for x in jax.tree.leaves(part.state)}
-    told = member.tx.facts.exposes(member.state) if member.tx.facts.exposes else {}
-    inside |= {id(x) for name, x in told.items() if name == "count"}  # it says itself that this counts something else
-    found = jax.tree_util.tree_flatten_with_path(member.state)[0]
-    counts = [x for path, x in found if id(x) not in inside and path and entry_name(path[-1]) in COUNTS]
+    exposed = member.tx.facts.exposes(member.state) if member.tx.facts.exposes else {}
+    inside |= {id(x) for name, x in exposed.items() if name == "count"}  # declared as a count of something else
+    leaves = jax.tree_util.tree_flatten_with_path(member.state)[0]
+    counts = [x for path, x in leaves if id(x) not in inside and path and entry_name(path[-1]) in COUNTS]
     if not counts:
         return {}
-    done = _step_of([s for i, s in sources.here() if member.sees(i)], step)
+    done = _step_of([s for i, s in sources.present() if member.sees(i)], step)
     if done is None:
         checks.fail(
             f"{member.name} counts updates, and PyTorch has no step here: give step, the number of updates done"
@@ -172,20 +175,20 @@ def _step_of(sources: list[Source], step: int | None) -> int | None:
     return counted[0].step if counted else step
 
 
-def _check_hyperparams(members: list[_Source], sources: Sources, step: int | None) -> None:
-    """What every leaf meets, in order, against its group in PyTorch."""
+def _check_hyperparams(members: list[_Member], sources: Sources, step: int | None) -> None:
+    """Compare the members that act on each leaf, in order, with its parameter group in PyTorch."""
     scheduled = {
         id(member.state.hyperparams[name])
         for member in members
         for name in getattr(member.state, "hyperparams_states", {})
     }
-    for i, source in sources.here():
+    for i, source in sources.present():
         chain = []
         for member in members:
             call = member.tx.call
-            # A wrapper's arguments are told by its members; a mask's by what it masks.
+            # Skip wrappers, whose members are in the list; a masked add_decayed_weights is a wrapper itself.
             if call and member.sees(i) and (not member.parts or call.name == "add_decayed_weights"):
-                known = {k: v for k, v in call.arguments.items() if id(v) not in scheduled}
-                chain.append(Said(str(call.name), member.tx.facts.slots, known))
-        for told in disagreements(chain, source.group, _step_of([source], step)):
-            checks.fail(f"{told} for {source.name}; check_hyperparams=False lets it be")
+                arguments = {k: v for k, v in call.arguments.items() if id(v) not in scheduled}
+                chain.append(MemberArgs(str(call.name), member.tx.facts.slots, arguments))
+        for difference in disagreements(chain, source.group, _step_of([source], step)):
+            checks.fail(f"{difference} for {source.name}; check_hyperparams=False skips this check")

@@ -1,4 +1,4 @@
-"""What a PyTorch state dict has of each leaf of the parameters."""
+"""The entries of a PyTorch state dict for each leaf of the parameters."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +12,12 @@ from ..types import Params
 
 Values = np.ndarray[Any, Any]
 Place = int | str | tuple[int | str, Callable[[Values], Any]]
-"""PyTorch's index or name of a parameter, and what turns its layout into the leaf's."""
+"""PyTorch's index or name of a parameter, and a function from its layout to the leaf's."""
 
 
 @dataclass
 class Source:
-    """What a state dict has of one parameter."""
+    """The entries of a state dict for one parameter."""
 
     name: str
     turned: Callable[[Values], Any]
@@ -38,7 +38,7 @@ class Source:
 
 
 def _array(x: Any) -> Values:
-    """A tensor, on whichever device, as a NumPy array; bfloat16, which NumPy has not, as float32."""
+    """A tensor on any device as a NumPy array; bfloat16, which NumPy lacks, becomes float32."""
     if hasattr(x, "detach"):
         x = x.detach().cpu()
         x = (x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy()
@@ -46,19 +46,19 @@ def _array(x: Any) -> Values:
 
 
 class Sources:
-    """The sources of all leaves; nothing is known of a leaf that no gradient can move."""
+    """The sources of all leaves; None for leaves without a gradient, such as integers."""
 
     def __init__(self, state_dict: Mapping[str, Any], params: Params, mapping: Any) -> None:
         for key in ("state", "param_groups"):
             if not isinstance(state_dict, Mapping) or key not in state_dict:
                 checks.fail(f"torch_state_dict must have {key!r}, as optimizer.state_dict() does", TypeError)
-        held, self.groups = state_dict["state"], state_dict["param_groups"]
+        states, self.groups = state_dict["state"], state_dict["param_groups"]
         group_of = {i: group for group in self.groups for i in group["params"]}
         index_of = {n: i for g in self.groups for n, i in zip(g.get("param_names", ()), g["params"], strict=False)}
         name_of = {i: str(n) for n, i in index_of.items()}
         places = _places(mapping, params)
         self.by_leaf: list[Source | None] = []
-        seen: dict[Any, str] = {}
+        path_of: dict[Any, str] = {}
         for path, place in places:
             if place is None:
                 self.by_leaf.append(None)
@@ -67,47 +67,47 @@ class Sources:
             index = key if key in group_of else index_of.get(key)
             if index is None:
                 _unknown(key, path, index_of, len(group_of))
-            if index in seen:
-                checks.fail(f"mapping has {key!r} for {seen[index]!r} and for {path!r}")
-            seen[index] = path
-            slots = {k: v for k, v in held.get(index, {}).items() if v is not None}
+            if index in path_of:
+                checks.fail(f"mapping has {key!r} for {path_of[index]!r} and for {path!r}")
+            path_of[index] = path
+            slots = {k: v for k, v in states.get(index, {}).items() if v is not None}
             step = slots.pop("step", None)
             count = None if step is None else int(_array(step))
             self.by_leaf.append(Source(name_of.get(index, repr(index)), turned, slots, group_of[index], count))
-        for index, slots in held.items():
-            if index not in seen and slots:
+        for index, slots in states.items():
+            if index not in path_of and slots:
                 checks.fail(f"mapping has no path for {name_of.get(index, repr(index))}, for which PyTorch has a state")
 
-    def here(self) -> list[tuple[int, Source]]:
+    def present(self) -> list[tuple[int, Source]]:
         return [(i, s) for i, s in enumerate(self.by_leaf) if s is not None]
 
     def check_all_taken(self) -> None:
-        for _, source in self.here():
+        for _, source in self.present():
             for word in source.slots:
                 if word not in source.taken:
-                    checks.fail(f"PyTorch has {word} of {source.name}, for which tx has no place")
+                    checks.fail(f"PyTorch has {word} of {source.name}, for which tx has no slot")
 
 
 def _places(mapping: Any, params: Params) -> list[tuple[str, Any]]:
-    """(path, what stands for it in PyTorch, or None where nothing can) of every leaf."""
+    """Pairs (path, place in PyTorch) of every leaf; None as place for leaves without a gradient."""
     leaves = [(n, p) for n, p in zip(tree.names(params), tree.flatten(params)[0], strict=True)]
-    wanted = {n for n, p in leaves if p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)}
+    trainable = {n for n, p in leaves if p is not None and jnp.issubdtype(jnp.result_type(p), jnp.inexact)}
     if callable(mapping):
-        flat = {n: mapping(n) for n in wanted}
+        flat = {n: mapping(n) for n in trainable}
     elif isinstance(mapping, Mapping):
         flat = dict(_flat(mapping, ""))
     else:
         checks.fail(f"mapping must be a dict or a function of the path, got {checks.shown(mapping)}", TypeError)
     for name, place in flat.items():
-        if name not in wanted:
-            checks.fail(f"mapping has {name!r}, params has no such leaf{checks.near(name, wanted)}")
+        if name not in trainable:
+            checks.fail(f"mapping has {name!r}, params has no such leaf{checks.near(name, trainable)}")
         key, turned = place if isinstance(place, tuple) and len(place) == 2 else (place, len)
         if not (isinstance(key, int | str | None) and callable(turned)):
             words = f"mapping has {checks.shown(place)} for {name!r}, expected a name, an index, or (either, function)"
             checks.fail(words, TypeError)
     for name, _ in leaves:
-        if name in wanted and flat.get(name) is None:
-            checks.fail(f"mapping has nothing for params' leaf {name!r}")
+        if name in trainable and flat.get(name) is None:
+            checks.fail(f"mapping has no entry for params' leaf {name!r}")
     return [(n, flat.get(n)) for n, _ in leaves]
 
 

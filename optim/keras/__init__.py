@@ -1,8 +1,8 @@
-"""Keras' optimizers, number by number those of Keras 2.2.4, as transformations like any other.
+"""The optimizers of Keras 2.2.4, reproduced number by number, as transformations.
 
-Each is composed of this library's primitives, keeps `lr` in its state (`optim.tree.set(state, lr=0.001)` acts from the
-next update), and has Keras' configuration, look-up by name and order of weights. `TFOptimizer` wraps native
-optimizers.
+Each is a chain of this library's primitives, stores `lr` in its state (`optim.tree.set(state, lr=0.001)` acts from the
+next update on), and has Keras' configuration, lookup by name and order of weights. `TFOptimizer` wraps native
+TensorFlow optimizers.
 """
 
 from .front import KerasFactory, KerasOptimizer

@@ -1,4 +1,4 @@
-"""What Keras' optimizers have in common: their arguments, their configuration, `lr` in the state."""
+"""Shared by Keras' optimizers: arguments, configuration, `lr` in the state."""
 
 import functools
 import inspect
@@ -14,8 +14,9 @@ from ..wrappers.inject import inject_hyperparams
 P = ParamSpec("P")
 
 EPSILON = 1e-7
-"""What `epsilon=None` means: Keras' K.epsilon()."""
+"""Value of `epsilon=None`: Keras' K.epsilon()."""
 
+_INJECTED = {"inject": "its learning rate is injected already"}
 RANGES: dict[str, Range] = {
     **dict.fromkeys(["lr", "decay", "epsilon", "schedule_decay"], NON_NEGATIVE),
     **dict.fromkeys(["beta_1", "beta_2", "rho"], checks.DECAY),
@@ -24,15 +25,19 @@ RANGES: dict[str, Range] = {
 
 
 class KerasOptimizer(GradientTransformationExtraArgs):
-    """A transformation that knows Keras' name for itself and its configuration."""
+    """A transformation with Keras' class name and configuration."""
 
     class_name: str = ""
     settings: Mapping[str, Any] = {}
     weights: tuple[str, ...] = ()
-    """The state fields of Keras' list of weights, in its order."""
+    """State fields in the order of Keras' list of weights."""
 
     def get_config(self, state: Any = None) -> dict[str, Any]:
-        """The arguments as Keras writes them; with a state, `lr` is the one that it holds now."""
+        """The arguments as Keras writes them.
+
+        Args:
+          state: a state of this optimizer, from which `lr` is taken; None takes the `lr` it was made with.
+        """
         config = {k: v for k, v in self.settings.items() if v is not None or not k.startswith("clip")}
         if state is not None:
             config["lr"] = state.hyperparams["lr"]
@@ -40,7 +45,11 @@ class KerasOptimizer(GradientTransformationExtraArgs):
 
 
 class KerasFactory(Generic[P]):
-    """One of Keras' optimizer classes: called with its arguments it makes the transformation."""
+    """One of Keras' optimizer classes: a call with its arguments returns the transformation.
+
+    Args:
+      build: function from the arguments to the transformation.
+    """
 
     def __init__(self, build: Callable[P, KerasOptimizer]) -> None:
         functools.update_wrapper(self, build)
@@ -55,18 +64,22 @@ class KerasFactory(Generic[P]):
         return f"keras.{self.__name__}"
 
     def from_config(self, config: Mapping[str, Any]) -> KerasOptimizer:
-        """The optimizer whose `get_config` gave `config`."""
+        """The optimizer that `get_config` described.
+
+        Args:
+          config: a dict of arguments.
+        """
         return self(**config)  # type: ignore[call-arg]
 
     def _translated(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        known, out = self.__signature__.parameters, dict(kwargs)
+        parameters, out = self.__signature__.parameters, dict(kwargs)
         if "learning_rate" in out and "lr" in out:
             raise TypeError("lr and learning_rate are one argument: give one of them")
         if "learning_rate" in out:
             out["lr"] = out.pop("learning_rate")
         for word in out:
-            if word not in known:
-                hint = checks.suggest(word, known)
+            if word not in parameters:
+                hint = checks.suggest(word, parameters)
                 raise TypeError(f"Unexpected keyword argument passed to optimizer: {word}{hint}")
         return out
 
@@ -74,14 +87,14 @@ class KerasFactory(Generic[P]):
 def keras_optimizer(
     *examples: Example, weights: tuple[str, ...]
 ) -> Callable[[Callable[P, GradientTransformationExtraArgs]], KerasFactory[P]]:
-    """Make a Keras optimizer of a function from its arguments to a chain of primitives."""
+    """Decorator that makes a Keras optimizer of a function from its arguments to a chain of primitives."""
 
     def decorate(compose: Callable[P, GradientTransformationExtraArgs]) -> KerasFactory[P]:
         signature = inspect.signature(compose)
         name = compose.__name__
         injected = inject_hyperparams(compose, static_args=[n for n in signature.parameters if n != "lr"])
 
-        @register(*(examples or (example(),)), name=f"keras.{name}", ranges=RANGES)
+        @register(*(examples or (example(),)), name=f"keras.{name}", ranges=RANGES, exceptions=_INJECTED)
         @functools.wraps(compose)
         def build(*args: P.args, **kwargs: P.kwargs) -> KerasOptimizer:
             bound = signature.bind(*args, **kwargs)

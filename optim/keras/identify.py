@@ -1,4 +1,4 @@
-"""From a name, a config or an optimizer to an optimizer, and back to Keras' JSON."""
+"""Lookup of optimizers by name or config, and Keras' JSON form of them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,11 +14,14 @@ FACTORIES: dict[str, KerasFactory[Any]] = {
 
 
 def get(identifier: Any) -> Any:
-    """An optimizer from its name in any case, from a config dict, or from an optimizer, which it returns.
+    """An optimizer from a name, a config dict or an optimizer, as `keras.optimizers.get` does.
 
-    A `tf.compat.v1.train.Optimizer` comes back in a `TFOptimizer`.
+        get("adam");  get({"class_name": "SGD", "config": {"lr": 0.1}});  get(optim.adam(1e-3))
 
-    Raises: ValueError with Keras' sentences for an unknown name and for what is none of these.
+    Args:
+      identifier: a name in any case; a dict of class_name and config; a transformation, returned as it is; or a
+        `tf.compat.v1.train.Optimizer`, returned in a `TFOptimizer`.
+    Raises:  ValueError with Keras' sentences for an unknown name, and for any other object.
     """
     if isinstance(identifier, str):
         return deserialize({"class_name": identifier, "config": {}})
@@ -35,19 +38,23 @@ def get(identifier: Any) -> Any:
 def serialize(optimizer: KerasOptimizer | None) -> dict[str, Any] | None:
     """{'class_name': ..., 'config': ...} as Keras writes it; None for None.
 
-    Raises: ValueError for a transformation that Keras has no name for: `optim.to_config` writes any.
+    Args:
+      optimizer: one of `optim.keras`.
+    Raises:  ValueError for any other transformation: `optim.to_config` writes all of them.
     """
     if optimizer is None:
         return None
     if not isinstance(optimizer, KerasOptimizer):
-        raise ValueError(f"Cannot serialize {optimizer!r}: it is not one of Keras'; optim.to_config writes any")
+        raise ValueError(f"Cannot serialize {optimizer!r}: it is not an optimizer of Keras; use optim.to_config")
     return {"class_name": optimizer.class_name, "config": optimizer.get_config()}
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Callable[..., Any]] | None = None) -> Any:
-    """The optimizer that `serialize` described; `config` stays as it is.
+    """The optimizer that `serialize` described; `config` is not modified.
 
-    Args:    custom_objects: name -> factory, looked up as written, before Keras' names in any case.
+    Args:
+      config: a dict of class_name and config.
+      custom_objects: dict from a name to a factory, looked up first and with case.
     Raises:  KeyError without 'class_name'; ValueError without 'config' or for an unknown name.
     """
     if not isinstance(config, Mapping) or ("class_name" in config and not isinstance(config.get("config"), Mapping)):

@@ -1,7 +1,7 @@
-"""The seven rules of Keras 2.2.4, each a chain of primitives.
+"""The seven optimizers of Keras 2.2.4, each a chain of primitives.
 
-`decay` is inverse-time and counts the updates done before, so the first has the full rate. `epsilon=None` is 1e-7.
-`clipnorm` bounds the global norm, then `clipvalue` every element; None is off.
+`decay` is inverse-time decay by the number of updates done so far, so the first update has the full rate.
+`epsilon=None` is 1e-7. `clipnorm` bounds the global norm, then `clipvalue` every element; None turns them off.
 """
 
 from .. import checks
@@ -45,13 +45,15 @@ def SGD(
     clipnorm: float | None = None,
     clipvalue: float | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Keras' SGD: the learning rate is inside the momentum.
+    """Keras' SGD, which applies the learning rate before the momentum.
 
         v <- momentum v - lr_n g
         p <- p + v,  or with nesterov  p + momentum v - lr_n g        lr_n = lr / (1 + decay n)
 
-    Args:    lr, decay >= 0; momentum in [0, 1]; clipnorm, clipvalue > 0.
+    Args:
+      momentum: decay of v, in [0, 1]. Usually 0.9.
     State:   trace (v) shaped like params: 4 bytes per float32 parameter.
+    When:    to continue or reproduce a run of Keras; otherwise optim.sgd. A usual lr is 0.01 to 0.1.
     """
     return chain(*_clipping(clipnorm, clipvalue), _descent(lr, decay), trace(momentum, nesterov))
 
@@ -71,8 +73,11 @@ def RMSprop(
         a <- rho a + (1 - rho) g^2
         p <- p - lr_n g / (sqrt(a) + epsilon)        lr_n = lr / (1 + decay n)
 
-    Args:    lr, decay, epsilon >= 0; rho in [0, 1); clipnorm, clipvalue > 0.
+    Args:
+      rho: decay of a, in [0, 1). Usually 0.9.
+      epsilon: added to the root, in units of g, >= 0; None is 1e-7.
     State:   nu (a) shaped like params: 4 bytes per float32 parameter.
+    When:    to continue or reproduce a run of Keras; otherwise optim.rmsprop. A usual lr is 1e-3.
     """
     eps = EPSILON if epsilon is None else epsilon
     rms = scale_by_rms(rho, eps, eps_in_sqrt=False)
@@ -93,8 +98,10 @@ def Adagrad(
         a <- a + g^2
         p <- p - lr_n g / (sqrt(a) + epsilon)        lr_n = lr / (1 + decay n)
 
-    Args:    lr, decay, epsilon >= 0; clipnorm, clipvalue > 0.
+    Args:
+      epsilon: added to the root, in units of g, >= 0; None is 1e-7.
     State:   sum_of_squares (a) shaped like params: 4 bytes per float32 parameter.
+    When:    to continue or reproduce a run of Keras; otherwise optim.adagrad. A usual lr is 0.01.
     """
     eps = EPSILON if epsilon is None else epsilon
     return chain(*_clipping(clipnorm, clipvalue), scale_by_adagrad(0.0, eps), _descent(lr, decay))
@@ -117,8 +124,11 @@ def Adadelta(
         p <- p - lr_n u        lr_n = lr / (1 + decay n)
         d <- rho d + (1 - rho) u^2
 
-    Args:    lr, decay, epsilon >= 0; rho in [0, 1); clipnorm, clipvalue > 0.
+    Args:
+      rho: decay of a and d, in [0, 1). Usually 0.95.
+      epsilon: added inside both roots, in units of g^2 and u^2, >= 0; None is 1e-7.
     State:   e_g (a), e_x (d) shaped like params: 8 bytes per float32 parameter.
+    When:    to continue or reproduce a run of Keras; otherwise optim.adadelta. A usual lr is 1.
     """
     eps = EPSILON if epsilon is None else epsilon
     return chain(*_clipping(clipnorm, clipvalue), scale_by_adadelta(rho, eps), _descent(lr, decay))
@@ -136,14 +146,18 @@ def Adam(
     clipnorm: float | None = None,
     clipvalue: float | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Keras' Adam, whose epsilon meets the uncorrected root.
+    """Keras' Adam, which adds epsilon to the uncorrected root.
 
         m <- beta_1 m + (1 - beta_1) g
         v <- beta_2 v + (1 - beta_2) g^2,  and with amsgrad  w <- max(w, v) in its place
         p <- p - lr_n sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)        lr_n = lr / (1 + decay n)
 
-    Args:    lr, decay, epsilon >= 0; beta_1, beta_2 in [0, 1); clipnorm, clipvalue > 0.
+    Args:
+      beta_1, beta_2: decays of m and v, in [0, 1). Usually 0.9 and 0.999.
+      epsilon: added to the root of v, in units of g, >= 0; None is 1e-7.
+      amsgrad: whether to divide by the root of w, the largest v so far.
     State:   mu, nu (and nu_max) shaped like params: 8 (12) bytes per float32 parameter.
+    When:    to continue or reproduce a run of Keras; otherwise optim.adam. A usual lr is 1e-3.
     """
     eps = EPSILON if epsilon is None else epsilon
     rule = scale_by_adam_eps_hat(beta_1, beta_2, eps, amsgrad=amsgrad)
@@ -167,8 +181,11 @@ def Adamax(
         u <- max(beta_2 u, |g|)
         p <- p - lr_n / (1 - beta_1^t) m / (u + epsilon)        lr_n = lr / (1 + decay n)
 
-    Args:    lr, decay, epsilon >= 0; beta_1, beta_2 in [0, 1); clipnorm, clipvalue > 0.
+    Args:
+      beta_1, beta_2: decays of m and u, in [0, 1). Usually 0.9 and 0.999.
+      epsilon: added to u, in units of g, >= 0; None is 1e-7.
     State:   mu, nu (u) shaped like params: 8 bytes per float32 parameter.
+    When:    to continue or reproduce a run of Keras; otherwise optim.adamax. A usual lr is 2e-3.
     """
     eps = EPSILON if epsilon is None else epsilon
     rule = scale_by_adamax_eps_hat(beta_1, beta_2, eps)
@@ -188,8 +205,12 @@ def Nadam(
 ) -> GradientTransformationExtraArgs:
     """Keras' Nadam, which has no decay: `scale_by_nadam`, then minus lr.
 
-    Args:    lr, epsilon, schedule_decay >= 0; beta_1, beta_2 in [0, 1); clipnorm, clipvalue > 0.
+    Args:
+      beta_1, beta_2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.999.
+      epsilon: added to the root of nu, in units of g, >= 0; None is 1e-7.
+      schedule_decay: decay of the momentum schedule, >= 0. Usually 0.004.
     State:   momentum_product; mu, nu shaped like params: 8 bytes per float32 parameter.
+    When:    to continue or reproduce a run of Keras; otherwise optim.nadam. A usual lr is 2e-3.
     """
     eps = EPSILON if epsilon is None else epsilon
     rule = scale_by_nadam(beta_1, beta_2, eps, schedule_decay)

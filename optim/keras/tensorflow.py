@@ -1,6 +1,6 @@
-"""`TFOptimizer`: native optimizers of TensorFlow, whose variables are the state and whose step runs on the host.
+"""`TFOptimizer`: native TensorFlow optimizers, whose variables are the state and which step on the host.
 
-What it can also take, an optimizer written in JAX, is traced like everything else and never leaves the device.
+It also takes optimizers written in JAX, which are traced as usual and run on the device.
 """
 
 import copy
@@ -32,7 +32,7 @@ class TFOptimizerState(NamedTuple):
 
 
 class NativeOptimizer(KerasOptimizer):
-    """A transformation of which Keras knows neither configuration nor weights."""
+    """A transformation without Keras' configuration and weights."""
 
     def get_config(self, state: Any = None) -> dict[str, Any]:
         del state
@@ -47,7 +47,7 @@ class NativeOptimizer(KerasOptimizer):
 
 
 def _unknown(what: str) -> NoReturn:
-    raise NotImplementedError(f"keras.TFOptimizer: a native optimizer has no {what} in Keras; its state has it all")
+    raise NotImplementedError(f"keras.TFOptimizer: a native optimizer has no {what} in Keras; read its state instead")
 
 
 @KerasFactory
@@ -55,23 +55,24 @@ def _unknown(what: str) -> NoReturn:
     example(identity()),
     example(momentum(0.1, 0.9)),
     name="keras.TFOptimizer",
-    exceptions={"errors": "what it wraps looks at the updates"},
+    exceptions={"golden": "it is what it wraps", "errors": "only the wrapped optimizer checks the updates"},
 )
 def TFOptimizer(optimizer: Any) -> KerasOptimizer:
     """Wrap a native TensorFlow optimizer, or one written in JAX.
 
     TensorFlow's variables are the state. Every update writes them and the parameters into a private copy of the
-    optimizer, lets it step on the CPU, and reads them back: a pure function that a compiled program calls on the host,
-    under `jit` and `scan` but not under `vmap`. There is no clipping and no decay but the optimizer's own.
+    optimizer, steps it on the CPU, and reads them back. This is a pure function, which a compiled program calls on the
+    host: it works under `jit` and `scan`, not under `vmap`. Clipping and decay are only the optimizer's own.
 
-    Args:    optimizer: a `tf.compat.v1.train.Optimizer`, or a Keras one where Keras runs on TensorFlow; or, without a
-             call to the host, a triple (init, update, get_params) of `jax.example_libraries.optimizers` or a pair
-             (init, update) as Optax and this library make them.
+    Args:
+      optimizer: a `tf.compat.v1.train.Optimizer`; a Keras optimizer, if Keras runs on TensorFlow; or, without calls to
+        the host, a triple (init, update, get_params) of `jax.example_libraries.optimizers` or a pair (init, update).
     State:   TFOptimizerState(count, inner_state). TensorFlow's inner state is TFVariablesState(slots, others), each
-             slot shaped like params under TensorFlow's name; the private copy takes as much again on the host.
-    Raises:  ImportError without TensorFlow; ValueError for an optimizer that has variables already;
-             NotImplementedError under vmap, and for `get_config` and `get_weights`.
+             slot shaped like params under TensorFlow's name; the private copy takes as much memory again on the host.
+    Raises:  ImportError without TensorFlow; ValueError for an optimizer that already has variables; NotImplementedError
+             under vmap, and for `get_config` and `get_weights`.
     Differs: Keras' `iterations` grew by two per update; count grows by one.
+    When:    an optimizer exists in TensorFlow only.
     """
     triple = is_triple(optimizer)
     member = _as_pair(optimizer)
@@ -80,8 +81,8 @@ def TFOptimizer(optimizer: Any) -> KerasOptimizer:
         return TFOptimizerState(jnp.zeros((), jnp.int32), member.init(params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        known = {**extra_args, "count": state.count} if triple else extra_args
-        updates, inner_state = member.update(updates, state.inner_state, params, **known)
+        args = {**extra_args, "count": state.count} if triple else extra_args
+        updates, inner_state = member.update(updates, state.inner_state, params, **args)
         return updates, TFOptimizerState(numerics.safe_increment(state.count), inner_state)
 
     tx = around(member, init, update, inner=lambda state: state.inner_state, state_classes=(TFOptimizerState,))
@@ -97,7 +98,7 @@ def _as_pair(optimizer: Any) -> GradientTransformationExtraArgs:
 
 
 def _copies(optimizer: Any) -> Callable[[list[Values]], Copy]:
-    """The parameters' values -> a fresh copy of the optimizer as it is now."""
+    """Function from the parameters' values to a fresh copy of the optimizer in its present configuration."""
     if is_keras_optimizer(optimizer):
         _refuse_used(optimizer, optimizer.built)
         _refuse_other_backend(optimizer)
@@ -128,15 +129,15 @@ def _refuse_other_backend(optimizer: Any) -> None:
 
 
 def is_native(x: Any) -> bool:
-    """Whether `x` is a `tf.compat.v1.train.Optimizer`; TensorFlow is not imported for the question."""
+    """Whether `x` is a `tf.compat.v1.train.Optimizer`; does not import TensorFlow."""
     tf = sys.modules.get("tensorflow")
     return tf is not None and isinstance(x, tf.compat.v1.train.Optimizer)
 
 
 def is_keras_optimizer(x: Any) -> bool:
-    """Whether `x` is an optimizer of Keras, the library; Keras is not imported for the question."""
-    known = map(sys.modules.get, ("keras", "tf_keras"))
-    return any(isinstance(x, keras.optimizers.Optimizer) for keras in known if keras is not None)
+    """Whether `x` is an optimizer of the Keras library; does not import Keras."""
+    modules = map(sys.modules.get, ("keras", "tf_keras"))
+    return any(isinstance(x, keras.optimizers.Optimizer) for keras in modules if keras is not None)
 
 
 def _tensorflow() -> Any:
@@ -154,11 +155,11 @@ def _tensorflow() -> Any:
 
 def _native_copy(tf: Any, optimizer: Any, values: list[Values]) -> Copy:
     _refuse_graphs(tf)
-    optimizer, began, made = copy.deepcopy(optimizer), {}, []
+    optimizer, initial, made = copy.deepcopy(optimizer), {}, []
 
     def create(make: Any, **kwargs: Any) -> Any:
         variable = make(**kwargs)
-        began[id(variable)] = variable.numpy()
+        initial[id(variable)] = variable.numpy()
         made.append((str(kwargs.get("name")), variable))
         return variable
 
@@ -168,15 +169,15 @@ def _native_copy(tf: Any, optimizer: Any, values: list[Values]) -> Copy:
 
     with tf.device("/CPU:0"):
         params = [tf.Variable(x, name=f"p{i}") for i, x in enumerate(values)]
-        # Its variables are made when it first steps; this step of zeros is forgotten, what they began with is kept.
+        # The optimizer creates its variables at its first step: take a step of zeros, and record their initial values.
         with tf.variable_creator_scope(create):
             apply([(x * 0, p) for x, p in zip(values, params, strict=True)])
     slots = {name: [optimizer.get_slot(p, name) for p in params] for name in optimizer.get_slot_names()}
-    shown = {id(v) for slot in slots.values() for v in slot}
-    rest = [(name, v) for name, v in made if id(v) not in shown]
+    slot_ids = {id(v) for slot in slots.values() for v in slot}
+    rest = [(name, v) for name, v in made if id(v) not in slot_ids]
     others = dict(zip(numbered(name for name, _ in rest), (v for _, v in rest), strict=True))
     variables = TFVariablesState(slots, others)
-    return Copy(params, variables, jax.tree.map(lambda v: canonical(began[id(v)]), variables), apply)
+    return Copy(params, variables, jax.tree.map(lambda v: canonical(initial[id(v)]), variables), apply)
 
 
 def _keras_copy(kind: Any, config: dict[str, Any], values: list[Values]) -> Copy:
@@ -201,7 +202,7 @@ def _keras_copy(kind: Any, config: dict[str, Any], values: list[Values]) -> Copy
             slots.setdefault(own[2], [None] * len(params))[int(own[1])] = v
         else:
             rest.append(v)
-    # Keras numbers those that it has to name itself through the whole process.
+    # Keras numbers its automatic names across the whole process: drop the numbers.
     names = [re.sub(r"^variable_\d+$", "variable", v.name.partition(":")[0]) for v in rest]
     others = dict(zip(numbered(names), rest, strict=True))
     variables = TFVariablesState(slots, others)

@@ -1,4 +1,4 @@
-"""Optimizers of `jax.example_libraries.optimizers`, triples (init, update, get_params), as pairs."""
+"""Triples (init, update, get_params) of `jax.example_libraries.optimizers` as transformations."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +14,17 @@ from ..types import Array, Params, Tree
 
 
 def is_triple(x: Any) -> bool:
-    """Whether `x` is three functions, as its own library makes them or unpacked."""
+    """Whether `x` is a tuple of three functions, named or plain."""
     return isinstance(x, tuple) and len(x) == 3 and all(map(callable, x))
 
 
 def from_triple(
     init_fn: Callable[[Any], Any], update_fn: Callable[..., Any], get_params: Callable[[Any], Any]
 ) -> GradientTransformationExtraArgs:
-    """The pair whose update moves the parameters where the triple would.
+    """The transformation that moves the parameters as the triple does.
 
-    State:   shaped like params, and for each what the triple keeps of it in a tuple; the parameters themselves, which
-             are in the triple's own state, are put there for every update and taken out again.
+    State:   shaped like params, with a tuple of the triple's arrays for each parameter. The parameters, which the
+             triple's own state contains, are inserted for every update and removed afterwards.
     """
 
     def packed(opt_state: Any) -> Any:
@@ -40,43 +40,43 @@ def from_triple(
         leaves, structure = tree.flatten(trainable(params))
         with jax.numpy_dtype_promotion("standard"):
             opt_state = packed(init_fn(structure.unflatten(leaves)))
-        held = zip(opt_state.packed_state, _read_through(get_params, opt_state), strict=True)
-        return structure.unflatten([None if p is None else _beside(p, _without(*next(held))) for p in leaves])
+        rows = zip(opt_state.packed_state, _read_through(get_params, opt_state), strict=True)
+        return structure.unflatten([None if p is None else _shard_like(p, _without(*next(rows))) for p in leaves])
 
     def update(updates: Any, state: Any, params: Any = None, *, count: Array, **extra_args: Any) -> Any:
         del extra_args
-        gs, old, structure = meeting(updates, params)
-        held = _per_leaf(state, structure)
-        # A gradient of zeros stands for none; what it does to its parameter and state is not looked at.
+        gs, old, structure = checked(updates, params)
+        rows = _per_leaf(state, structure)
+        # The triple needs a gradient for every leaf: pass zeros for an absent one, and discard that leaf's results.
         grads = [
             None if p is None else jnp.zeros_like(p) if tree.absent(g) else numerics.convert(g, p.dtype)
             for g, p in zip(gs, old, strict=True)
         ]
-        here = [i for i, p in enumerate(old) if p is not None]
+        places = [i for i, p in enumerate(old) if p is not None]
         with jax.numpy_dtype_promotion("standard"):
             template = packed(jax.eval_shape(init_fn, structure.unflatten(old)))
-            places = _read_through(get_params, template)
-            full = tuple(_with(held[i], place, old[i]) for i, place in zip(here, places, strict=True))
+            slots = _read_through(get_params, template)
+            full = tuple(_with(rows[i], slot, old[i]) for i, slot in zip(places, slots, strict=True))
             stepped = update_fn(count, structure.unflatten(grads), template._replace(packed_state=full))
             new = jax.tree.leaves(get_params(stepped))
-        us, kept = list(gs), list(held)
-        for i, place, p, parts in zip(here, places, new, stepped.packed_state, strict=True):
+        us, new_rows = list(gs), list(rows)
+        for i, slot, p, parts in zip(places, slots, new, stepped.packed_state, strict=True):
             if not tree.absent(gs[i]):
                 us[i] = numerics.convert(p - old[i], gs[i].dtype, weak=gs[i].weak_type)
-                kept[i] = tuple(map(_as_it_was, _without(parts, place), held[i]))
-        return structure.unflatten(us), structure.unflatten(kept)
+                new_rows[i] = tuple(map(_cast_like, _without(parts, slot), rows[i]))
+        return structure.unflatten(us), structure.unflatten(new_rows)
 
     return GradientTransformationExtraArgs(init, update)
 
 
 def trainable(params: Params) -> Tree:
-    """The parameters that a gradient can move, in at least float32; `None` for all others."""
+    """The floating and complex parameters in at least float32; `None` for all others."""
     wide = tree.widen(params)
     return tree.map(lambda p: p if jnp.issubdtype(p.dtype, jnp.inexact) else None, wide)
 
 
-def meeting(updates: Any, params: Any) -> tuple[list[Any], list[Any], Any]:
-    """Gradients and trainable parameters, place by place and checked, and the structure of the parameters."""
+def checked(updates: Any, params: Any) -> tuple[list[Any], list[Any], Any]:
+    """Gradients and trainable parameters, leaf by leaf and checked, and the structure of the parameters."""
     if params is None:
         if tree.leaves(updates):
             checks.fail("update needs the parameters: call update(updates, state, params)")
@@ -88,11 +88,11 @@ def meeting(updates: Any, params: Any) -> tuple[list[Any], list[Any], Any]:
 
 
 def _read_through(get_params: Callable[[Any], Any], opt_state: Any) -> list[int | None]:
-    """For each parameter, which of the arrays kept for it `get_params` returns as it is."""
+    """For each parameter, the index among its arrays of the one that `get_params` returns unchanged, or None."""
     traced = jax.make_jaxpr(get_params)(opt_state).jaxpr
-    known = iter(traced.invars)
-    kept = [[next(known) for _ in parts] for parts in opt_state.packed_state]
-    pairs = zip(kept, traced.outvars, strict=True)
+    variables = iter(traced.invars)
+    rows = [[next(variables) for _ in parts] for parts in opt_state.packed_state]
+    pairs = zip(rows, traced.outvars, strict=True)
     return [next((j for j, x in enumerate(parts) if x is out), None) for parts, out in pairs]
 
 
@@ -103,8 +103,8 @@ def _per_leaf(state: Any, structure: Any) -> list[Any]:
         return checks.fail(f"state.inner_state is not shaped like params: {str(error).splitlines()[0]}")
 
 
-def _beside(p: Array, parts: tuple[Any, ...]) -> tuple[Array, ...]:
-    """Each in a buffer of its own and where its parameter is: a select that never picks `p` knows its sharding."""
+def _shard_like(p: Array, parts: tuple[Any, ...]) -> tuple[Array, ...]:
+    """Copies of the arrays, sharded like their parameter: a select that never picks `p` has its sharding."""
     arrays = [jnp.array(x) for x in parts]
     return tuple(jnp.where(False, p, x) if (x.shape, x.dtype) == (p.shape, p.dtype) else x for x in arrays)
 
@@ -117,5 +117,5 @@ def _with(parts: Any, place: int | None, p: Any) -> list[Any]:
     return [*parts] if place is None else [*parts[:place], p, *parts[place:]]
 
 
-def _as_it_was(new: Any, old: Any) -> Any:
+def _cast_like(new: Any, old: Any) -> Any:
     return numerics.convert(tree.as_array(new), old.dtype)

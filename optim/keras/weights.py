@@ -1,4 +1,4 @@
-"""An optimizer's weights in Keras 2.2.4's order: `iterations` where Keras has it, then slot by slot."""
+"""An optimizer's weights in the order of Keras 2.2.4: `iterations` where Keras has it, then slot by slot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,21 +14,28 @@ from .tensorflow import NativeOptimizer
 
 
 def get_weights(tx: KerasOptimizer, state: Any) -> list[np.ndarray[Any, Any]]:
-    """The state as Keras lists it: NumPy arrays, parameters in the order of the tree's leaves.
+    """The state as Keras' list of weights: NumPy arrays, with parameters in the order of the tree's leaves.
 
-    Raises: TypeError for a transformation that is none of Keras'; NotImplementedError for a `TFOptimizer`, as in Keras.
+    Args:
+      tx: one of `optim.keras`.
+      state: its state.
+    Raises:  TypeError for any other transformation; NotImplementedError for a `TFOptimizer`, as in Keras.
     """
-    return [np.asarray(x) for x in _listed(tx, state)]
+    return [np.asarray(x) for x in _weights_of(tx, state)]
 
 
 def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
-    """`state` with what Keras' list of weights holds; the rest (`lr`, Nadam's product) stays as it is.
+    """The state with the values of Keras' list of weights; other fields (`lr`, Nadam's product) stay as they are.
 
-    As in Keras, RMSprop, Adagrad and Adadelta have no counter in their list: on a fresh state their decay starts again.
+    As in Keras, the lists of RMSprop, Adagrad and Adadelta have no counter: on a fresh state their decay starts again.
 
-    Raises: ValueError with Keras' sentences for a list of another length or an array of another shape.
+    Args:
+      tx: one of `optim.keras`.
+      state: its state, which is not modified.
+      weights: a list as `get_weights` returns it.
+    Raises:  ValueError with Keras' sentences for a list of another length or an array of another shape.
     """
-    old = _listed(tx, state)
+    old = _weights_of(tx, state)
     if len(weights) != len(old):
         raise ValueError(
             f"Length of the specified weight list ({len(weights)}) does not match the number of weights of the "
@@ -53,23 +60,23 @@ def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
     return state
 
 
-def _listed(tx: KerasOptimizer, state: Any) -> list[Array]:
+def _weights_of(tx: KerasOptimizer, state: Any) -> list[Array]:
     if not isinstance(tx, KerasOptimizer):
         raise TypeError(f"optim.keras: the weights of {checks.shown(tx)} have no order in Keras")
     if isinstance(tx, NativeOptimizer):
         tx.get_weights()
-    found: list[Array] = []
+    weights: list[Array] = []
     for field in tx.weights:
         if field == "count":
-            found.append(np.asarray(state.count, np.int64))  # type: ignore[arg-type]
+            weights.append(np.asarray(state.count, np.int64))  # type: ignore[arg-type]
             continue
         slot = _slot(state, field)
-        if slot is None:  # amsgrad is off: Keras holds a place of one zero for each parameter
+        if slot is None:  # amsgrad is off: Keras lists an array of one zero per parameter
             likes = tree.leaves(_slot(state, "nu"))
-            found += [jnp.zeros((1,), x.dtype) for x in likes]
+            weights += [jnp.zeros((1,), x.dtype) for x in likes]
         else:
-            found += tree.leaves(slot)
-    return found
+            weights += tree.leaves(slot)
+    return weights
 
 
 def _slot(state: Any, field: str) -> Any:
@@ -82,7 +89,7 @@ def _with_slot(state: Any, field: str, slot: Any) -> Any:
 
 
 def _with_count(state: Any, count: jax.Array) -> Any:
-    """Every counter at `count`, each in a buffer of its own."""
+    """Every counter set to `count`, each in its own buffer."""
     state = state._replace(count=jnp.array(count))
     inner = tuple(s._replace(count=jnp.array(count)) if "count" in s._fields else s for s in state.inner_state)
     return state._replace(inner_state=inner)

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import checks, tree
+from .. import checks, numerics, tree
 from ..types import Array, Tree
 from .rules import LeafRule, check_inexact, check_leaf
 
@@ -146,7 +146,7 @@ def _apply(
     for i, x in enumerate(leaves):
         if x is not None:
             # Leaves of one kind share one trace, and one function in the compiled program.
-            repeated = kinds[_kind(x)] > 1 and _staged(x[0])
+            repeated = kinds[_kind(x)] > 1 and numerics.staged(x[0])
             call: Any = once if repeated else leaf
             out[i], new = call(*x, arrays)
             for rows, row in zip(slots, new, strict=True):
@@ -157,11 +157,6 @@ def _apply(
 def _kind(x: Any) -> Any:
     u, p, *_ = x
     return u.shape, u.dtype, None if p is None else jnp.result_type(p)
-
-
-def _staged(x: Any) -> bool:
-    """Whether `x` is being traced into a program, and not worked on one operation at a time."""
-    return type(x).__name__ in ("JitTracer", "DynamicJaxprTracer")
 
 
 def narrowed(wide: Tree, updates: Tree) -> Tree:

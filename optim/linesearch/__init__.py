@@ -1,1 +1,1 @@
-"""Steps chosen by evaluating the loss along a direction, and the quasi-Newton direction that wants them."""
+"""Line searches, and the L-BFGS direction they are usually combined with."""

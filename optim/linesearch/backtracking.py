@@ -1,4 +1,4 @@
-"""A step of sufficient decrease: the first of ever shorter ones."""
+"""Backtracking line search: shorten the step until the loss decreases enough."""
 
 from typing import Any, NamedTuple
 
@@ -11,8 +11,8 @@ from ..checks import Range
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Params, Scalar, Updates
-from .criteria import decrease_error, or_infinite
-from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, kept_grad, scalar
+from .criteria import decrease_error
+from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, scalar, stored_grad
 
 
 class BacktrackingLinesearchInfo(NamedTuple):
@@ -30,11 +30,11 @@ class ScaleByBacktrackingLinesearchState(NamedTuple):
 class _Search(NamedTuple):
     steps: Array
     step: Array
-    """The last one tried, or before the first that one."""
+    """The last step tried; 0 before the first iteration."""
     value: Array
     error: Array
     grad: Updates | None
-    """That at the end of the search, when it is there; until then that at its start."""
+    """Gradient at the accepted step once the search has stopped; before, the gradient at its start."""
     stopped: Array
 
 
@@ -45,11 +45,12 @@ class _Search(NamedTuple):
         "max_backtracking_steps": Range(0, integer=True),
         "slope_rtol": checks.NON_NEGATIVE,
         "decrease_factor": Range(0, 1, open_low=True, open_high=True),
+        "increase_factor": Range(1, infinite=True),
         "max_learning_rate": checks.POSITIVE,
         "atol": checks.NON_NEGATIVE,
         "rtol": checks.NON_NEGATIVE,
     },
-    exceptions=NO_DERIVATIVE | NOT_ALONE,
+    exceptions=NO_DERIVATIVE | NOT_ALONE | {"golden": "it needs a function: see tests/units/test_linesearch.py"},
     errors=[(example(20, increase_factor=0.5), "increase_factor must be >= 1, got 0.5")],
 )
 def scale_by_backtracking_linesearch(
@@ -63,45 +64,51 @@ def scale_by_backtracking_linesearch(
     store_grad: bool = False,
     verbose: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Multiply updates by the first step of sufficient decrease along them.
+    """Multiply updates by the first step length that decreases the loss sufficiently.
 
         f(p + a u) <= (1 + rtol) f(p) + slope_rtol a <g, u> + atol
         a = a_0, a_0 decrease_factor, ...,  a_0 = min(increase_factor times the last step, max_learning_rate)
 
-    Args:    max_backtracking_steps >= 0: how often a is decreased; then the last one is taken. decrease_factor in
-             (0, 1); increase_factor >= 1, inf to begin at max_learning_rate each time. store_grad: keep the gradient
-             at the end, of which only that is evaluated, for `value_and_grad_from_state`. verbose: print each result.
-             update needs value_fn: f(params, **its own of the extra arguments), compiled once for one function as
-             `scale_by_zoom_linesearch` tells; value, grad at params are evaluated unless given.
+    Pass value_fn = f to update; its value and grad at params are evaluated unless given. f(params, **kwargs) receives
+    the extra arguments it has names for. Compilation and caching are as in `scale_by_zoom_linesearch`.
+
+    Args:
+      max_backtracking_steps: largest number of decreases, an integer >= 0; the last step is then taken. Usually 20.
+      slope_rtol: required decrease relative to the slope, >= 0. Usually 1e-4.
+      decrease_factor: factor from one trial to the next, in (0, 1). Usually 0.8.
+      increase_factor: growth of the initial guess, >= 1; inf starts at max_learning_rate every time. Usually 1.5.
+      max_learning_rate: upper bound of a, > 0. Usually 1.
+      atol, rtol: tolerated increase of f, absolute and relative, >= 0. Usually 0.
+      store_grad: whether to evaluate and store the gradient at the accepted step, for `value_and_grad_from_state`.
+      verbose: whether to print the result of every search.
     State:   learning_rate, value after the step, info; with store_grad grad: 4 bytes per float32 parameter.
     Source:  Nocedal & Wright 1999, Alg. 3.1; the growth of a_0: Vaswani et al. 2019.
-    Differs: Optax needs value and grad, refuses arguments that f does not take, and stays where it is for good once no
-             value was finite.
+    Differs: Optax needs value and grad, refuses extra arguments that f does not take, and never moves again once a
+             search has met no finite value.
     """
-    or_infinite("increase_factor", increase_factor, Range(1))
 
-    def first(last: Array) -> Array:
+    def initial_guess(last: Array) -> Array:
         longest = scalar(max_learning_rate)
-        # A step of 0 is no guess: nothing was finite there.
+        # A last step of 0 means that no trial had a finite loss: start from the longest step.
         return jnp.where(last > 0, jnp.minimum(scalar(increase_factor) * last, longest), longest)
 
-    def searched(ray: Ray, guess: Array, grad: Updates | None) -> _Search:
+    def run(ray: Ray, guess: Array, grad: Updates | None) -> _Search:
         def body(search: _Search) -> _Search:
             step = jnp.where(search.steps == 0, guess, scalar(decrease_factor) * search.step)
             value, pullback = ray.value_and_pullback(step)
             error = decrease_error(Point(step, value, scalar(0.0)), ray.start, slope_rtol, rtol=rtol)
             ends = (error <= scalar(atol)) | (search.steps >= max_backtracking_steps)
-            found = search.grad
+            end_grad = search.grad
             if grad is not None:
                 last = ends & jnp.isfinite(value)
-                found = lax.cond(last, lambda: kept_grad(pullback(), grad), lambda: search.grad)
-            return _Search(search.steps + 1, step, value, error, found, ends)
+                end_grad = lax.cond(last, lambda: stored_grad(pullback(), grad), lambda: search.grad)
+            return _Search(search.steps + 1, step, value, error, end_grad, ends)
 
-        given = None if grad is None else kept_grad(tree.conj(ray.grad), grad)
-        nowhere = _Search(jnp.zeros((), jnp.int32), *ray.start[:2], scalar(jnp.inf), given, jnp.zeros((), bool))
-        found: _Search = lax.while_loop(lambda search: ~search.stopped, body, nowhere)
-        step, value = choose(jnp.isfinite(found.value), (found.step, found.value), ray.start[:2])
-        return found._replace(step=step, value=value)
+        start_grad = None if grad is None else stored_grad(tree.conj(ray.grad), grad)
+        initial = _Search(jnp.zeros((), jnp.int32), *ray.start[:2], scalar(jnp.inf), start_grad, jnp.zeros((), bool))
+        result: _Search = lax.while_loop(lambda search: ~search.stopped, body, initial)
+        step, value = choose(jnp.isfinite(result.value), (result.step, result.value), ray.start[:2])
+        return result._replace(step=step, value=value)
 
     def init(params: Params) -> ScaleByBacktrackingLinesearchState:
         info = BacktrackingLinesearchInfo(jnp.zeros((), jnp.int32), scalar(jnp.inf))
@@ -110,16 +117,16 @@ def scale_by_backtracking_linesearch(
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         ray = Ray(updates, params, extra_args)
-        found = searched(ray, first(state.learning_rate), state.grad)
-        info = BacktrackingLinesearchInfo(found.steps, found.error)
+        search = run(ray, initial_guess(state.learning_rate), state.grad)
+        info = BacktrackingLinesearchInfo(search.steps, search.error)
         if verbose:
-            jax.debug.print(_TOLD, found.steps, found.step, found.value, found.error)
-        new = ScaleByBacktrackingLinesearchState(found.step, found.value, found.grad, info)
-        return ray.times(found.step), new
+            jax.debug.print(_MESSAGE, search.steps, search.step, search.value, search.error)
+        new = ScaleByBacktrackingLinesearchState(search.step, search.value, search.grad, info)
+        return ray.times(search.step), new
 
     tx = GradientTransformationExtraArgs(init, update)
-    kept = ("grad",) if store_grad else ()
-    return tx.declaring(grain="treewise", state_classes=(ScaleByBacktrackingLinesearchState,), slots=kept)
+    slots = ("grad",) if store_grad else ()
+    return tx.declaring(grain="treewise", state_classes=(ScaleByBacktrackingLinesearchState,), slots=slots)
 
 
-_TOLD = "scale_by_backtracking_linesearch: {} steps, learning rate {}, value {}; not enough decrease by {}"
+_MESSAGE = "scale_by_backtracking_linesearch: {} steps, learning rate {}, value {}, decrease error {}"

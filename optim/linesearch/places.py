@@ -1,4 +1,4 @@
-"""What comes in, checked leaf by leaf."""
+"""Updates and parameters of a line search, checked leaf by leaf."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from ..types import Params, Tree
 
 
 def checked(updates: Tree, params: Params) -> tuple[list[Any], Params]:
-    """The leaves of `updates` in the places of the parameters, and these; `None` where there is nothing.
+    """The leaves of `updates` in the order of the parameters' leaves, `None` where absent, and the parameters.
 
-    Raises: ValueError for missing parameters, and naming the leaf that does not fit its parameter.
+    Raises:  ValueError without parameters, and naming the leaf whose shape or dtype does not fit its parameter.
     """
     if params is None:
         if tree.leaves(updates):

@@ -1,4 +1,4 @@
-"""The loss along a direction: what every line search asks of it."""
+"""The loss along a direction, as the line searches evaluate it."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,17 +14,17 @@ from .places import checked
 
 ValueFn = Callable[..., Any]
 
-# What of the sweeps no line search can do
+# Columns of the tests' sweep that do not apply to line searches, with the reason
 NO_DERIVATIVE = dict.fromkeys(("derivative", "inject"), "its search is a while loop: it has no derivative in reverse")
 NOT_ALONE = {
     "extra": "value and grad are arguments of its update",
-    "none": "the gradient it keeps is that of every parameter, whether or not the direction moves it",
+    "none": "it stores the gradient of every parameter, also of those that the direction does not move",
 }
 SEARCH_ARGS = ("value", "grad", "value_fn")
 
 
 class Point(NamedTuple):
-    """A step along the ray, the loss there, and its slope."""
+    """A step length along the ray, with the loss and the slope there."""
 
     step: Array
     value: Array
@@ -32,9 +32,9 @@ class Point(NamedTuple):
 
 
 class Ray:
-    """params + step * direction: the point where it starts, and others on demand.
+    """The ray params + step * direction, with the loss at its start and, on demand, at other steps.
 
-    `value` and `grad` are those at the parameters; what is not given is computed.
+    `value` and `grad` at the start are computed unless they are among the extra arguments.
     """
 
     def __init__(self, updates: Updates, params: Params, extra_args: Mapping[str, Any]) -> None:
@@ -50,20 +50,20 @@ class Ray:
         self.value_fn = with_own_arguments(value_fn, extra_args)
         value, grad = extra_args.get("value"), extra_args.get("grad")
         if value is None or grad is None:
-            found, raw = self.value_and_grad(params)
-            value, grad = found if value is None else value, tree.conj(raw) if grad is None else grad
+            start_value, raw = self.value_and_grad(params)
+            value, grad = start_value if value is None else value, tree.conj(raw) if grad is None else grad
         elif tree.structure(grad) != tree.structure(params):
             grad = tree.structure(params).unflatten(tree.match(grad, params, "grad", "params"))
         self.grad = grad
         self.start = Point(scalar(0.0), scalar(value), self._slope(grad))
 
     def value_and_grad(self, params: Params) -> tuple[Array, Tree]:
-        """The loss and what `jax.grad` gives: for a complex parameter the conjugate of its gradient."""
+        """The loss, and the gradient as `jax.grad` returns it: conjugated for a complex parameter."""
         value, grad = jax.value_and_grad(self.value_fn, allow_int=True)(params)
         return scalar(value), tree.map(lambda p, g: g if tree.trainable(p) else None, params, grad)
 
     def value_and_pullback(self, step: Array) -> tuple[Array, Callable[[], Tree]]:
-        """The loss at a step, and a function that gives its gradient."""
+        """The loss at a step, and a function that returns its gradient."""
         at = tree.map(tree.as_array, self.at(step))
         moved = tree.map(lambda p: p if tree.trainable(p) else None, at)
 
@@ -86,7 +86,7 @@ class Ray:
         return tree.map(scaled, self.direction)
 
     def point(self, step: Array) -> tuple[Point, Tree]:
-        """The point at a step, and the gradient there as `jax.grad` gives it."""
+        """The point at a step, and the gradient there as `jax.grad` returns it."""
         value, grad = self.value_and_grad(self.at(step))
         return Point(step, value, self._slope(tree.conj(grad))), grad
 
@@ -104,7 +104,7 @@ def scalar(x: Any) -> Array:
 
 
 def with_own_arguments(value_fn: ValueFn, extra_args: Mapping[str, Any]) -> ValueFn:
-    """`value_fn` of the parameters alone: the extra arguments that it has a name for are given to it."""
+    """`value_fn` as a function of the parameters alone; it receives the extra arguments that it has names for."""
     rest = {k: v for k, v in extra_args.items() if k not in SEARCH_ARGS}
     try:
         parameters = list(inspect.signature(value_fn).parameters.values())[1:]
@@ -117,7 +117,7 @@ def with_own_arguments(value_fn: ValueFn, extra_args: Mapping[str, Any]) -> Valu
 
 
 def fresh_grad(params: Params) -> Tree:
-    """Zeros in which a gradient can be kept: shaped, typed and sharded like the parameters."""
+    """Zeros for storing a gradient: shape, dtype and sharding of the parameters."""
 
     def zeros(p: Any) -> Any:
         if not tree.trainable(p):
@@ -129,8 +129,8 @@ def fresh_grad(params: Params) -> Tree:
     return structure.unflatten(list(map(zeros, leaves)))
 
 
-def kept_grad(grad: Tree, old: Tree) -> Tree:
-    """A gradient as the state keeps it: the structure and the dtypes do not change."""
+def stored_grad(grad: Tree, old: Tree) -> Tree:
+    """A gradient as the state stores it, with the structure and dtypes of `old`."""
     return tree.map(lambda o, g: numerics.convert(tree.as_array(g), o.dtype), old, grad)
 
 
@@ -138,7 +138,7 @@ T = TypeVar("T")
 
 
 def choose(which: Array, new: T, old: T) -> T:
-    """All of `new` or all of `old`."""
+    """All of `new` if `which`, else all of `old`."""
     chosen: T = jax.tree.map(lambda n, o: jnp.where(which, n, o), new, old)
     return chosen
 

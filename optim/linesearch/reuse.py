@@ -1,4 +1,4 @@
-"""The loss and the gradient that a line search has left in the state."""
+"""Loss and gradient taken from the state of a line search."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,31 +14,34 @@ from .ray import ValueFn
 
 
 def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, Updates]]:
-    """A `jax.value_and_grad` of `value_fn` that evaluates nothing where a line search has been.
+    """Make a `jax.value_and_grad` of value_fn that reuses the value and the gradient in the state of a line search.
 
-    What it returns is called as value_and_grad(params, *args, state=state, **kwargs). It takes the value and the
-    gradient from the state, where the last update has left them, and evaluates value_fn(params, *args, **kwargs) if the
-    value there is not finite: before the first update. It is right where value_fn is the function that was searched,
-    with the same data. It is compiled once, so make it outside the loop.
+        value, grad = value_and_grad_from_state(f)(params, *args, state=state, **kwargs)
 
-    Raises:  TypeError for what is no function; ValueError for a state that holds no value and gradient.
+    value_fn(params, *args, **kwargs) is evaluated only if the stored value is not finite, as before the first update.
+    The result is correct if the line search had the same function and the same data. Create it once, outside the loop:
+    it is compiled on its first call.
+
+    Args:
+      value_fn: the loss, a function (params, *args, **kwargs) -> real scalar; the one that the line search receives.
+    Raises:  TypeError if value_fn is not a function; ValueError if the state has no value and gradient.
     """
     with checks.naming("value_and_grad_from_state"):
         checks.function("value_fn", value_fn)
     evaluate = jax.value_and_grad(value_fn, allow_int=True)
 
     def program(static: Any, params: Params, value: Array, grad: Updates, args: Any, kwargs: Any) -> Any:
-        def anew() -> tuple[Array, Updates]:
-            found, g = evaluate(params, *args, **kwargs, **dict(static))
-            return jnp.asarray(found), tree.map(lambda old, new: new, grad, g)
+        def evaluated() -> tuple[Array, Updates]:
+            value_now, g = evaluate(params, *args, **kwargs, **dict(static))
+            return jnp.asarray(value_now), tree.map(lambda old, new: new, grad, g)
 
-        value_like, grad_like = jax.eval_shape(anew)
+        value_like, grad_like = jax.eval_shape(evaluated)
 
-        def left() -> tuple[Array, Updates]:
-            kept = tree.map(lambda x, y: numerics.convert(x, y.dtype, weak=y.weak_type), grad, grad_like)
-            return numerics.convert(value, value_like.dtype, weak=value_like.weak_type), kept
+        def stored() -> tuple[Array, Updates]:
+            g = tree.map(lambda x, y: numerics.convert(x, y.dtype, weak=y.weak_type), grad, grad_like)
+            return numerics.convert(value, value_like.dtype, weak=value_like.weak_type), g
 
-        return lax.cond(jnp.isfinite(value), left, anew)
+        return lax.cond(jnp.isfinite(value), stored, evaluated)
 
     compiled = jax.jit(program, static_argnums=0)
 
@@ -47,11 +50,11 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
             value, grad = tree.get(state, "value"), tree.get(state, "grad")
             if value is None or grad is None:
                 checks.fail(
-                    "the state holds no value and gradient; those of scale_by_zoom_linesearch and of "
-                    "scale_by_backtracking_linesearch with store_grad=True do"
+                    "the state has no value and gradient: use scale_by_zoom_linesearch, or "
+                    "scale_by_backtracking_linesearch with store_grad=True"
                 )
         data, rest = data_and_rest(kwargs)
-        found: tuple[Array, Updates] = compiled(rest, params, value, grad, args, data)
-        return found
+        result: tuple[Array, Updates] = compiled(rest, params, value, grad, args, data)
+        return result
 
     return value_and_grad

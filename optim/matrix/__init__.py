@@ -1,1 +1,1 @@
-"""Leaves as stacks of matrices, and iterations on matrices."""
+"""Leaves as stacks of matrices, and iterative linear algebra."""

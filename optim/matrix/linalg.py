@@ -21,20 +21,25 @@ def power_iteration(
     precision: lax.Precision = lax.Precision.HIGHEST,
     key: Array | None = None,
 ) -> tuple[Array, Tree]:
-    """The eigenvalue of largest magnitude of a symmetric linear map, and its eigenvector.
+    """Find the eigenvalue of largest magnitude of a symmetric linear map, and its eigenvector.
 
         v <- A v / |A v|,   lambda = <v, A v>,   until |A v - lambda v| <= error_tolerance |lambda|
 
-    Args:    matrix: a square matrix, or a function of trees like v0.
-             v0: where to start; for a matrix by default a random vector, drawn with `key`.
-             num_iters: at most so many steps. precision: of the products with a matrix.
-    Raises:  ValueError for what is no square matrix, for a function without v0.
+    Args:
+      matrix: a square matrix, or a linear function of trees like v0.
+      v0: initial vector; None, for a matrix only, draws a random one.
+      num_iters: largest number of steps. Usually 100.
+      error_tolerance: relative residual at which the iteration stops, >= 0. Usually 1e-6.
+      precision: precision of the products with a matrix.
+      key: PRNG key for the random vector; None takes key 0.
+    Returns: the eigenvalue and the eigenvector of norm 1.
+    Raises:  ValueError for a matrix that is not square, and for a function without v0.
     Source:  Golub & Van Loan, Matrix Computations, 8.2.1.
-    Differs: a zero map has the eigenvalue 0 and any vector, where Optax gives NaN.
+    Differs: a zero map has the eigenvalue 0 and an arbitrary vector, where Optax returns NaN.
     """
     if callable(matrix):
         if v0 is None:
-            checks.fail("v0 is needed where matrix is a function: it tells what trees the function takes")
+            checks.fail("v0 is needed where matrix is a function: it determines the structure of its argument")
         times = matrix
     else:
         matrix = _square(matrix)
@@ -61,7 +66,7 @@ def power_iteration(
         error = tree.norm(tree.add_scale(moved, -value, v))
         return i + 1, unit(moved, v), value, error > error_tolerance * jnp.abs(value)
 
-    def going(carry: Any) -> Any:
+    def unfinished(carry: Any) -> Any:
         i, _, _, moving = carry
         return (i < num_iters) & moving
 
@@ -70,7 +75,7 @@ def power_iteration(
     first = unit(applied(first), first)
     value = jnp.zeros((), numerics.real_dtype(tree.vdot(first, first).dtype))
     begin = (jnp.zeros((), jnp.int32), first, value, jnp.asarray(True))
-    _, vector, value, _ = lax.while_loop(going, step, begin)
+    _, vector, value, _ = lax.while_loop(unfinished, step, begin)
     return value, tree.cast_like(vector, v0)
 
 
@@ -96,18 +101,23 @@ def matrix_inverse_pth_root(
     error_tolerance: Scalar = 1e-06,
     precision: lax.Precision = lax.Precision.HIGHEST,
 ) -> tuple[Array, Array]:
-    """A^(-1/p) of a symmetric positive semi-definite matrix, and the error of the iteration that found it.
+    """Compute A^(-1/p) of a symmetric positive semi-definite matrix, and the residual of the iteration.
 
         A <- A + ridge_epsilon lambda_max I,   z = (1 + p) / (2 |A|_F),   M = z A,   H = z^(1/p) I
         T = ((p + 1) I - M) / p,   M <- T^p M,   H <- H T,   until max |M - I| <= error_tolerance
 
-    It is computed in at least float32. An iteration that grows the error is the last, and undone.
+    It computes in at least float32. A step that increases the residual ends the iteration and is discarded.
 
-    Args:    matrix: square. p: a positive integer, traced or not. num_iters: at most so many steps.
-             ridge_epsilon: what is added to the eigenvalues, relative to the largest. precision: of the products.
-    Raises:  ValueError for what is no square matrix.
+    Args:
+      matrix: a square matrix.
+      p: a positive integer, traced or not.
+      num_iters: largest number of steps. Usually 100.
+      ridge_epsilon: added to the eigenvalues, relative to the largest, >= 0. Usually 1e-6.
+      error_tolerance: residual at which the iteration stops, >= 0. Usually 1e-6.
+      precision: precision of the matrix products.
+    Raises:  ValueError if the matrix is not square.
     Source:  Guo & Higham 2006, the coupled Newton iteration (3.8); Anil et al. 2020 for the ridge and z.
-    Differs: the zero matrix has a finite root, of a ridge of ridge_epsilon times 1e-16, where Optax gives NaN.
+    Differs: the zero matrix has a finite root, that of a ridge of ridge_epsilon times 1e-16, where Optax returns NaN.
     """
     matrix = _square(matrix)
     dtype = numerics.wide_dtype(matrix.dtype)
@@ -126,7 +136,7 @@ def matrix_inverse_pth_root(
         better = new < 1.2 * error
         return i + 1, m, jnp.where(better, _product(h, t, precision), h), new, better
 
-    def going(carry: Any) -> Any:
+    def unfinished(carry: Any) -> Any:
         i, _, _, error, better = carry
         return (i < num_iters) & (error > error_tolerance) & better
 
@@ -140,12 +150,12 @@ def matrix_inverse_pth_root(
     z = (1 + order) / (2 * jnp.linalg.norm(damped))
     m = numerics.scaled(damped, z)
     start = (jnp.zeros((), jnp.int32), m, numerics.scaled(eye, z ** (1 / order)), off(m), jnp.asarray(True))
-    _, _, h, error, _ = lax.while_loop(going, step, start)
+    _, _, h, error, _ = lax.while_loop(unfinished, step, start)
     return numerics.scaled(h, size ** (-1 / order)).astype(matrix.dtype), error
 
 
 def _power(t: Array, p: Any, precision: lax.Precision) -> Array:
-    """t^p by squaring, for an integer p that may be traced."""
+    """t^p by repeated squaring, for an integer p that may be traced."""
 
     def step(carry: Any) -> Any:
         left, result, square = carry
@@ -159,15 +169,19 @@ def _power(t: Array, p: Any, precision: lax.Precision) -> Array:
 
 @numerics.mixing("nnls")
 def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Scalar | None = None) -> Array:  # noqa: N803
-    """The x >= 0 that minimises |A x - b|^2 / 2, by accelerated projected gradient steps.
+    """Minimise |A x - b|^2 / 2 over x >= 0, by accelerated projected gradient steps.
 
         x' = max(y - (A^T A y - A^T b) / L, 0),   y' = x' + (t - 1) / t' (x' - x),   t' = (1 + sqrt(1 + 4 t^2)) / 2
 
-    A momentum that points uphill, <y - x', x' - x> > 0, is dropped: t starts anew. It is differentiable.
+    If the momentum points uphill, <y - x', x' - x> > 0, it is dropped and t restarts at 1. The result is
+    differentiable.
 
-    Args:    A: of shape (m, n). b: of shape (m,), or (m, k) for k problems at once. iters: how many steps.
-             unroll: how many of them a turn of the loop does, True for all. L: a bound of the largest eigenvalue of
-             A^T A, by default its Frobenius norm.
+    Args:
+      A: of shape (m, n).
+      b: of shape (m,), or (m, k) for k problems at once.
+      iters: number of steps.
+      unroll: number of steps per iteration of the loop, True for all.
+      L: upper bound on the largest eigenvalue of A^T A; None takes the Frobenius norm of A^T A.
     Raises:  ValueError for shapes that do not fit.
     Source:  Beck & Teboulle 2009, FISTA; O'Donoghue & Candes 2015, Sec. 3.2, for the restart.
     """
@@ -191,5 +205,5 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Scalar | Non
 
     x = jnp.zeros(right.shape, wide)
     t = jnp.ones(right.shape[1:], wide)
-    found: Array = lax.fori_loop(0, iters, step, (x, x, t), unroll=unroll)[0]
-    return found.astype(dtype)
+    result: Array = lax.fori_loop(0, iters, step, (x, x, t), unroll=unroll)[0]
+    return result.astype(dtype)

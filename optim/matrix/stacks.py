@@ -1,4 +1,4 @@
-"""Leaves as matrices: which axes are rows, which are columns, and which count matrices."""
+"""Leaves as stacks of matrices: which axes are rows, which are columns, and which index the stack."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from ..types import Array, Tree
 
 
 class DimensionNumbers(Protocol):
-    """The axes that a matrix takes, and those that it gives."""
+    """The input and output axes of the matrices in a leaf."""
 
     @property
     def reduction_axis(self) -> int | Sequence[int]: ...
@@ -24,26 +24,26 @@ def is_numbers(x: Any) -> bool:
 
 
 def numbers_of(given: Any, over: Tree, updates: Tree) -> list[DimensionNumbers | None]:
-    """The dimension numbers of each leaf of `updates`, from a tree of them, a prefix, or a function giving one."""
+    """The dimension numbers of each leaf of `updates`, from a tree of them, a prefix, or a function returning one."""
     if given is not None and not is_numbers(given) and tree.is_function(given):
         given = given(over)
     name = "weight_dimension_numbers"
-    found = tree.spread(given, updates, name, lambda x: x is None or is_numbers(x))
-    for i, numbers in enumerate(found):
+    numbers_by_leaf = tree.spread(given, updates, name, lambda x: x is None or is_numbers(x))
+    for i, numbers in enumerate(numbers_by_leaf):
         if not (numbers is None or is_numbers(numbers)):
             where, got = tree.paths(updates)[i], checks.shown(numbers)
             checks.fail(f"{name}{where} must have reduction_axis and output_axis, got {got}", TypeError)
-    return found
+    return numbers_by_leaf
 
 
 def as_matrices(x: Array, numbers: DimensionNumbers | None) -> tuple[Array, Callable[[Array], Array]]:
-    """`x` as a stack of matrices, and the way back; without numbers the last two axes are the matrix's."""
+    """`x` as a stack of matrices, and the inverse; by default the last two axes are those of the matrices."""
     if numbers is None:
         shape = x.shape if x.ndim >= 2 else (1, x.size)
         return x.reshape(shape), lambda y: y.reshape(x.shape)
     rows, columns = (axes_of(x, a) for a in (numbers.reduction_axis, numbers.output_axis))
     if set(rows) & set(columns):
-        checks.fail(f"the axes {rows} and {columns} of a matrix must be different ones")
+        checks.fail(f"the axes {rows} and {columns} of a matrix must be disjoint")
     stack = [i for i in range(x.ndim) if i not in rows + columns]
     order = [*stack, *rows, *columns]
     moved = jnp.transpose(x, order)
@@ -57,7 +57,7 @@ def as_matrices(x: Array, numbers: DimensionNumbers | None) -> tuple[Array, Call
 
 
 def axes_of(x: Array, axes: int | Sequence[int]) -> tuple[int, ...]:
-    """One axis or several of `x`, counted from the first."""
+    """One axis or several of `x`, as non-negative numbers."""
     given = (axes,) if isinstance(axes, int) else tuple(axes)
     for a in given:
         if not -x.ndim <= a < x.ndim:

@@ -29,19 +29,23 @@ from .moments import (
     debias as debias,
     decayed as decayed,
     ema as ema,
+    inverse_bias as inverse_bias,
     nesterov_mean as nesterov_mean,
     saturated as saturated,
     scaled as scaled,
     square as square,
     variance as variance,
 )
+from .ops import staged as staged
 from .places import axes as axes, gathered as gathered, restored as restored
 from .roots import (
     cube_root as cube_root,
+    debiased_ratio as debiased_ratio,
     mean_sq as mean_sq,
     power as power,
     ratio as ratio,
     root as root,
+    root_of_square as root_of_square,
     root_ratio as root_ratio,
     safe_norm as safe_norm,
     safe_root_mean_squares as safe_root_mean_squares,

@@ -72,12 +72,10 @@ def loss(value: Any) -> Array:
 
 def safe_increment(count: Count) -> Count:
     """count + 1, held at the largest value of its dtype instead of wrapping to a negative one."""
-    count = jnp.asarray(count)
-    if jnp.issubdtype(count.dtype, jnp.integer):
-        top = jnp.asarray(np.iinfo(count.dtype).max, count.dtype)
-    else:
-        top = jnp.asarray(_finfo(count.dtype).max, count.dtype)
-    return jnp.where(count < top, count + jnp.ones_like(count), top)
+    count = count if isinstance(count, jax.Array) else jnp.asarray(count)
+    limits = np.iinfo(count.dtype) if jnp.issubdtype(count.dtype, jnp.integer) else _finfo(count.dtype)
+    below = lax.lt(count, np.asarray(limits.max, count.dtype))
+    return lax.add(count, lax.convert_element_type(below, count.dtype))
 
 
 def last(count: Count) -> Count:

@@ -1,1 +1,1 @@
-"""Optimizers, one idea per file: a `scale_by_` primitive that is the paper's rule, and the names it goes by."""
+"""Optimizers, one idea per file: the paper's rule as a `scale_by_` primitive, and the optimizers made from it."""

@@ -1,4 +1,4 @@
-"""ACProp: a gradient over the centred second moment that the gradients before it made."""
+"""ACProp: divide each gradient by the centred second moment of the previous gradients."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
 from .belief import ScaleByBeliefState, distance
 
 _ASYNCHRONOUS = {
-    "dtypes": "after a zero gradient comes g / sqrt(eps_root / (1 - b2)), by default 3e6 g: more than float16 holds"
+    "dtypes": "the update after a zero gradient, g / sqrt(eps_root / (1 - b2)), is 3e6 g by default: float16 overflows"
 }
 
 
@@ -28,22 +28,28 @@ _ASYNCHRONOUS = {
 def scale_by_acprop(
     b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-16, eps_root: Scalar = 1e-16
 ) -> GradientTransformationExtraArgs:
-    """Divide updates by the root of how far those before them were from their running mean.
+    """Divide each update by the running deviation of the previous gradients from their running mean.
 
         u   = g / (sqrt(nu / (1 - b2^(t-1))) + eps),  on the first update  g / (1 + eps)
         mu <- b1 mu + (1 - b1) g
         nu <- b2 nu + (1 - b2) |g - mu|^2 + eps_root
 
-    Args:    b1, b2 in [0, 1); eps in units of g, eps_root of g^2, added at every step, both >= 0.
+    Args:
+      b1, b2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.999.
+      eps: added outside the root, in units of g, >= 0. Usually 1e-16.
+      eps_root: added to nu at every step, in units of g^2, >= 0. Usually 1e-16.
     State:   `ScaleByBeliefState`: 8 bytes per float32 parameter.
     Source:  Zhuang et al. 2021, Alg. 2, with the bias correction of its code.
-    Differs: Optax 0.2.8 takes the distance from the mean before this update.
+    Differs: Optax 0.2.8 subtracts from g the mean before this update.
     """
 
     def scalars(t: Count) -> dict[str, Array]:
         first = t <= 1
-        before = bias_factor(b2, jnp.maximum(t, 2) - 1, scalar_dtype())
-        return {"size": jnp.where(first, 0, 1 / root(before)), "start": jnp.where(first, 1, jnp.zeros_like(before))}
+        correction = bias_factor(b2, jnp.maximum(t, 2) - 1, scalar_dtype())
+        return {
+            "size": jnp.where(first, 0, 1 / root(correction)),
+            "start": jnp.where(first, 1, jnp.zeros_like(correction)),
+        }
 
     def rule(g: Array, mu: Array, nu: Array, size: Array, start: Array) -> Any:
         u = ratio(g, root(nu) * like(g, size) + like(g, start) + like(g, eps))
@@ -63,7 +69,10 @@ def acprop(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """ACProp: `scale_by_acprop`, `add_decayed_weights`, then minus the learning rate."""
+    """ACProp: `scale_by_acprop`, `add_decayed_weights`, then `scale_by_learning_rate`.
+
+    When:    noisy gradients for which Adam or AdaBelief diverges; a usual learning rate is 1e-3.
+    """
     return chain(
         scale_by_acprop(b1, b2, eps, eps_root),
         add_decayed_weights(weight_decay, mask),

@@ -1,4 +1,4 @@
-"""Adadelta: a step in the units of past steps."""
+"""Adadelta: steps in the units of past steps."""
 
 from typing import Any, NamedTuple
 
@@ -17,18 +17,20 @@ class ScaleByAdaDeltaState(NamedTuple):
     e_x: Updates
 
 
-_FEEDBACK = {"precision": "the size of its steps feeds on itself, so its rounding adds up and never decays"}
+_FEEDBACK = {"precision": "each step's size depends on earlier steps, so rounding errors add up and never decay"}
 
 
 @register(example(), example(0.95, 1e-3), example(eps=0.0), exceptions=_FEEDBACK)
 def scale_by_adadelta(rho: Scalar = 0.9, eps: Scalar = 1e-6) -> GradientTransformationExtraArgs:
-    """Scale updates by the running root mean square of past results over that of the updates.
+    """Multiply updates by the ratio of two running root mean squares: of past outputs and of gradients.
 
         e_g <- rho e_g + (1 - rho) |g|^2
         u    = g sqrt(e_x + eps) / sqrt(e_g + eps)
         e_x <- rho e_x + (1 - rho) |u|^2
 
-    Args:    rho in [0, 1); eps >= 0, inside both roots.
+    Args:
+      rho: decay of e_g and e_x, in [0, 1). Usually 0.9.
+      eps: added inside both roots, >= 0. Usually 1e-6; it sets the size of the first steps.
     State:   e_g, e_x shaped like params: 8 bytes per float32 parameter.
     Source:  Zeiler 2012, Alg. 1.
     """
@@ -49,10 +51,13 @@ def adadelta(
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """Adadelta: `add_decayed_weights`, `scale_by_adadelta`, then minus the learning rate.
+    """Adadelta: `add_decayed_weights`, `scale_by_adadelta`, then `scale_by_learning_rate`.
 
-    Args:    weight_decay, weight_decay_mask: as weight_decay and mask of `add_decayed_weights`, so decay is scaled too.
-             learning_rate: None leaves the sign as it is, so that updates point uphill.
+    The weight decay is added before the scaling, so it is scaled too.
+
+    Args:
+      learning_rate: a number or a schedule, >= 0; None leaves the sign as it is, so updates point uphill. Usually 1.0.
+    When:    training without tuning a learning rate; 1.0 is usual.
     """
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask),

@@ -1,4 +1,4 @@
-"""Adafactor: a second moment kept as the outer product of its rows' and columns' means."""
+"""Adafactor: a second moment stored as the outer product of its row means and column means."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
 from ..numerics import abs_sq, full_like, like, ratio, real_dtype, root, root_ratio, saturated, scalar_dtype, scaled
 from ..transforms.clip import clip_by_block_rms
-from ..transforms.momentum import ema as mean_of_updates
+from ..transforms.momentum import ema as running_mean
 from ..transforms.norms import scale_by_param_block_rms
 from ..transforms.scale import scale, scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -29,7 +29,7 @@ class FactoredState(NamedTuple):
 
 
 def _decay_rate_pow(i: Array, exponent: Scalar = 0.8) -> Array:
-    """1 - (i + 1)^-exponent: 0 at the first update, so that it needs no bias correction."""
+    """1 - (i + 1)^-exponent. It is 0 at the first update, so no bias correction is needed."""
     time = jnp.maximum(jnp.asarray(i).astype(scalar_dtype()) + 1, 1)
     return 1 - time ** -like(time, exponent)
 
@@ -44,12 +44,12 @@ _RANGES = {
 }
 
 
-def _largest(shape: tuple[int, ...], least: int) -> tuple[int, int] | None:
-    """The axes of the second largest and the largest size, if the former is large enough to factor."""
+def _largest_axes(shape: tuple[int, ...], min_size: int) -> tuple[int, int] | None:
+    """The axes of the second largest and the largest size; None if the second largest is below `min_size`."""
     if len(shape) < 2:
         return None
     order = [int(i) for i in np.argsort(shape, kind="stable")]
-    return (order[-2], order[-1]) if shape[order[-2]] >= least else None
+    return (order[-2], order[-1]) if shape[order[-2]] >= min_size else None
 
 
 @register(
@@ -66,68 +66,73 @@ def scale_by_factored_rms(
     epsilon: Scalar = 1e-30,
     decay_rate_fn: Callable[..., Any] = _decay_rate_pow,
 ) -> GradientTransformationExtraArgs:
-    """Divide updates by their root mean square, of which only means over rows and over columns are kept.
+    """Divide updates by their running root mean square, stored as means over rows and over columns.
 
         b      = 1 - (t - step_offset)^-decay_rate
         v_row <- b v_row + (1 - b) mean over columns of (|g|^2 + epsilon),  v_col likewise over rows
         u      = g / sqrt(v_row v_col / mean(v_row))
 
-    Rows and columns are the two largest axes; where the smaller of them is less than min_dim_size_to_factor, and
-    without factored, v <- b v + (1 - b) (|g|^2 + epsilon) is kept whole, and u = g / sqrt(v).
+    Rows and columns are the two largest axes. If the smaller of them is below min_dim_size_to_factor, or if factored is
+    False, the whole v <- b v + (1 - b) (|g|^2 + epsilon) is stored, and u = g / sqrt(v).
 
-    Args:    decay_rate >= 0; step_offset: the count at which to begin, before which it counts as the first;
-             epsilon >= 0, in units of g^2; decay_rate_fn(count - step_offset, decay_rate) -> b.
-    State:   count; v_row, v_col, v: what is not kept has one element. Two means per matrix, or 4 bytes per parameter.
+    Args:
+      factored: store means over rows and columns; False stores the whole v.
+      decay_rate: exponent in b, >= 0. Usually 0.8.
+      step_offset: number of steps by which b starts late; until then b is 0. Usually 0.
+      min_dim_size_to_factor: smallest size of the two axes for which v is factored, >= 1. Usually 128.
+      epsilon: added to |g|^2, in units of g^2, >= 0. Usually 1e-30.
+      decay_rate_fn: function (count - step_offset, decay_rate) -> b.
+    State:   count; v_row, v_col, v, each of one element where unused: two means per matrix, or 4 bytes per parameter.
     Source:  Shazeer & Stern 2018, Alg. 4, Sec. 7.2.
     Differs: in Optax the updates before step_offset are NaN.
     """
     checks.function("decay_rate_fn", decay_rate_fn, "a function (step, decay_rate) -> decay", arity=2)
 
-    def axes(x: Array) -> tuple[int, int] | None:
-        return _largest(x.shape, min_dim_size_to_factor) if factored else None
+    def factored_axes(x: Array) -> tuple[int, int] | None:
+        return _largest_axes(x.shape, min_dim_size_to_factor) if factored else None
 
-    def without(which: int | None) -> Callable[[Array], Array]:
-        """Zeros for means over one of the two axes, or for the whole leaf."""
+    def initial(which: int | None) -> Callable[[Array], Array]:
+        """Initial value of the mean over one of the two axes, or of the whole v."""
 
         def start(p: Array) -> Array:
-            # Made of the parameter, so that it lives where the parameter does.
-            found, zeros = axes(p), full_like(p, 0, real_dtype(p.dtype))
+            # Computed from the parameter, so that it is on the same devices.
+            axes, zeros = factored_axes(p), full_like(p, 0, real_dtype(p.dtype))
             if which is None:
-                return jnp.zeros(1) if found else zeros
-            return jnp.sum(zeros, axis=found[which]) if found else jnp.zeros(1)
+                return jnp.zeros(1) if axes else zeros
+            return jnp.sum(zeros, axis=axes[which]) if axes else jnp.zeros(1)
 
         return start
 
     def scalars(t: Count) -> dict[str, Any]:
         decay = jnp.asarray(decay_rate_fn(t - 1 - jnp.asarray(step_offset, t.dtype), decay_rate))
-        return {"new": 1 - decay}
+        return {"rate": 1 - decay}
 
-    def rule(g: Array, v_row: Array, v_col: Array, v: Array, new: Array) -> Any:
-        square, found = abs_sq(g), axes(g)
+    def rule(g: Array, v_row: Array, v_col: Array, v: Array, rate: Array) -> Any:
+        square, axes = abs_sq(g), factored_axes(g)
         square = saturated(square + like(square, epsilon))
 
-        def moved(x: Array, now: Array) -> Array:
-            return x + scaled(now - x, new)
+        def average(mean: Array, value: Array) -> Array:
+            return mean + scaled(value - mean, rate)
 
-        if not found:
-            v = moved(v, square)
+        if not axes:
+            v = average(v, square)
             return root_ratio(g, v, 0.0), (v_row, v_col, v)
-        d1, d0 = found
-        v_row = moved(v_row, saturated(jnp.mean(square, axis=d0)))
-        v_col = moved(v_col, saturated(jnp.mean(square, axis=d1)))
-        across = d1 - 1 if d1 > d0 else d1
-        # Roots before ratios: the derivative of a ratio of numbers as small as epsilon leaves the range of float32.
-        mean = jnp.broadcast_to(saturated(jnp.mean(v_row, axis=across, keepdims=True)), v_row.shape)
-        over_rows = g * jnp.expand_dims(ratio(root(mean), root(v_row)), d0)
-        return root_ratio(over_rows, jnp.expand_dims(v_col, d1), 0.0), (v_row, v_col, v)
+        d1, d0 = axes
+        v_row = average(v_row, saturated(jnp.mean(square, axis=d0)))
+        v_col = average(v_col, saturated(jnp.mean(square, axis=d1)))
+        row_axis = d1 - 1 if d1 > d0 else d1
+        # Roots before ratios: the derivative of a ratio of numbers as small as epsilon overflows float32.
+        mean = jnp.broadcast_to(saturated(jnp.mean(v_row, axis=row_axis, keepdims=True)), v_row.shape)
+        row_scaled = g * jnp.expand_dims(ratio(root(mean), root(v_row)), d0)
+        return root_ratio(row_scaled, jnp.expand_dims(v_col, d1), 0.0), (v_row, v_col, v)
 
     return leafwise(
         rule,
         FactoredState,
         scalars=scalars,
-        v_row=Slot(init=without(1), real=True, free=True),
-        v_col=Slot(init=without(0), real=True, free=True),
-        v=Slot(init=without(None), real=True, free=True),
+        v_row=Slot(init=initial(1), real=True, free=True),
+        v_col=Slot(init=initial(0), real=True, free=True),
+        v=Slot(init=initial(None), real=True, free=True),
     )
 
 
@@ -153,22 +158,28 @@ def adafactor(
 ) -> GradientTransformationExtraArgs:
     """Adafactor: `scale_by_factored_rms`, `clip_by_block_rms`, the learning rate, `scale_by_param_block_rms`, `ema`.
 
-    Then `add_decayed_weights`, and minus. What is None, and without multiply_by_parameter_scale the parameter's size,
-    is left out.
+    Then follow `add_decayed_weights` and the minus sign. A member is left out if its argument is None or False.
 
-    Args:    decay_offset: `scale_by_factored_rms`'s step_offset. clipping_threshold > 0. momentum in [0, 1): the
-             decay of a mean of updates, in dtype_momentum. weight_decay_rate >= 0, not scaled by the learning rate;
-             weight_decay_mask: as in `masked`. eps: its epsilon.
+    Args:
+      decay_offset: step_offset of `scale_by_factored_rms`. Usually 0.
+      multiply_by_parameter_scale: multiply each leaf's update by the root mean square of its parameter.
+      clipping_threshold: largest root mean square of a leaf's update, > 0; None does not clip. Usually 1.0.
+      momentum: decay of a running mean of updates, in [0, 1); None takes no mean.
+      dtype_momentum: dtype of this mean.
+      weight_decay_rate: as weight_decay, >= 0, but not multiplied by the learning rate; None decays nothing.
+      eps: epsilon of `scale_by_factored_rms`, in units of g^2, >= 0. Usually 1e-30.
     Source:  Shazeer & Stern 2018, Alg. 4 and 5.
+    When:    transformers for which Adam's moments take too much memory; a usual learning rate is 1e-2, or 1e-3 for
+             fine-tuning, relative to the size of the parameters.
     """
-    steps = [
+    members = [
         scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps),
         identity() if clipping_threshold is None else clip_by_block_rms(clipping_threshold),
         identity() if learning_rate is None else scale_by_learning_rate(learning_rate, flip_sign=False),
         scale_by_param_block_rms() if multiply_by_parameter_scale else identity(),
     ]
     if momentum is not None:
-        steps.append(mean_of_updates(momentum, debias=False, accumulator_dtype=dtype_momentum))
+        members.append(running_mean(momentum, debias=False, accumulator_dtype=dtype_momentum))
     if weight_decay_rate is not None:
-        steps.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
-    return chain(*steps, scale(-1.0))
+        members.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
+    return chain(*members, scale(-1.0))

@@ -1,4 +1,4 @@
-"""Adagrad: dividing by the root of the sum of all squares so far."""
+"""Adagrad: divide by the root of the sum of all squared gradients."""
 
 from typing import Any, NamedTuple
 
@@ -17,12 +17,14 @@ class ScaleByRssState(NamedTuple):
 
 @register(example(), example(0.0, 1e-3), example(0.0, 0.0))
 def scale_by_rss(initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7) -> GradientTransformationExtraArgs:
-    """Divide updates by the root of the sum of their squares, epsilon inside the root.
+    """Divide updates by the root of the sum of all their squares, with eps inside the root.
 
         s <- s + |g|^2
         u  = g / sqrt(s + eps), 0 where s is 0
 
-    Args:    initial_accumulator_value >= 0: s at first; eps >= 0; both in units of g^2.
+    Args:
+      initial_accumulator_value: initial s, in units of g^2, >= 0. Usually 0.1.
+      eps: added inside the root, in units of g^2, >= 0. Usually 1e-7.
     State:   sum_of_squares (s) shaped like params: 4 bytes per float32 parameter.
     Source:  Duchi et al. 2011, Fig. 1, diagonal form.
     """
@@ -36,12 +38,14 @@ def scale_by_rss(initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7) ->
 
 @register(example(), example(0.1, 1e-3), example(0.0, 0.0))
 def scale_by_adagrad(initial_accumulator_value: Scalar = 0.0, eps: Scalar = 1e-7) -> GradientTransformationExtraArgs:
-    """Divide updates by the root of the sum of their squares, epsilon outside the root.
+    """Divide updates by the root of the sum of all their squares, with eps outside the root.
 
         s <- s + |g|^2
         u  = g / (sqrt(s) + eps)
 
-    Args:    initial_accumulator_value >= 0: s at first, in units of g^2; eps >= 0, in units of g.
+    Args:
+      initial_accumulator_value: initial s, in units of g^2, >= 0. Usually 0.
+      eps: added outside the root, in units of g, >= 0. Usually 1e-7.
     State:   `ScaleByRssState`: 4 bytes per float32 parameter.
     Source:  Duchi et al. 2011, Fig. 1: H = delta I + diag(G)^(1/2). Keras and PyTorch use it.
     """
@@ -57,5 +61,8 @@ def scale_by_adagrad(initial_accumulator_value: Scalar = 0.0, eps: Scalar = 1e-7
 def adagrad(
     learning_rate: ScalarOrSchedule, initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7
 ) -> GradientTransformationExtraArgs:
-    """Adagrad: `scale_by_rss`, then minus the learning rate."""
+    """Adagrad: `scale_by_rss`, then `scale_by_learning_rate`.
+
+    When:    sparse features such as bags of words, and convex problems; a usual learning rate is 1e-2 to 0.1.
+    """
     return chain(scale_by_rss(initial_accumulator_value, eps), scale_by_learning_rate(learning_rate))

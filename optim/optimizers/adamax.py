@@ -14,21 +14,23 @@ from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 
-_MAXIMUM = {"precision": "a maximum decays by a product that is rounded at every update"}
+_MAXIMUM = {"precision": "the decaying maximum is a product that is rounded at every update"}
 
 
 @register(example(), example(b1=0.8, b2=0.9, eps=1e-3), example(eps=0.0), exceptions=_MAXIMUM)
 def scale_by_adamax(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8) -> GradientTransformationExtraArgs:
-    """Divide the running mean gradient by its decaying maximum.
+    """Divide the running mean gradient by the decaying maximum of gradients.
 
         mu <- b1 mu + (1 - b1) g
         nu <- max(b2 nu, |g| + eps)
         u   = mu / (1 - b1^t) / nu
 
-    Args:    b1, b2 in [0, 1); eps >= 0, in units of g.
+    Args:
+      b1, b2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.999.
+      eps: added inside the maximum, in units of g, >= 0. Usually 1e-8.
     State:   count; mu, nu shaped like params: 8 bytes per float32 parameter.
     Source:  Kingma & Ba 2015, Alg. 2, with an eps inside the maximum.
-    Differs: where nu is 0, as it may be without eps, the update is 0, in Optax NaN.
+    Differs: if nu is 0, which is possible with eps = 0, the update is 0; in Optax it is NaN.
     """
 
     def rule(g: Array, mu: Array, nu: Array, t: Count) -> Any:
@@ -43,13 +45,15 @@ def scale_by_adamax(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8) ->
 def scale_by_adamax_eps_hat(
     b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-7
 ) -> GradientTransformationExtraArgs:
-    """Adamax with epsilon outside the maximum.
+    """Adamax with eps outside the maximum.
 
         mu <- b1 mu + (1 - b1) g
         nu <- max(b2 nu, |g|)
         u   = mu / (1 - b1^t) / (nu + eps)
 
-    Args:    b1, b2 in [0, 1); eps >= 0, in units of g.
+    Args:
+      b1, b2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.999.
+      eps: added outside the maximum, in units of g, >= 0. Usually 1e-7.
     State:   `ScaleByAdamState`: 8 bytes per float32 parameter.
     Source:  Kingma & Ba 2015, Alg. 2, with Keras' eps.
     """
@@ -66,7 +70,10 @@ def scale_by_adamax_eps_hat(
 def adamax(
     learning_rate: ScalarOrSchedule, b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8
 ) -> GradientTransformationExtraArgs:
-    """Adamax: `scale_by_adamax`, then minus the learning rate."""
+    """Adamax: `scale_by_adamax`, then `scale_by_learning_rate`.
+
+    When:    embeddings and other parameters with sparse gradients; a usual learning rate is 2e-3.
+    """
     return chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))
 
 
@@ -79,7 +86,10 @@ def adamaxw(
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """Adamax with decoupled weight decay: `scale_by_adamax`, `add_decayed_weights`, minus the learning rate."""
+    """Adamax with decoupled weight decay: `scale_by_adamax`, `add_decayed_weights`, then `scale_by_learning_rate`.
+
+    When:    embeddings and other sparse parameters that need weight decay; a usual learning rate is 2e-3.
+    """
     return chain(
         scale_by_adamax(b1, b2, eps),
         add_decayed_weights(weight_decay, mask),

@@ -1,4 +1,4 @@
-"""Adan: Nesterov's momentum from the change of the gradient."""
+"""Adan: Nesterov momentum from the change of the gradient."""
 
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class ScaleByAdanState(NamedTuple):
 def scale_by_adan(
     b1: Scalar = 0.98, b2: Scalar = 0.92, b3: Scalar = 0.99, eps: Scalar = 1e-8, eps_root: Scalar = 0.0
 ) -> GradientTransformationExtraArgs:
-    """Divide the running mean gradient, led by its running change, by their root mean square.
+    """Divide the running mean gradient plus its running change by their root mean square.
 
         d   = g - the last g,  0 on the first update         x^ = x / (1 - b^t)
         m  <- b1 m + (1 - b1) g
@@ -32,8 +32,10 @@ def scale_by_adan(
         n  <- b3 n + (1 - b3) |g + b2 d|^2
         u   = (m^ + b2 v^) / (sqrt(n^ + eps_root) + eps)
 
-    Args:    b1, b2, b3 in [0, 1), one minus the paper's betas; eps in units of g, eps_root of g^2, both >= 0.
-    State:   m, v, n, g (the last one) shaped like params: 16 bytes per float32 parameter; t, the count.
+    Args:
+      b1, b2, b3: decays of m, v and n, in [0, 1); one minus the paper's betas. Usually 0.98, 0.92 and 0.99.
+      eps, eps_root: added outside and inside the root, in units of g and of g^2, >= 0. Usually 1e-8 and 0.
+    State:   m, v, n, g (the last gradient) shaped like params: 16 bytes per float32 parameter; t, the count.
     Source:  Xie et al. 2022, Alg. 1, with the bias corrections of its code.
     Differs: Optax 0.2.8 has 1 - b2 where the paper and its code have b2 before d and v^.
     """
@@ -53,7 +55,7 @@ def scale_by_adan(
         ScaleByAdanState,
         scalars=scalars,
         m=Slot(decay=b1),
-        # Differences of gradients that are alike: fewer bits would make noise of them.
+        # A mean of small differences of similar gradients, which a narrower dtype would round to noise.
         v=Slot(decay=1.0),
         n=Slot(real=True),
         g=Slot(decay=1.0),
@@ -71,9 +73,10 @@ def adan(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """Adan: `scale_by_adan`, `add_decayed_weights`, then minus the learning rate.
+    """Adan: `scale_by_adan`, `add_decayed_weights`, then `scale_by_learning_rate`.
 
     Differs: the paper divides the parameters by 1 + learning_rate weight_decay.
+    When:    vision and language transformers with large batches; a usual learning rate is 1e-3 or larger.
     """
     return chain(
         scale_by_adan(b1, b2, b3, eps, eps_root),

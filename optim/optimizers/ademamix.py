@@ -1,4 +1,4 @@
-"""AdEMAMix: Adam with a second, slow mean of the gradients, and its simplification."""
+"""AdEMAMix: Adam with a second, slow mean of the gradients, and its simplified form."""
 
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ class ScaleBySimplifiedAdEMAMixState(NamedTuple):
     example(0.8, 0.99, 0.999, 2.0, 1e-3, 1e-6),
     example(b3=linear_schedule(0.9, 0.999, 10), alpha=linear_schedule(0.0, 5.0, 10)),
     ranges=_MIXED,
-    exceptions={"precision": "m2 keeps the rounding of its last 1 / (1 - b3) steps, and alpha multiplies it"},
+    exceptions={"precision": "m2 contains the rounding errors of 1 / (1 - b3) steps, multiplied by alpha"},
 )
 def scale_by_ademamix(
     b1: Scalar = 0.9,
@@ -55,9 +55,13 @@ def scale_by_ademamix(
         nu <- b2 nu + (1 - b2) |g|^2
         u   = (m1^ + alpha m2) / (sqrt(nu^ + eps_root) + eps)
 
-    Args:    b1, b2, b3 in [0, 1); alpha >= 0; b3 and alpha may be schedules; eps in units of g, eps_root of g^2, both
-             >= 0; mu_dtype: the dtype of m1 and m2.
-    State:   count; count_m2, the schedules' own; m1, m2, nu shaped like params: 12 bytes per float32 parameter.
+    Args:
+      b1, b2: decays of m1 and nu, in [0, 1). Usually 0.9 and 0.999.
+      b3: decay of m2, in [0, 1), or a schedule. Usually 0.9999.
+      alpha: weight of m2, >= 0, or a schedule. Usually 5 to 10.
+      eps, eps_root: added outside and inside the root, in units of g and of g^2, >= 0. Usually 1e-8 and 0.
+      mu_dtype: dtype of m1 and m2; None keeps the parameter's, at least float32 where the mean is slow.
+    State:   count; count_m2, the count of the schedules; m1, m2, nu shaped like params: 12 bytes per float32 parameter.
     Source:  Pagliardini et al. 2024, Alg. 1.
     """
 
@@ -97,7 +101,10 @@ def ademamix(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """AdEMAMix: `scale_by_ademamix`, `add_decayed_weights`, then minus the learning rate."""
+    """AdEMAMix: `scale_by_ademamix`, `add_decayed_weights`, then `scale_by_learning_rate`.
+
+    When:    long training of language models, with schedules for b3 and alpha; a usual learning rate is 3e-4 to 1e-3.
+    """
     return chain(
         scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, mu_dtype),
         add_decayed_weights(weight_decay, mask),
@@ -119,13 +126,16 @@ def scale_by_simplified_ademamix(
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
 ) -> GradientTransformationExtraArgs:
-    """Divide a decaying sum of gradients, and a part of the last, by the running root mean square.
+    """Divide a decaying sum of gradients plus alpha times the last gradient by the running root mean square.
 
         m <- b1 m + g
         n <- b2 n + (1 - b2) |g|^2
         u  = (m + alpha g) / (sqrt(n / (1 - b2^t) + eps_root) + eps)
 
-    Args:    b1, b2 in [0, 1); alpha >= 0, which may be a schedule; eps in units of g, eps_root of g^2, both >= 0.
+    Args:
+      b1, b2: decays of m and n, in [0, 1). Usually 0.99 and 0.95.
+      alpha: weight of the last gradient, >= 0, or a schedule. Usually 0 to 100.
+      eps, eps_root: added outside and inside the root, in units of g and of g^2, >= 0. Usually 1e-8 and 0.
     State:   t, the count; m, n shaped like params: 8 bytes per float32 parameter.
     Source:  Morwani et al. 2025, Simplified-AdEMAMix.
     """
@@ -151,7 +161,10 @@ def simplified_ademamix(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """Simplified AdEMAMix: `scale_by_simplified_ademamix`, `add_decayed_weights`, then minus the learning rate."""
+    """Simplified AdEMAMix: `scale_by_simplified_ademamix`, `add_decayed_weights`, then `scale_by_learning_rate`.
+
+    When:    AdEMAMix without its second mean; since m is a sum, a usual learning rate is 1 - b1 times Adam's: 1e-5.
+    """
     return chain(
         scale_by_simplified_ademamix(b1, b2, alpha, eps, eps_root),
         add_decayed_weights(weight_decay, mask),

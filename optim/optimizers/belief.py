@@ -1,4 +1,4 @@
-"""AdaBelief: dividing by how far gradients are from their prediction."""
+"""AdaBelief: divide by the running deviation of gradients from their running mean."""
 
 from typing import Any, NamedTuple
 
@@ -17,9 +17,12 @@ class ScaleByBeliefState(NamedTuple):
     nu: Updates
 
 
-def distance(nu: Array, apart: Array, b2: Scalar, eps_root: Scalar) -> Array:
-    """b2 nu + (1 - b2) |apart|^2 + eps_root, with eps_root in the mean: alone it is lost in the rounding of nu."""
-    return ema(nu, abs_sq(apart) + like(nu, eps_root) / complement(nu, b2), b2)
+def distance(nu: Array, deviation: Array, b2: Scalar, eps_root: Scalar) -> Array:
+    """b2 nu + (1 - b2) |deviation|^2 + eps_root.
+
+    eps_root is averaged with the square, because added on its own it would be lost in the rounding of nu.
+    """
+    return ema(nu, abs_sq(deviation) + like(nu, eps_root) / complement(nu, b2), b2)
 
 
 @register(example(), example(b1=0.8, b2=0.99, eps=1e-3, eps_root=1e-6, nesterov=True), example(eps=0.0, eps_root=0.0))
@@ -31,7 +34,7 @@ def scale_by_belief(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Divide the running mean gradient by the root of how far gradients have been from it.
+    """Divide the running mean gradient by the gradients' running deviation from it.
 
         mu <- b1 mu + (1 - b1) g                           x^ = x / (1 - b^t)
         nu <- b2 nu + (1 - b2) |g - mu|^2 + eps_root
@@ -39,7 +42,10 @@ def scale_by_belief(
 
     With nesterov mu^ is as in `scale_by_adam`.
 
-    Args:    b1, b2 in [0, 1); eps in units of g, eps_root of g^2, added at every step, both >= 0.
+    Args:
+      b1, b2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.999.
+      eps: added outside the root, in units of g, >= 0. Usually 1e-16.
+      eps_root: added to nu at every step, in units of g^2, >= 0. Usually 1e-16.
     State:   count; mu, nu shaped like params: 8 bytes per float32 parameter.
     Source:  Zhuang et al. 2020, Alg. 2.
     """
@@ -63,5 +69,9 @@ def adabelief(
     *,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """AdaBelief: `scale_by_belief`, then minus the learning rate."""
+    """AdaBelief: `scale_by_belief`, then `scale_by_learning_rate`.
+
+    When:    networks that Adam trains, GANs included; steps are larger where gradients agree; a usual learning rate is
+             1e-3.
+    """
     return chain(scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov), scale_by_learning_rate(learning_rate))

@@ -1,4 +1,4 @@
-"""Coin betting: every coordinate bets on its next gradient, and no learning rate is needed."""
+"""Coin betting: each coordinate bets on its next gradient, without a learning rate."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
 
 _ALPHA = {"alpha": checks.NON_NEGATIVE}
-_SUMS = {"precision": "two of its slots are sums over all gradients, which round at every update: 2e-6 after 1,000"}
+_SUMS = {"precision": "two of its slots are sums over all gradients, rounded at every update: 2e-6 after 1,000"}
 
 
 class COCOBState(NamedTuple):
@@ -28,7 +28,7 @@ class COCOBState(NamedTuple):
 
 @register(example(), example(3.0, 0.1), example(eps=0.0), ranges=_ALPHA, exceptions=_SUMS)
 def scale_by_cocob(alpha: Scalar = 100.0, eps: Scalar = 1e-8) -> GradientTransformationExtraArgs:
-    """Bet a part of what was won on the sign of the next gradient.
+    """Bet a fraction of the reward so far on the sign of the next gradient.
 
         L <- max(L, |g|)                       the scale, eps at first
         G <- G + |g|
@@ -36,9 +36,11 @@ def scale_by_cocob(alpha: Scalar = 100.0, eps: Scalar = 1e-8) -> GradientTransfo
         s <- s - g
         u  = p0 + s / (L max(G + L, alpha L)) (L + R) - p
 
-    The update has its sign already.
+    The update already points downhill: do not change its sign.
 
-    Args:    alpha >= 0: how many gradients the first bets are held back for; eps >= 0, in units of g.
+    Args:
+      alpha: number of gradients for which bets stay small, >= 0. Usually 100.
+      eps: initial L, in units of g, >= 0. Usually 1e-8.
     State:   init_particles (p0), cumulative_gradients (s), scale (L), subgradients (G), reward (R) shaped like params:
              20 bytes per float32 parameter.
     Source:  Orabona & Tommasi 2017, Alg. 2.
@@ -58,10 +60,10 @@ def scale_by_cocob(alpha: Scalar = 100.0, eps: Scalar = 1e-8) -> GradientTransfo
         subgradients = subgradients + size
         reward = jnp.maximum(reward + (init_particles - p) * g, 0)
         total = cumulative_gradients - g
-        # Two ratios: the product of the paper's denominator leaves the range of float32 long before they do.
-        held_back = jnp.maximum(subgradients + scale, scaled(scale, alpha))
+        # Two ratios, because the product in the paper's denominator overflows float32 much earlier.
+        denominator = jnp.maximum(subgradients + scale, scaled(scale, alpha))
         positive = surely_positive(eps, g.dtype)
-        bet = ratio(total, scale, positive=positive) * ratio(scale + reward, held_back, positive=positive)
+        bet = ratio(total, scale, positive=positive) * ratio(scale + reward, denominator, positive=positive)
         step = (init_particles - p) + bet
         return step, (init_particles, total, scale, subgradients, reward)
 
@@ -84,7 +86,12 @@ def cocob(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """Coin betting: `add_decayed_weights`, then a factor, the learning rate, then `scale_by_cocob`."""
+    """Coin betting: `add_decayed_weights`, `scale_by_learning_rate` without the minus sign, then `scale_by_cocob`.
+
+    Args:
+      learning_rate: factor on the gradients before the betting, >= 0, or a schedule. Usually 1.0.
+    When:    training without tuning a learning rate; leave it at 1.0.
+    """
     return chain(
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate, flip_sign=False),

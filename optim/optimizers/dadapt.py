@@ -1,4 +1,4 @@
-"""D-adaptation: Adam whose step size is a lower bound on the distance to the solution, found on the way."""
+"""D-adaptation: Adam whose step size is an estimated lower bound on the distance to the solution."""
 
 import math
 from typing import Any, NamedTuple
@@ -76,7 +76,7 @@ def dadapt_adamw(
     estim_lr0: Scalar = 1e-6,
     weight_decay: ScalarOrSchedule = 0.0,
 ) -> GradientTransformationExtraArgs:
-    """AdamW by D-adaptation: the learning rate is a factor on the largest lower bound found on the distance.
+    """AdamW with D-adaptation: steps are scaled by d, an estimated lower bound on the distance to the solution.
 
         l  = d learning_rate sqrt(1 - b2^t) / (1 - b1^t),  q = sqrt(b2)
         r <- q r + (1 - q) l <g, s / (sqrt(v) + eps)>
@@ -84,11 +84,15 @@ def dadapt_adamw(
         u  = -m / (sqrt(v) + eps) - l weight_decay p
         d <- max(d, r / ((1 - q) |s|_1))               for the next update; sums over the whole tree
 
-    Args:    learning_rate: a factor, 1 in the paper. betas: (b1, b2), both in [0, 1). eps >= 0, in units of g.
-             estim_lr0 > 0: d at first. weight_decay >= 0.
+    Args:
+      learning_rate: factor on d, >= 0, or a schedule. Usually 1.0.
+      betas: decays (b1, b2) of m and v, in [0, 1). Usually (0.9, 0.999).
+      eps: added to the root, in units of g, >= 0. Usually 1e-8.
+      estim_lr0: initial d, in units of p, > 0. Usually 1e-6.
     State:   count, estim_lr (d), numerator_weighted (r); exp_avg (m), exp_avg_sq (v), grad_sum (s) shaped like params:
              12 bytes per float32 parameter.
     Source:  Defazio & Mishchenko 2023, D-adapted Adam, with bias corrections and decoupled decay.
+    When:    training with AdamW without tuning its learning rate; leave it at 1.0.
     """
     b1, b2 = _pair(betas)
     q = _sqrt(b2)
@@ -117,7 +121,7 @@ def dadapt_adamw(
         rule,
         DAdaptAdamWState,
         scalars=scalars,
-        exp_avg=Slot(decay=1.0),  # as small as d, so too small for float16
+        exp_avg=Slot(decay=1.0),  # proportional to d, so float16 would underflow
         exp_avg_sq=Slot(real=True),
         grad_sum=Slot(decay=1.0),
         estim_lr=StateScalar(lambda _: hyperparameter(estim_lr0)),
@@ -142,7 +146,7 @@ def prodigy(
     weight_decay: ScalarOrSchedule = 0.0,
     safeguard_warmup: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Prodigy: as `dadapt_adamw`, with a bound that is found sooner, from the way that the parameters have come.
+    """Prodigy: D-adaptation whose estimate d grows faster, since it uses the displacement p0 - p.
 
         l  = d learning_rate sqrt(1 - b2^t) / (1 - b1^t)
         r <- beta3 r + (d / d0) l <g, p0 - p>
@@ -151,12 +155,18 @@ def prodigy(
         d' = max(d, estim_lr_coef r / |s|_1)           sums over the whole tree
         u  = -l (m / (sqrt(v) + d' eps) + weight_decay p),  then d <- d'
 
-    Args:    learning_rate: a factor, 1 in the paper. betas: (b1, b2), both in [0, 1); beta3 in [0, 1), by default
-             sqrt(b2). eps >= 0, in units of g. estim_lr0 > 0: d at first (d0). estim_lr_coef > 0. weight_decay >= 0.
-             safeguard_warmup: whether s is to forget the learning rate, where that warms up.
+    Args:
+      learning_rate: factor on d, >= 0, or a schedule. Usually 1.0.
+      betas: decays (b1, b2) of m and v, in [0, 1). Usually (0.9, 0.999).
+      beta3: decay of r and s, in [0, 1); None is sqrt(b2).
+      eps: added to the root, times d', in units of g, >= 0. Usually 1e-8.
+      estim_lr0: initial d (d0), in units of p, > 0. Usually 1e-6.
+      estim_lr_coef: factor on the estimate of d, > 0. Usually 1.0.
+      safeguard_warmup: leave the learning rate out of s; use it when the learning rate warms up.
     State:   count, estim_lr (d), numerator_weighted (r); exp_avg (m), exp_avg_sq (v), grad_sum (s), params0 (p0) shaped
              like params: 16 bytes per float32 parameter.
     Source:  Mishchenko & Defazio 2023, the Adam version, and its code; the paper has d eps.
+    When:    training and fine-tuning with AdamW without tuning its learning rate; leave it at 1.0.
     """
     b1, b2 = _pair(betas)
     b3 = _sqrt(b2) if beta3 is None else beta3
@@ -174,8 +184,8 @@ def prodigy(
         step = d * _rate(learning_rate, b1, b2, t)
         units = d / hyperparameter(estim_lr0)
         weight = units * (d if safeguard_warmup else step)
-        way = tree.total(lambda x0, x, g: None if g is None else g * (x0 - x), params0, params, updates)
-        numerator = decayed(hyperparameter(numerator_weighted), b3) + units * step * way
+        correlation = tree.total(lambda x0, x, g: None if g is None else g * (x0 - x), params0, params, updates)
+        numerator = decayed(hyperparameter(numerator_weighted), b3) + units * step * correlation
         size = tree.total(
             lambda s, g: jnp.abs(s if g is None else decayed(s, b3) + scaled(g, weight)), grad_sum, updates
         )

@@ -1,4 +1,4 @@
-"""Distance over gradients, leaf by leaf."""
+"""Distance over gradients, separately for each leaf."""
 
 from typing import Any, NamedTuple
 
@@ -27,16 +27,19 @@ class ScaleByDistanceOverGradientsState(NamedTuple):
 def scale_by_distance_over_gradients(
     reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8, param_dtype: DType = jnp.float32, global_scale: Scalar = 1.0
 ) -> GradientTransformationExtraArgs:
-    """Scale each leaf by how far it has come over the root of its squared gradients.
+    """Scale each leaf by its largest distance from the start over the root of its summed squared gradients.
 
         r <- max(r, |p - p0|),  r = reps_rel (1 + |p0|) at first
         G <- G + |g|^2
         u  = global_scale r / sqrt(G + eps) g
 
-    `dog` has the norms of the whole tree.
+    `dog` takes the norms over the whole tree instead.
 
-    Args:    reps_rel > 0; eps >= 0, in units of g^2; param_dtype: the dtype of r and G, at least; global_scale: a
-             finite number.
+    Args:
+      reps_rel: initial r relative to 1 + |p0|, > 0. Usually 1e-6.
+      eps: added inside the root, in units of g^2, >= 0. Usually 1e-8.
+      param_dtype: dtype of r and G, at least float32.
+      global_scale: factor on all updates, a finite number. Usually 1.0.
     State:   max_dist (r), grad_sum_of_squares (G), a scalar per leaf; init_params (p0) shaped like params: 4
              bytes per float32 parameter.
     Source:  Ivgi, Hinder & Carmon 2023, Eq. 1, layer by layer.
@@ -52,7 +55,7 @@ def scale_by_distance_over_gradients(
         size = like(dist, global_scale) * root_ratio(dist, total[0], 0.0, eps)
         return scaled(g, size), (dist, total, init_params)
 
-    # The policy gives float32 and, to float64 parameters, float64.
+    # None is the slots' default dtype: float32, or float64 for float64 parameters.
     dtype = None if jnp.dtype(param_dtype).itemsize <= 4 else param_dtype
     return leafwise(
         rule,

@@ -1,4 +1,4 @@
-"""Distance over gradients: a step size from how far the parameters have come, and how large the gradients were."""
+"""Distance over gradients: a step size from the distance to the initial parameters and the size of the gradients."""
 
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class DoWGState(NamedTuple):
     estim_sq_dist: Array
 
 
-_WAYS = ("heuristic", "distance", "learning_rate")
+_INIT_STEPS = ("heuristic", "distance", "learning_rate")
 
 
 def _sq_dist(init_params: Params, params: Params) -> Array:
@@ -65,31 +65,34 @@ def dog(
     weight_decay: ScalarOrSchedule | None = None,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """Distance over gradients: a step of the largest distance so far over the root of all squared gradients.
+    """Distance over gradients: the step size is the largest distance so far over the root of all squared gradients.
 
         r <- max(r, |p - p0|)
         G <- G + |g|^2                                  norms over the whole tree
         u  = -learning_rate r / sqrt(G + eps) g         g with weight_decay p added
 
-    Args:    learning_rate: a factor, 1 in the paper. eps >= 0, in units of |g|^2. weight_decay, mask: as in
-             `add_decayed_weights`. init_step: the first r as ("distance", x), or x (1 + |p0|) as ("heuristic", x);
-             or the first step's size in place of r / sqrt(G + eps) as ("learning_rate", x); x > 0.
+    Args:
+      learning_rate: factor on the step size, >= 0, or a schedule. Usually 1.0.
+      init_step: ("heuristic", x) makes the initial r x (1 + |p0|), and ("distance", x) makes it x; ("learning_rate", x)
+        makes x the first value of r / sqrt(G + eps). x > 0. Usually ("heuristic", 1e-6).
+      eps: added inside the root, in units of |g|^2, >= 0. Usually 1e-8.
     State:   is_init_step, max_dist (r), sum_sq_norm_grads (G), and init_params (p0) shaped like params: 4 bytes per
              float32 parameter.
     Source:  Ivgi, Hinder & Carmon 2023, Sec. 2.
-    Differs: in Optax a first gradient of zero uses the ("learning_rate", x) up, and no later step ever moves.
+    Differs: in Optax a zero first gradient uses up ("learning_rate", x), and the parameters never move afterwards.
+    When:    training and fine-tuning without tuning a learning rate; leave it at 1.0, and average the parameters.
     """
-    if not (isinstance(init_step, tuple | list) and len(init_step) == 2 and init_step[0] in _WAYS):
-        ways = ", ".join(f"({way!r}, x)" for way in _WAYS)
-        checks.fail(f"init_step must be one of {ways}, got {checks.shown(init_step)}")
-    way, start = init_step
+    if not (isinstance(init_step, tuple | list) and len(init_step) == 2 and init_step[0] in _INIT_STEPS):
+        choices = ", ".join(f"({name!r}, x)" for name in _INIT_STEPS)
+        checks.fail(f"init_step must be one of {choices}, got {checks.shown(init_step)}")
+    kind, start = init_step
     checks.argument("init_step[1]", start, checks.POSITIVE)
 
     def first_dist(params: Params) -> Array:
         x = hyperparameter(start)
-        if way == "heuristic":
+        if kind == "heuristic":
             return x * (1 + root(tree.total(square, params)))
-        return x if way == "distance" else jnp.zeros_like(x)
+        return x if kind == "distance" else jnp.zeros_like(x)
 
     def scalars(
         updates: Tree,
@@ -102,10 +105,10 @@ def dog(
         squares = hyperparameter(sum_sq_norm_grads) + _sq_norm(updates)
         dist = jnp.maximum(hyperparameter(max_dist), root(_sq_dist(init_params, params)))
         size = root_ratio(dist, squares, 0.0, eps)
-        if way == "learning_rate":
+        if kind == "learning_rate":
             size = jnp.where(is_init_step, hyperparameter(start), size)
-        again = is_init_step & (squares == 0)
-        return {"is_init_step": again, "max_dist": dist, "sum_sq_norm_grads": squares, "size": size}
+        still_initial = is_init_step & (squares == 0)
+        return {"is_init_step": still_initial, "max_dist": dist, "sum_sq_norm_grads": squares, "size": size}
 
     core = treewise(
         _rule,
@@ -123,7 +126,7 @@ def dog(
     example(),
     example(0.5, 0.01, 1e-3, weight_decay=0.1),
     ranges={"init_estim_sq_dist": checks.POSITIVE},
-    errors=[(example(eps=0.0), "init_estim_sq_dist must be > 0, and eps, which stands for it, is 0")],
+    errors=[(example(eps=0.0), "eps must be > 0 if init_estim_sq_dist is None, got 0.0")],
 )
 def dowg(
     learning_rate: ScalarOrSchedule = 1.0,
@@ -132,21 +135,24 @@ def dowg(
     weight_decay: ScalarOrSchedule | None = None,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """Distance over weighted gradients: as `dog`, where gradients weigh by the distance at which they were taken.
+    """Distance over weighted gradients: as `dog`, with each squared gradient weighted by the squared distance so far.
 
         d <- max(d, |p - p0|^2)
         v <- v + d |g|^2                                norms over the whole tree
         u  = -learning_rate d / (sqrt(v) + eps) g       g with weight_decay p added
 
-    Args:    learning_rate: a factor, 1 in the paper. init_estim_sq_dist > 0: the first d, by default eps. eps >= 0, in
-             units of |p| |g|. weight_decay, mask: as in `add_decayed_weights`.
+    Args:
+      learning_rate: factor on the step size, >= 0, or a schedule. Usually 1.0.
+      init_estim_sq_dist: initial d, in units of |p|^2, > 0; None takes eps.
+      eps: added outside the root, in units of |p| |g|, >= 0. Usually 1e-4.
     State:   weighted_sq_norm_grads (v), estim_sq_dist (d), and init_params (p0) shaped like params: 4 bytes per
              float32 parameter.
     Source:  Khaled, Mishchenko & Jin 2023, Alg. 1.
+    When:    as `dog`, but step sizes can grow again after large early gradients; leave the learning rate at 1.0.
     """
     first = eps if init_estim_sq_dist is None else init_estim_sq_dist
     if checks.is_number(first) and first == 0:
-        checks.fail("init_estim_sq_dist must be > 0, and eps, which stands for it, is 0")
+        checks.fail(f"eps must be > 0 if init_estim_sq_dist is None, got {checks.shown(eps)}")
 
     def scalars(
         updates: Tree, params: Params, init_params: Params, weighted_sq_norm_grads: Array, estim_sq_dist: Array

@@ -26,9 +26,11 @@ def dpsgd(
     momentum: Scalar | None = None,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Private gradient descent: `differentially_private_aggregate`, `trace`, then minus the learning rate.
+    """Private gradient descent: `differentially_private_aggregate`, `trace`, then `scale_by_learning_rate`.
 
-    Args:    seed: an int or a PRNG key; momentum: the decay of `trace`, None for none.
+    Args:
+      seed: an int or a PRNG key.
+    When:    training on private data, with one gradient per example; a usual learning rate is 0.1, with l2_norm_clip 1.
     """
     return chain(
         differentially_private_aggregate(l2_norm_clip, noise_multiplier, seed),

@@ -1,4 +1,4 @@
-"""GaLore: moments of gradients projected to a few directions."""
+"""GaLore: run an optimizer on gradients projected to a low-rank subspace."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,21 +27,23 @@ class GaLoreState(NamedTuple):
 
 
 class GaLoreDimensionNumbers(NamedTuple):
-    """Which axes of a leaf are the rows and the columns of a matrix.
+    """The axes of a leaf that form the rows and the columns of its matrix.
 
-    Args:    reduction_axis: the axes that the matrix takes, an int or several; output_axis: those that it gives.
+    Args:
+      reduction_axis: the axis or axes that form the rows.
+      output_axis: the axis or axes that form the columns.
     """
 
     reduction_axis: int | Sequence[int] = 0
     output_axis: int | Sequence[int] = 1
 
 
-_NO_DERIVATIVE = "the directions are those of a singular value decomposition, which has none at zero"
+_NO_DERIVATIVE = "the singular value decomposition has no derivative at a zero gradient"
 _COUNT = checks.Range(1, integer=True)
 _RANGES = {"rank": _COUNT, "update_proj_gap": _COUNT, "scale": checks.REAL}
 
 
-def _plain(params: Params) -> Any:
+def _matrix_leaves(params: Params) -> Any:
     return tree.map(lambda p: GaLoreDimensionNumbers() if jnp.ndim(p) == 2 else None, params)
 
 
@@ -52,7 +54,7 @@ def _plain(params: Params) -> Any:
     errors=[(example(base_optimizer=1), "base_optimizer must be a transformation (init, update), got 1")],
     exceptions={
         **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
-        "sharding": "the directions of a sharded matrix are the whole matrix's",
+        "sharding": "the singular vectors of a sharded matrix are those of the whole matrix",
     },
 )
 def scale_by_galore(
@@ -62,48 +64,52 @@ def scale_by_galore(
     base_optimizer: Any = None,
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformationExtraArgs:
-    """Run a transformation on gradients projected to their main directions, and project its updates back.
+    """Run a transformation on gradients projected to their main singular vectors, and project its updates back.
 
         P = the first rank left singular vectors of g, for a g wider than high the right ones; every update_proj_gap
         u = scale P base(P^T g),  or  scale base(g P) P^T
 
-    Other leaves than matrices go to the base as they are.
+    Leaves that are not matrices are passed to base_optimizer unprojected.
 
-    Args:    rank >= 1, of which at most the smaller size is used; update_proj_gap >= 1 updates between projectors;
-             scale: a finite number; base_optimizer: a transformation that needs no parameters, by default
-             `scale_by_adam`; weight_dimension_numbers: a `GaLoreDimensionNumbers` or None for each leaf, a tree or a
-             function params -> tree; by default leaves of two axes are matrices.
-    State:   count; the base's, of the projected shapes; projector, of size zero where there is none.
+    Args:
+      rank: number of singular vectors, >= 1; at most the smaller size of the matrix is used. Usually 128.
+      update_proj_gap: number of updates between new projectors, >= 1. Usually 200.
+      scale: factor on the projected updates, a finite number. Usually 0.25 to 1.
+      base_optimizer: a transformation that needs no parameters; None is `scale_by_adam`.
+      weight_dimension_numbers: a `GaLoreDimensionNumbers` or None for each leaf, as a tree or as a function
+        params -> tree; None makes matrices of leaves with two axes.
+    State:   count; base_optimizer_state for the projected shapes; projector, which is empty for leaves that are not
+             matrices.
     Source:  Zhao et al. 2024, Alg. 1.
     """
     member = taking_extra_args(scale_by_adam() if base_optimizer is None else base_optimizer, "base_optimizer")
-    given = _plain if weight_dimension_numbers is None else weight_dimension_numbers
+    spec = _matrix_leaves if weight_dimension_numbers is None else weight_dimension_numbers
 
     def numbers(over: Tree, updates: Tree) -> list[DimensionNumbers | None]:
-        return numbers_of(given, over, updates)
+        return numbers_of(spec, over, updates)
 
     def init(params: Params) -> GaLoreState:
         leaves, structure = tree.flatten(params)
         projectors: list[Any] = []
-        small: list[Any] = []
+        projected: list[Any] = []
         for p, n in zip(leaves, numbers(params, params), strict=True):
             if not tree.trainable(p):
                 projectors.append(None)
-                small.append(None)
+                projected.append(None)
                 continue
             p = tree.as_array(p)
             dtype = wide_dtype(p.dtype)
             if n is None:
                 projectors.append(jnp.zeros((0, 0), dtype))
-                small.append(p)
+                projected.append(p)
                 continue
-            # A select that never picks the parameter makes it vary over the devices that the parameter varies over.
+            # The select never picks the parameter, but makes the projector vary over the same devices.
             whole = gathered(p)
-            start = jnp.zeros(_projector_shape(whole, n), dtype)
-            projector = jnp.where(False, jnp.sum(convert(whole, dtype)), start)
+            zeros = jnp.zeros(_projector_shape(whole, n), dtype)
+            projector = jnp.where(False, jnp.sum(convert(whole, dtype)), zeros)
             projectors.append(projector)
-            small.append(convert(_down(whole, n, projector), p.dtype))
-        base = member.init(structure.unflatten(small))
+            projected.append(convert(_down(whole, n, projector), p.dtype))
+        base = member.init(structure.unflatten(projected))
         return GaLoreState(jnp.zeros((), jnp.int32), base, structure.unflatten(projectors))
 
     def _projector_shape(p: Array, n: DimensionNumbers) -> tuple[int, int]:
@@ -112,29 +118,29 @@ def scale_by_galore(
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         wide = tree.widen(updates)
-        home = state.projector
-        gs = tree.match(wide, home, "updates", "state.projector")
+        anchor = state.projector
+        gs = tree.match(wide, anchor, "updates", "state.projector")
         over = updates if params is None else params
-        check_updates(gs, tree.match(over, home, "params", "state.projector"), home)
-        structure = tree.structure(home)
-        every = numbers(over, structure.unflatten(gs))
-        leaves, gs = gs, [g if tree.absent(g) or n is None else gathered(g) for g, n in zip(gs, every, strict=True)]
-        fresh = state.count % update_proj_gap == 0
+        check_updates(gs, tree.match(over, anchor, "params", "state.projector"), anchor)
+        structure = tree.structure(anchor)
+        dims = numbers(over, structure.unflatten(gs))
+        leaves, gs = gs, [g if tree.absent(g) or n is None else gathered(g) for g, n in zip(gs, dims, strict=True)]
+        due = state.count % update_proj_gap == 0
         old = tree.flatten(state.projector)[0]
         projectors = [
-            p if tree.absent(g) or n is None else jax.lax.cond(fresh, _directions, lambda m, p: p, _matrix(g, n), p)
-            for g, n, p in zip(gs, every, old, strict=True)
+            p if tree.absent(g) or n is None else jax.lax.cond(due, _singular_vectors, lambda m, p: p, _matrix(g, n), p)
+            for g, n, p in zip(gs, dims, old, strict=True)
         ]
-        small = [
-            g if tree.absent(g) or n is None else _down(g, n, p) for g, n, p in zip(gs, every, projectors, strict=True)
+        projected = [
+            g if tree.absent(g) or n is None else _down(g, n, p) for g, n, p in zip(gs, dims, projectors, strict=True)
         ]
-        new, base = member.update(structure.unflatten(small), state.base_optimizer_state, **extra_args)
-        us = tree.match(new, home, "updates", "state.projector")
+        new, base = member.update(structure.unflatten(projected), state.base_optimizer_state, **extra_args)
+        us = tree.match(new, anchor, "updates", "state.projector")
         back = [
             u if tree.absent(u) or n is None else restored(scaled(_up(u, g, n, p), scale), leaf)
-            for u, g, leaf, n, p in zip(us, gs, leaves, every, projectors, strict=True)
+            for u, g, leaf, n, p in zip(us, gs, leaves, dims, projectors, strict=True)
         ]
-        likes = tree.match(updates, home, "updates", "state.projector")
+        likes = tree.match(updates, anchor, "updates", "state.projector")
         out = tree.cast_like(structure.unflatten(back), structure.unflatten(likes))
         return out, GaLoreState(safe_increment(state.count), base, structure.unflatten(projectors))
 
@@ -151,12 +157,12 @@ def scale_by_galore(
 def _matrix(x: Array, numbers: DimensionNumbers) -> Array:
     matrix, _ = as_matrices(x, numbers)
     if matrix.ndim != 2:
-        checks.fail(f"weight_dimension_numbers leave axes of a leaf of shape {x.shape} that are no matrix's")
+        checks.fail(f"weight_dimension_numbers must use all axes of a leaf, got shape {x.shape} with unused axes")
     return matrix
 
 
-def _directions(matrix: Array, projector: Array) -> Array:
-    """The first singular vectors on the longer side."""
+def _singular_vectors(matrix: Array, projector: Array) -> Array:
+    """The first singular vectors on the longer side of the matrix."""
     rows, columns = matrix.shape
     left, _, right = jnp.linalg.svd(matrix, full_matrices=False)
     vectors = left if rows >= columns else jnp.conj(right.T)
@@ -181,7 +187,7 @@ def _up(x: Array, like: Array, numbers: DimensionNumbers, projector: Array) -> A
     ranges=_RANGES,
     exceptions={
         **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
-        "sharding": "the directions of a sharded matrix are the whole matrix's",
+        "sharding": "the singular vectors of a sharded matrix are those of the whole matrix",
     },
 )
 def galore(
@@ -194,7 +200,10 @@ def galore(
     mask: MaskOrFn = None,
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformationExtraArgs:
-    """GaLore: `scale_by_galore`, `add_decayed_weights`, then minus the learning rate."""
+    """GaLore: `scale_by_galore`, `add_decayed_weights`, then `scale_by_learning_rate`.
+
+    When:    large matrices whose Adam moments take too much memory; a usual learning rate is 1e-2 with scale 0.25.
+    """
     return chain(
         scale_by_galore(rank, update_proj_gap, scale, base_optimizer, weight_dimension_numbers),
         add_decayed_weights(weight_decay, mask),

@@ -1,4 +1,4 @@
-"""Lion: the sign of a mean that is quicker than the one remembered."""
+"""Lion: the sign of a running mean that follows the gradient faster than the stored one."""
 
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -37,15 +37,19 @@ def scale_by_lion(
     mode: Mode = "hard",
     smooth_beta: Scalar = 1.0,
 ) -> GradientTransformationExtraArgs:
-    """Replace updates by the sign of their mean with the running mean.
+    """Replace updates by the sign of a weighted mean of update and running mean.
 
         c   = b1 mu + (1 - b1) g
         u   = sign(c);  with mode "smooth" tanh(smooth_beta c),  with "refined" c clamped to [-1, 1]
         mu <- b2 mu + (1 - b2) g
 
-    Args:    b1, b2 in [0, 1); mu_dtype: the dtype of mu; smooth_beta > 0, in units of 1 / g.
+    Args:
+      b1: weight of mu in c, in [0, 1). Usually 0.9.
+      b2: decay of mu, in [0, 1). Usually 0.99.
+      mode: "hard", "smooth" or "refined". Usually "hard".
+      smooth_beta: slope of tanh with mode "smooth", in units of 1 / g, > 0. 1.0 by default.
     State:   count; mu shaped like params: 4 bytes per float32 parameter.
-    Raises:  ValueError for another mode.
+    Raises:  ValueError for any other mode.
     Source:  Chen et al. 2023, Alg. 2, for mode "hard".
     """
     if mode not in get_args(Mode):
@@ -59,7 +63,7 @@ def scale_by_lion(
             u = jnp.tanh(scaled(c, smooth_beta)) if mode == "smooth" else jnp.clip(c, -1, 1)
         return u, ema(mu, g, b2)
 
-    # With b2 = 0 it is still the last gradient.
+    # mu is stored even if b2 is 0: it is then the last gradient, which c needs.
     return elementwise(rule, ScaleByLionState, mu=Slot(dtype=mu_dtype, decay=b2, always_stored=True))
 
 
@@ -72,7 +76,11 @@ def lion(
     weight_decay: ScalarOrSchedule = 1e-3,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """Lion: `scale_by_lion`, `add_decayed_weights`, then minus the learning rate."""
+    """Lion: `scale_by_lion`, `add_decayed_weights`, then `scale_by_learning_rate`.
+
+    When:    large models and batches, with half of Adam's state; a usual learning rate is 1e-4, a third to a tenth of
+             AdamW's, with a weight decay that is larger by the same factor.
+    """
     return chain(
         scale_by_lion(b1, b2, mu_dtype),
         add_decayed_weights(weight_decay, mask),

@@ -1,4 +1,4 @@
-"""MADGRAD: dual averaging from the first parameters, over a cube root, with momentum."""
+"""MADGRAD: dual averaging around the initial parameters, with a cube root and momentum."""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ class MadgradState(NamedTuple):
     x0: Updates
 
 
-_SUMS = {"precision": "s and v are sums over all steps: they never forget their rounding, and s may cancel"}
+_SUMS = {"precision": "s and v are sums over all steps: rounding errors never decay, and s may cancel"}
 
 
 @register(
@@ -33,16 +33,18 @@ _SUMS = {"precision": "s and v are sums over all steps: they never forget their 
 def scale_by_madgrad(
     learning_rate: ScalarOrSchedule, momentum: Scalar = 0.9, eps: Scalar = 1e-6
 ) -> GradientTransformationExtraArgs:
-    """Move towards the first parameters minus the weighted sum of all gradients over a cube root of their squares'.
+    """Move towards the initial parameters minus the weighted sum of all gradients, divided by a cube root.
 
         l  = (learning_rate + eps) sqrt(t)
         s <- s + l g
         v <- v + l |g|^2
         u  = (1 - momentum) (x0 - s / (cbrt(v) + eps) - p)
 
-    The update has its sign and its learning rate already.
+    The update includes the minus sign and the learning rate: do not apply them again.
 
-    Args:    learning_rate >= 0: a number or a schedule; momentum in [0, 1]; eps >= 0, in units of cbrt(l g^2).
+    Args:
+      momentum: each update moves p by 1 - momentum of the whole way, in [0, 1]. Usually 0.9.
+      eps: added to the cube root, in units of cbrt(l g^2), and to the learning rate, >= 0. Usually 1e-6.
     State:   count; grad_sum_sq (v), s, x0 (params at init) shaped like params: 12 bytes per float32 parameter.
     Source:  Defazio & Jelassi 2021, Alg. 1, and its code, which adds eps to the learning rate.
     """
@@ -72,5 +74,10 @@ def scale_by_madgrad(
 def madgrad(
     learning_rate: ScalarOrSchedule, momentum: Scalar = 0.9, weight_decay: ScalarOrSchedule = 0.0, eps: Scalar = 1e-6
 ) -> GradientTransformationExtraArgs:
-    """MADGRAD: `add_decayed_weights`, so that decay is averaged too, then `scale_by_madgrad`."""
+    """MADGRAD: `add_decayed_weights`, then `scale_by_madgrad`.
+
+    The weight decay is part of the gradient, so it is averaged too.
+
+    When:    image and language models alike, with little weight decay; a usual learning rate is 1e-2.
+    """
     return chain(add_decayed_weights(weight_decay), scale_by_madgrad(learning_rate, momentum, eps))

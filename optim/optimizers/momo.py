@@ -1,4 +1,4 @@
-"""Momentum models: the largest step up to the learning rate for which a model of the loss stays above its bound."""
+"""MoMo: the learning rate is an upper limit, below which a model of the loss chooses the step."""
 
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ def _correlation(updates: Tree, params: Params) -> Array:
 
 
 class _Model(NamedTuple):
-    """The averages of loss, <g, p> and gradient as one linear model of the loss around the parameters."""
+    """A linear model of the loss around the parameters, from running averages of the loss, <g, p> and the gradient."""
 
     barf: Array
     gamma: Array
@@ -48,26 +48,27 @@ class _Model(NamedTuple):
     square: Array
     """|m|^2 in the norm of the preconditioner."""
     mass: Any
-    """What the averages' weights sum to."""
+    """The sum of the averages' weights: 1, or 1 - b1^t for averages that start at 0."""
 
-    def step(self, rate: Array, decay: Array, lb: Array, least: Scalar, adapt: bool) -> tuple[Array, Array]:
-        """How far along the averaged gradient, and the bound for the next update."""
-        grown = 1 + rate * decay
-        top = grown * (self.barf - self.gamma) + self.inner
+    def step(self, rate: Array, decay: Array, lb: Array, lower_bound: Scalar, adapt: bool) -> tuple[Array, Array]:
+        """The step along the averaged gradient, and the lower bound for the next update."""
+        growth = 1 + rate * decay
+        top = growth * (self.barf - self.gamma) + self.inner
         if adapt:
-            low = jnp.maximum(top / (2 * grown * self.mass), hyperparameter(least))
-            lb = jnp.where(top < grown * self.mass * lb, low, lb)
-        gap = jnp.maximum(top - grown * self.mass * lb, 0)
+            low = jnp.maximum(top / (2 * growth * self.mass), hyperparameter(lower_bound))
+            lb = jnp.where(top < growth * self.mass * lb, low, lb)
+        gap = jnp.maximum(top - growth * self.mass * lb, 0)
         step = jnp.minimum(rate / self.mass, ratio(gap, self.square))
         if adapt:
-            # step |m|^2, which a huge |m|^2 must not make infinite
+            # This is step |m|^2, in a form that stays finite where |m|^2 overflows.
             descent = jnp.minimum(rate / self.mass * self.square, gap)
             value = self.barf - self.gamma + self.inner - descent / 2
-            lb = jnp.maximum(value / self.mass, hyperparameter(least))
+            lb = jnp.maximum(value / self.mass, hyperparameter(lower_bound))
         return step, lb
 
-    def told(self, rate: Array, decay: Array, lb: Array, least: Scalar, adapt: bool) -> dict[str, Array]:
-        step, lb = self.step(rate, decay, hyperparameter(lb), least, adapt)
+    def scalars(self, rate: Array, decay: Array, lb: Array, lower_bound: Scalar, adapt: bool) -> dict[str, Array]:
+        """The state's new scalars, and those of the rule."""
+        step, lb = self.step(rate, decay, hyperparameter(lb), lower_bound, adapt)
         shrink = rate * decay / (1 + rate * decay)
         return {"barf": self.barf, "gamma": self.gamma, "lb": lb, "step": step, "shrink": shrink}
 
@@ -85,21 +86,25 @@ def momo(
     weight_decay: ScalarOrSchedule = 0.0,
     adapt_lower_bound: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Momentum whose step is as long as the averaged loss says, and at most the learning rate.
+    """Momentum with an adaptive step: running averages of the loss choose it, up to the learning rate.
 
         f <- beta f + (1 - beta) value,  c <- beta c + (1 - beta) <g, p>,  m <- beta m + (1 - beta) g
         a  = 1 + learning_rate weight_decay
         s  = min(learning_rate, max(a (f - c - lb) + <m, p>, 0) / |m|^2)
         u  = -s m - (1 - 1 / a) p                       sums over the whole tree; f, c, m at first: value, <g, p>, g
 
-    With adapt_lower_bound, lb is halved towards what the model can reach before a step it would forbid, and becomes
-    the model's value after the step; never less than lower_bound.
+    update needs value=..., the loss at params. With adapt_lower_bound, an lb that allows no step is first lowered to
+    half of the model's value, and after the step lb becomes the model's new value; lb is never below lower_bound.
 
-    Args:    learning_rate: the longest step. beta in [0, 1). lower_bound: of the loss, in its units. weight_decay >= 0.
-             adapt_lower_bound: whether lb moves. update needs value=..., the loss at params.
+    Args:
+      learning_rate: largest step, >= 0, or a schedule. Usually 1.0.
+      beta: decay of f, c and m, in [0, 1). Usually 0.9.
+      lower_bound: lower bound of the loss, in its units. Usually 0.
+      adapt_lower_bound: adapt lb, which starts at lower_bound. Usually False.
     State:   count, barf (f), gamma (c), lb; exp_avg (m) shaped like params: 4 bytes per float32 parameter.
     Raises:  TypeError for an update without value.
     Source:  Schaipp et al. 2023, Alg. 1, and its code, where the decay does not divide s.
+    When:    momentum SGD without a carefully tuned learning rate or schedule; 1.0 is usual.
     """
 
     def decay_at(t: Count) -> Array:
@@ -117,7 +122,7 @@ def momo(
             1.0,
         )
         rate, decay = at(learning_rate, t), at(weight_decay, t)
-        return {"b": b, **model.told(rate, decay, lb, lower_bound, adapt_lower_bound)}
+        return {"b": b, **model.scalars(rate, decay, lb, lower_bound, adapt_lower_bound)}
 
     def rule(g: Array, p: Array, exp_avg: Array, b: Array, step: Array, shrink: Array) -> Any:
         m = ema(exp_avg, g, b)
@@ -127,7 +132,7 @@ def momo(
         rule,
         MomoState,
         scalars=scalars,
-        exp_avg=Slot(decay=1.0),  # <m, p> cancels against gamma, so m keeps its digits
+        exp_avg=Slot(decay=1.0),  # <m, p> cancels against gamma, so m is not narrowed
         barf=StateScalar(),
         gamma=StateScalar(),
         lb=StateScalar(lambda _: hyperparameter(lower_bound)),
@@ -149,19 +154,25 @@ def momo_adam(
     weight_decay: ScalarOrSchedule = 0.0,
     adapt_lower_bound: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """Adam whose step is as long as the averaged loss says: `momo` in the norm of Adam's denominator.
+    """Adam with an adaptive step: `momo` in the norm of Adam's denominator.
 
-        f, c, m as there with b1, but 0 at first;  v <- b2 v + (1 - b2) |g|^2
+        f, c, m as in momo with b1, but 0 at first;  v <- b2 v + (1 - b2) |g|^2
         k  = 1 - b1^t,  D = sqrt(v / (1 - b2^t)) + eps,  a = 1 + learning_rate weight_decay
         s  = min(learning_rate / k, max(a (f - c - k lb) + <m, p>, 0) / <m, m / D>)
         u  = -s m / D - (1 - 1 / a) p
 
-    Args:    learning_rate: the longest step. b1, b2 in [0, 1). eps >= 0, in units of g. lower_bound, weight_decay,
-             adapt_lower_bound, and the value that update needs: as in `momo`.
+    update needs value=..., the loss at params.
+
+    Args:
+      learning_rate: largest step, >= 0, or a schedule. Usually 1e-2.
+      b1: decay of f, c and m, in [0, 1). Usually 0.9.
+      b2: decay of v, in [0, 1). Usually 0.999.
+      eps: added to the root, in units of g, >= 0. Usually 1e-8.
     State:   count, barf (f), gamma (c), lb; exp_avg (m), exp_avg_sq (v) shaped like params: 8 bytes per float32
              parameter.
     Raises:  TypeError for an update without value.
     Source:  Schaipp et al. 2023, Alg. 2, and its code, where the decay does not divide s.
+    When:    Adam without a carefully tuned learning rate or schedule; 1e-2 is usual.
     """
 
     def scalars(
@@ -175,19 +186,19 @@ def momo_adam(
         t: Count,
         value: Any,
     ) -> dict[str, Array]:
-        def weighed(m: Array, v: Array, g: Array | None) -> Array:
+        def squared_norm(m: Array, v: Array, g: Array | None) -> Array:
             m, v = (m, v) if g is None else (ema(m, g, b1), ema(v, abs_sq(g), b2))
             return m * root_ratio(m, debias(v, b2, t), eps)
 
-        now = loss(value)
+        current = loss(value)
         model = _Model(
-            ema(hyperparameter(barf), now, b1),
+            ema(hyperparameter(barf), current, b1),
             ema(hyperparameter(gamma), _correlation(updates, params), b1),
             tree.total(lambda m, x, g: x * (m if g is None else ema(m, g, b1)), exp_avg, params, updates),
-            tree.total(weighed, exp_avg, exp_avg_sq, updates),
-            bias_factor(b1, t, now.dtype),
+            tree.total(squared_norm, exp_avg, exp_avg_sq, updates),
+            bias_factor(b1, t, current.dtype),
         )
-        return model.told(at(learning_rate, t), at(weight_decay, t), lb, lower_bound, adapt_lower_bound)
+        return model.scalars(at(learning_rate, t), at(weight_decay, t), lb, lower_bound, adapt_lower_bound)
 
     def rule(g: Array, p: Array, exp_avg: Array, exp_avg_sq: Array, t: Count, step: Array, shrink: Array) -> Any:
         m, v = ema(exp_avg, g, b1), ema(exp_avg_sq, abs_sq(g), b2)

@@ -1,4 +1,4 @@
-"""Muon: momentum, orthogonalised matrix by matrix."""
+"""Muon: momentum whose matrices are orthogonalised."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -22,7 +22,7 @@ from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSched
 from .adam import adamw
 
 Preconditioning = Literal["frobenius", "spectral", "aol", "schatten"]
-_WAYS = ("frobenius", "spectral", "aol", "schatten")
+_PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -33,9 +33,11 @@ class MuonState(NamedTuple):
 
 
 class MuonDimensionNumbers(NamedTuple):
-    """Which axes of a leaf are the rows and the columns of a matrix; all others count matrices.
+    """The axes of a leaf that form the rows and the columns of a matrix; the other axes index a stack of matrices.
 
-    Args:    reduction_axis: the axes that the matrix takes, an int or several; output_axis: those that it gives.
+    Args:
+      reduction_axis: the axis or axes that form the rows: the inputs of a layer.
+      output_axis: the axis or axes that form the columns: its outputs.
     """
 
     reduction_axis: int | Sequence[int] = 0
@@ -51,29 +53,29 @@ def _gram(x: Array) -> Array:
     return x @ jnp.conj(jnp.swapaxes(x, -1, -2))
 
 
-def _conditioned(x: Array, way: str, eps: Scalar) -> Array:
-    """Matrices of singular values that the iteration converges from: 1 at most."""
-    if way == "aol":
+def _conditioned(x: Array, preconditioning: str, eps: Scalar) -> Array:
+    """Scale matrices so that no singular value exceeds 1, so that the iteration converges."""
+    if preconditioning == "aol":
         rows = root(jnp.sum(jnp.abs(_gram(x)), axis=-1, keepdims=True))
         return x * ratio(jnp.ones_like(rows), rows).astype(x.dtype)
-    if way == "spectral":
+    if preconditioning == "spectral":
         size = jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True)
     else:
-        size = _norm(x) if way == "frobenius" else root(_norm(_gram(x)))
+        size = _norm(x) if preconditioning == "frobenius" else root(_norm(_gram(x)))
     out: Array = x / (size + like(size, eps)).astype(x.dtype)
     return out
 
 
-def orthogonalised(x: Array, coefficients: Array, steps: int, way: str, eps: Scalar) -> Array:
-    """The nearest semi-orthogonal matrices, roughly: all singular values near 1, by Newton and Schulz's iteration.
+def orthogonalised(x: Array, coefficients: Array, steps: int, preconditioning: str, eps: Scalar) -> Array:
+    """The nearest semi-orthogonal matrices, approximately: Newton-Schulz moves all singular values close to 1.
 
-    X <- a X + (b A + c A^2) X,  A = X X^H, on the side where A is small.
+    X <- a X + (b A + c A^2) X,  A = X X^H; tall matrices are transposed, so that A is small.
     """
     if x.size == 0:
         return x
     tall = x.shape[-2] > x.shape[-1]
     x = jnp.swapaxes(x, -1, -2) if tall else x
-    x = _conditioned(x, way, eps)
+    x = _conditioned(x, preconditioning, eps)
 
     def step(x: Array, abc: Array) -> Array:
         a, b, c = (abc[i].astype(x.dtype) for i in range(3))
@@ -92,8 +94,8 @@ def _checked(ns_coeffs: Any, preconditioning: str) -> np.ndarray[Any, Any]:
     coefficients = np.asarray(ns_coeffs, float)
     if coefficients.ndim not in (1, 2) or coefficients.shape[-1] != 3 or coefficients.size == 0:
         checks.fail(f"ns_coeffs must be three numbers, or three for each step, got {checks.shown(ns_coeffs)}")
-    if preconditioning not in _WAYS:
-        checks.fail(f"preconditioning must be one of {_WAYS}, got {checks.shown(preconditioning)}")
+    if preconditioning not in _PRECONDITIONINGS:
+        checks.fail(f"preconditioning must be one of {_PRECONDITIONINGS}, got {checks.shown(preconditioning)}")
     return coefficients
 
 
@@ -123,31 +125,34 @@ def scale_by_muon(
     preconditioning: Preconditioning = "frobenius",
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformationExtraArgs:
-    """Replace each matrix of updates by the orthogonal one that is nearest to its running mean.
+    """Replace each matrix of updates by the orthogonal matrix nearest to its running mean.
 
         mu <- beta mu + (1 - beta) g,  mu^ = mu / (1 - beta^t);  with nesterov as in `scale_by_adam`
         u   = X after ns_steps of  X <- a X + b A X + c A^2 X,  A = X X^H,  from X = mu^ / (|mu^| + eps)
 
-    With adaptive u is multiplied by <mu^, u>.
-
-    Args:    ns_coeffs: (a, b, c), or several, one for each step in place of ns_steps >= 0. beta in [0, 1). eps >= 0, in
-             units of g. mu_dtype: the dtype of mu. preconditioning: what X is divided by at first: "frobenius" or
-             "spectral" norm, "schatten" 4-norm, or "aol", rows by the root of their sums in |A|.
-             weight_dimension_numbers: a `MuonDimensionNumbers` for each leaf, a tree or a function params -> tree; by
-             default the last two axes make a matrix and the others count them, a vector is one row.
+    Args:
+      ns_coeffs: (a, b, c), or one such triple for each step, whose number then replaces ns_steps.
+      ns_steps: number of iterations, >= 0. Usually 5.
+      beta: decay of mu, in [0, 1). Usually 0.95.
+      eps: added to |mu^|, in units of g, >= 0. Usually 1e-8.
+      adaptive: multiply u by <mu^, u>, so that its size follows the gradient's. Usually False.
+      preconditioning: divisor of the first X: its "frobenius" or "spectral" norm, its "schatten" 4-norm, or with "aol"
+        for each row the root of the row's sum in |A|. Usually "frobenius".
+      weight_dimension_numbers: a `MuonDimensionNumbers` for each leaf, as a tree or as a function params -> tree; None
+        makes matrices of the last two axes, and one row of a vector.
     State:   count; mu shaped like params: 4 bytes per float32 parameter; ns_coeffs.
     Source:  Jordan et al. 2024, Muon; Bernstein & Newhouse 2024 for adaptive; Boissin et al. 2025 for "aol".
-    Differs: Optax needs weight_dimension_numbers, and fails on empty leaves.
+    Differs: Optax requires weight_dimension_numbers, and fails on empty leaves.
     """
     coefficients = _checked(ns_coeffs, preconditioning)
 
-    def averaged(g: Array, mu: Array, t: Count) -> Any:
+    def average(g: Array, mu: Array, t: Count) -> Any:
         mu = ema(mu, g, beta)
         return (nesterov_mean(mu, g, beta, t) if nesterov else debias(mu, beta, t)), mu
 
-    # The count is this state's, the coefficients are carried along for checkpoints.
+    # The coefficients are state, so that checkpoints contain them.
     momentum = elementwise(
-        averaged,
+        average,
         MuonState,
         mu=Slot(dtype=mu_dtype, decay=beta, always_stored=True),
         ns_coeffs=StateScalar(lambda _: jnp.asarray(coefficients, scalar_dtype())),
@@ -167,15 +172,15 @@ def scale_by_muon(
         leaves, structure = tree.flatten(means)
         numbers = numbers_of(weight_dimension_numbers, means if params is None else params, means)
         us = [x if tree.absent(x) else orthogonal(x, n, state.ns_coeffs) for x, n in zip(leaves, numbers, strict=True)]
-        likes = tree.match(updates, means, "updates", "their means")
+        likes = tree.match(updates, means, "updates", "the running means")
         return tree.cast_like(structure.unflatten(us), structure.unflatten(likes)), state
 
     tx = GradientTransformationExtraArgs(momentum.init, update)
     return tx.declaring(grain="leafwise", state_classes=(MuonState,), slots=("mu",))
 
 
-def _sized(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> GradientTransformationExtraArgs:
-    """Steps of like size for matrices of all shapes."""
+def _scale_by_shape(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> GradientTransformationExtraArgs:
+    """Multiply each matrix by a factor that depends on its shape."""
 
     def size(x: Array, numbers: DimensionNumbers | None) -> Any:
         matrices, _ = as_matrices(x, numbers)
@@ -194,8 +199,8 @@ def _sized(weight_dimension_numbers: Any, consistent_rms: Scalar | None) -> Grad
     return GradientTransformationExtraArgs(init_empty_state, update).declaring(grain="leafwise")
 
 
-def _matrices(params: Params) -> Any:
-    """The matrices of a tree, as Muon's default has them."""
+def _matrix_leaves(params: Params) -> Any:
+    """Muon's default: `MuonDimensionNumbers()` for leaves with two axes, None for all others."""
     return tree.map(lambda p: MuonDimensionNumbers() if jnp.ndim(p) == 2 else None, params)
 
 
@@ -210,7 +215,7 @@ def _matrices(params: Params) -> Any:
         "adam_learning_rate": checks.RATE,
     },
     errors=[(example(0.1, preconditioning="none"), _ERRORS[1][1])],
-    exceptions={"traced": "the iteration amplifies what an array rounds of a number"},
+    exceptions={"traced": "the iteration amplifies the rounding of an array argument"},
 )
 def muon(
     learning_rate: ScalarOrSchedule,
@@ -233,28 +238,34 @@ def muon(
     muon_weight_dimension_numbers: Any = None,
     consistent_rms: Scalar | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Muon for matrices, `adamw` for everything else.
+    """Muon: `scale_by_muon` for matrices, `adamw` for all other parameters.
 
-    The matrices' updates are those of `scale_by_muon`, times sqrt(max(1, columns / rows)), or with consistent_rms times
-    consistent_rms sqrt(max(rows, columns)); then `add_decayed_weights`, and minus the learning rate.
+    The matrices' updates are multiplied by sqrt(max(1, columns / rows)), or with consistent_rms by consistent_rms
+    sqrt(max(rows, columns)); then follow `add_decayed_weights` and `scale_by_learning_rate`.
 
-    Args:    adam_b1, adam_b2, adam_eps_root, adam_weight_decay, adam_learning_rate: adamw's, whose eps is eps and whose
-             learning rate is learning_rate where none is given. weight_decay, weight_decay_mask: the matrices'.
-             muon_weight_dimension_numbers: as in `scale_by_muon`, with None for what is adamw's; by default leaves of
-             two axes are matrices. consistent_rms > 0. ns_coeffs, ns_steps, beta, mu_dtype, nesterov, adaptive,
-             preconditioning: as in `scale_by_muon`.
+    Args:
+      learning_rate: learning rate of the matrices, >= 0, or a schedule. Usually 2e-2.
+      weight_decay, weight_decay_mask: weight decay of the matrices, and where it acts.
+      adam_b1, adam_b2, adam_eps_root: b1, b2 and eps_root of `adamw`, whose eps is eps. Usually 0.9, 0.999 and 0.
+      adam_weight_decay: weight decay of the other parameters, >= 0, or a schedule. Usually 0.
+      adam_learning_rate: learning rate of the other parameters, >= 0, or a schedule; None takes learning_rate.
+      muon_weight_dimension_numbers: as weight_dimension_numbers of `scale_by_muon`, with None for each leaf that
+        `adamw` updates; None makes matrices of leaves with two axes.
+      consistent_rms: root mean square of the updates of all matrices, > 0; None scales by shape alone. Usually 0.2.
     State:   PartitionState of the groups "muon" and "adam": 4 and 8 bytes per float32 parameter.
     Source:  Jordan et al. 2024, Muon; Liu et al. 2025 for consistent_rms.
+    When:    hidden layers of transformers and other networks, with `adamw` for embeddings and heads; a usual learning
+             rate is 2e-2, or AdamW's with consistent_rms 0.2.
     """
-    given = _matrices if muon_weight_dimension_numbers is None else muon_weight_dimension_numbers
+    spec = _matrix_leaves if muon_weight_dimension_numbers is None else muon_weight_dimension_numbers
 
     def labels(params: Params) -> Any:
-        numbers = numbers_of(given, params, params)
+        numbers = numbers_of(spec, params, params)
         return tree.structure(params).unflatten(["adam" if n is None else "muon" for n in numbers])
 
-    def within(params: Params) -> Any:
-        """The numbers of the group, in a tree that has nothing elsewhere."""
-        return tree.structure(params).unflatten(numbers_of(given, params, params))
+    def group_numbers(params: Params) -> Any:
+        """Dimension numbers in the structure of the group's parameters."""
+        return tree.structure(params).unflatten(numbers_of(spec, params, params))
 
     orthogonal = chain(
         scale_by_muon(
@@ -266,13 +277,13 @@ def muon(
             nesterov=nesterov,
             adaptive=adaptive,
             preconditioning=preconditioning,
-            weight_dimension_numbers=within,
+            weight_dimension_numbers=group_numbers,
         ),
-        _sized(within, consistent_rms),
+        _scale_by_shape(group_numbers, consistent_rms),
         add_decayed_weights(weight_decay, weight_decay_mask),
         scale_by_learning_rate(learning_rate),
     )
-    rest = adamw(
+    others = adamw(
         learning_rate if adam_learning_rate is None else adam_learning_rate,
         adam_b1,
         adam_b2,
@@ -282,4 +293,4 @@ def muon(
         adam_weight_decay,
         nesterov=nesterov,
     )
-    return partition({"muon": orthogonal, "adam": rest}, labels)
+    return partition({"muon": orthogonal, "adam": others}, labels)

@@ -1,4 +1,4 @@
-"""NovoGrad: a second moment for each leaf in place of each element."""
+"""NovoGrad: one second moment per leaf instead of one per element."""
 
 from typing import Any, NamedTuple
 
@@ -28,14 +28,16 @@ def scale_by_novograd(
     weight_decay: Scalar = 0.0,
     mu_dtype: DType = None,
 ) -> GradientTransformationExtraArgs:
-    """Sum updates over the running size of their leaf.
+    """Sum updates that are divided by the running norm of their leaf, plus decayed weights.
 
         nu <- b2 nu + (1 - b2) |g|^2,  |g|^2 at first; the squared norm of the leaf
         mu <- b1 mu + g / (sqrt(nu + eps_root) + eps) + weight_decay p
         u   = mu
 
-    Args:    b1, b2 in [0, 1); eps in units of |g|, eps_root of |g|^2, both >= 0; weight_decay >= 0: a number or an
-             array; mu_dtype: the dtype of mu.
+    Args:
+      b1, b2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.25.
+      eps, eps_root: added outside and inside the root, in units of |g| and of |g|^2, >= 0. Usually 1e-8 and 0.
+      weight_decay: a number or an array, not a schedule, >= 0; its part of p is added to the sum mu. Usually 0.
     State:   count; mu shaped like params, nu a scalar per leaf: 4 bytes per float32 parameter.
     Source:  Ginsburg et al. 2019, Alg. 1.
     """
@@ -59,5 +61,8 @@ def novograd(
     eps_root: Scalar = 0.0,
     weight_decay: Scalar = 0.0,
 ) -> GradientTransformationExtraArgs:
-    """NovoGrad: `scale_by_novograd`, then minus the learning rate."""
+    """NovoGrad: `scale_by_novograd`, then `scale_by_learning_rate`.
+
+    When:    speech, image and language models, with half of Adam's state; a usual learning rate is 1e-2.
+    """
     return chain(scale_by_novograd(b1, b2, eps, eps_root, weight_decay), scale_by_learning_rate(learning_rate))

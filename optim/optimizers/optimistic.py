@@ -1,4 +1,4 @@
-"""Optimistic descent: what the gradient did since the last update, it is expected to do again."""
+"""Optimistic descent: extrapolate the change of the gradient since the last update."""
 
 from typing import Any, NamedTuple
 
@@ -24,28 +24,30 @@ class ScaleByOptimisticGradientState(NamedTuple):
 
 @register(example(), example(0.5, -0.25), ranges=_RANGES)
 def scale_by_optimistic_gradient(alpha: Scalar = 1.0, beta: Scalar = 1.0) -> GradientTransformationExtraArgs:
-    """Add to each update its change since the last one.
+    """Add to each update its change since the last update.
 
         u = alpha g + beta (g - g'),  g' the last g; on the first update  alpha g
 
-    Args:    alpha, beta: finite numbers, or arrays of shape ().
+    Args:
+      alpha: factor on g, a finite number or an array of shape (). Usually 1.0.
+      beta: factor on the change of g, a finite number or an array of shape (). Usually 1.0.
     State:   is_initial_step, a bool; previous_gradient (g') shaped like params: 4 bytes per float32 parameter.
     Source:  Daskalakis et al. 2018, Sec. 2, for alpha = beta; Mokhtari et al. 2020, generalized OGDA.
     """
 
     def scalars(is_initial_step: Array) -> dict[str, Array]:
-        hope = like(jnp.zeros((), scalar_dtype()), beta)
-        return {"is_initial_step": jnp.zeros((), bool), "hope": jnp.where(is_initial_step, 0, hope)}
+        change_factor = like(jnp.zeros((), scalar_dtype()), beta)
+        return {"is_initial_step": jnp.zeros((), bool), "change_factor": jnp.where(is_initial_step, 0, change_factor)}
 
-    def rule(g: Array, previous_gradient: Array, hope: Array) -> Any:
-        return scaled(g, alpha) + scaled(g - previous_gradient, hope), g
+    def rule(g: Array, previous_gradient: Array, change_factor: Array) -> Any:
+        return scaled(g, alpha) + scaled(g - previous_gradient, change_factor), g
 
     return elementwise(
         rule,
         ScaleByOptimisticGradientState,
         scalars=scalars,
         is_initial_step=StateScalar(True, bool),
-        # It is subtracted from what is nearly the same: fewer bits would make noise of the change.
+        # The change is a small difference, which a narrower dtype would round to noise.
         previous_gradient=Slot(decay=1.0),
     )
 
@@ -54,7 +56,10 @@ def scale_by_optimistic_gradient(alpha: Scalar = 1.0, beta: Scalar = 1.0) -> Gra
 def optimistic_gradient_descent(
     learning_rate: ScalarOrSchedule, alpha: Scalar = 1.0, beta: Scalar = 1.0
 ) -> GradientTransformationExtraArgs:
-    """Optimistic gradient descent: `scale_by_optimistic_gradient`, then minus the learning rate."""
+    """Optimistic gradient descent: `scale_by_optimistic_gradient`, then `scale_by_learning_rate`.
+
+    When:    games and other min-max problems, for which gradient descent cycles; a usual learning rate is 1e-2.
+    """
     return chain(scale_by_optimistic_gradient(alpha, beta), scale_by_learning_rate(learning_rate))
 
 
@@ -74,15 +79,18 @@ def optimistic_adam(
     *,
     nesterov: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Optimistic Adam: `scale_by_adam`, `scale_by_optimistic_gradient` with minus the learning rate for alpha.
+    """Optimistic Adam: `scale_by_adam`, `scale_by_optimistic_gradient` with alpha = learning_rate, then `scale` by -1.
 
-    Args:    learning_rate >= 0: no schedule, which `optimistic_adam_v2` takes; optimism: beta, None for learning_rate.
+    Args:
+      learning_rate: a number or an array, >= 0; `optimistic_adam_v2` takes a schedule too.
+      optimism: beta of `scale_by_optimistic_gradient`, a finite number; None takes learning_rate.
     Source:  Daskalakis et al. 2018, Alg. 1.
+    When:    GANs and other min-max problems; a usual learning rate is 1e-4.
     """
-    hope = learning_rate if optimism is None else optimism
+    change_factor = learning_rate if optimism is None else optimism
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
-        scale_by_optimistic_gradient(learning_rate, hope),
+        scale_by_optimistic_gradient(learning_rate, change_factor),
         scale(-1.0),
     )
 
@@ -100,7 +108,10 @@ def optimistic_adam_v2(
     mu_dtype: DType = None,
     nesterov: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Optimistic Adam: `scale_by_adam`, `scale_by_optimistic_gradient`, then minus the learning rate."""
+    """Optimistic Adam: `scale_by_adam`, `scale_by_optimistic_gradient`, then `scale_by_learning_rate`.
+
+    When:    GANs and other min-max problems, also with a schedule; a usual learning rate is 1e-4.
+    """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
         scale_by_optimistic_gradient(alpha, beta),

@@ -1,4 +1,4 @@
-"""Polyak's step: as long as the loss is above its minimum."""
+"""Polyak's step size: the loss above its minimum over the squared norm of the gradient."""
 
 import jax.numpy as jnp
 
@@ -26,15 +26,18 @@ _ERRORS = [(example(variant="plus"), "variant must be 'sps' or 'sps+', got 'plus
 def scale_by_polyak(
     f_min: Scalar = 0.0, max_learning_rate: Scalar = 1.0, eps: Scalar = 0.0, variant: str = "sps"
 ) -> GradientTransformationExtraArgs:
-    """Scale updates by how far the loss is above its minimum, over their squared norm.
+    """Scale updates by the difference between the loss and its minimum, over their squared norm.
 
         u = min(max_learning_rate, (value - f_min) / (|g|^2 + eps)) g
 
-    The norm is over the whole tree. With variant "sps+" value - f_min counts as 0 at least.
+    The norm is over the whole tree. update needs value=..., the loss at params.
 
-    Args:    f_min: the smallest loss there is; max_learning_rate > 0; eps >= 0, in units of |g|^2; variant: "sps" or
-             "sps+". update needs value=..., the loss at params.
-    Raises:  ValueError for another variant; TypeError for an update without value.
+    Args:
+      f_min: smallest possible loss, a finite number. Usually 0.
+      max_learning_rate: upper bound of the factor, > 0. Usually 1.0.
+      eps: added to the squared norm, in units of |g|^2, >= 0. Usually 0.
+      variant: "sps", or "sps+", which replaces value - f_min by 0 where it is negative. Usually "sps".
+    Raises:  ValueError for any other variant; TypeError for an update without value.
     Source:  Loizou et al. 2021, SPS_max; Garrigos et al. 2023, SPS+.
     """
     if variant not in _VARIANTS:
@@ -42,9 +45,9 @@ def scale_by_polyak(
 
     def scalars(updates: Tree, value: Array) -> dict[str, Array]:
         square = sum_sq(updates).astype(hyperparameter(0.0).dtype)
-        gap = loss(value) - hyperparameter(f_min)
-        gap = jnp.maximum(gap, 0) if variant == "sps+" else gap
-        size = jnp.minimum(ratio(gap, square + hyperparameter(eps)), hyperparameter(max_learning_rate))
+        excess = loss(value) - hyperparameter(f_min)
+        excess = jnp.maximum(excess, 0) if variant == "sps+" else excess
+        size = jnp.minimum(ratio(excess, square + hyperparameter(eps)), hyperparameter(max_learning_rate))
         return {"size": size}
 
     return treewise(lambda g, size: scaled(g, size), scalars=scalars)
@@ -58,5 +61,10 @@ def polyak_sgd(
     eps: Scalar = 0.0,
     variant: str = "sps",
 ) -> GradientTransformationExtraArgs:
-    """Gradient descent with Polyak's step: `sgd` with the learning rate scaling, then `scale_by_polyak`."""
+    """Gradient descent with Polyak's step: `sgd` with scaling as its learning rate, then `scale_by_polyak`.
+
+    Args:
+      scaling: factor on Polyak's step, >= 0, or a schedule. Usually 1.0.
+    When:    models that can fit all their data, so that the smallest loss is known; 1.0 is a usual max_learning_rate.
+    """
     return chain(sgd(scaling), scale_by_polyak(f_min, max_learning_rate, eps, variant))

@@ -1,4 +1,4 @@
-"""RMSprop: dividing by the running root mean square, or by the running standard deviation."""
+"""RMSprop: divide by the running root mean square, or by the running standard deviation."""
 
 from typing import Any, NamedTuple
 
@@ -54,8 +54,12 @@ def scale_by_rms(
         nu <- decay nu + (1 - decay) |g|^2
         u   = g / sqrt(nu + eps),  or without eps_in_sqrt  g / (sqrt(nu) + eps)
 
-    Args:    decay in [0, 1); eps >= 0, in units of g^2 in the root, of g outside; initial_scale >= 0: nu at first;
-             bias_correction: nu / (1 - decay^t) in place of nu in the root.
+    Args:
+      decay: decay of nu, in [0, 1). Usually 0.9.
+      eps: added inside the root, in units of g^2, or outside, in units of g, >= 0. Usually 1e-8.
+      initial_scale: initial nu, in units of g^2, >= 0. Usually 0.
+      eps_in_sqrt: add eps inside the root. Usually True.
+      bias_correction: divide nu by 1 - decay^t before the root. Usually False.
     State:   nu shaped like params: 4 bytes per float32 parameter; count before it with bias_correction.
     Source:  Tieleman & Hinton 2012, Lecture 6e.
     """
@@ -92,11 +96,16 @@ def scale_by_stddev(
         nu <- decay nu + (1 - decay) |g|^2
         u   = g / sqrt(nu - |mu|^2 + eps),  or without eps_in_sqrt  g / (sqrt(nu - |mu|^2) + eps)
 
-    Args:    as in `scale_by_rms`; bias_correction corrects mu and nu.
+    Args:
+      decay: decay of mu and nu, in [0, 1). Usually 0.9.
+      eps: added inside the root, in units of g^2, or outside, in units of g, >= 0. Usually 1e-8.
+      initial_scale: initial nu, in units of g^2, >= 0. Usually 0.
+      eps_in_sqrt: add eps inside the root. Usually True.
+      bias_correction: divide mu and nu by 1 - decay^t before the root. Usually False.
     State:   mu, nu shaped like params: 8 bytes per float32 parameter; count before them with bias_correction.
     Source:  Graves 2013, Eqs. 38-41.
     """
-    # nu - |mu|^2 cancels: a mu of fewer bits than nu would make noise of it, so it is kept like a slow average.
+    # nu - |mu|^2 cancels: a mu narrower than nu would make it noise, so mu has the dtype of a slow average.
     mu_slot, nu_slot = Slot(decay=1.0), Slot(init=initial_scale, real=True)
 
     def rule(g: Array, mu: Array, nu: Array) -> Any:
@@ -130,7 +139,12 @@ def rmsprop(
     nesterov: bool = False,
     bias_correction: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """RMSprop: `scale_by_rms` (`scale_by_stddev` if centered), minus the learning rate, then `trace` with momentum."""
+    """RMSprop: `scale_by_rms` (`scale_by_stddev` if centered), `scale_by_learning_rate`, then `trace` with momentum.
+
+    Args:
+      centered: divide by the running standard deviation instead of the root mean square. Usually False.
+    When:    recurrent networks and reinforcement learning; a usual learning rate is 1e-3.
+    """
     scale = scale_by_stddev if centered else scale_by_rms
     return chain(
         scale(decay, eps, initial_scale, eps_in_sqrt, bias_correction),

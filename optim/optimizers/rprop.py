@@ -1,4 +1,4 @@
-"""Rprop: a step size of its own for every element, from the signs of its gradients."""
+"""Rprop: a step size for each element, adapted by the signs of its gradients."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,9 @@ _RANGES = {
     "min_step_size": checks.NON_NEGATIVE,
     "max_step_size": checks.NON_NEGATIVE,
 }
-_CROSSED = [(example(0.1, min_step_size=1.0, max_step_size=0.5), "min_step_size must be <= max_step_size, got 1.0 and")]
+_REVERSED_BOUNDS = [
+    (example(0.1, min_step_size=1.0, max_step_size=0.5), "min_step_size must be <= max_step_size, got 1.0 and")
+]
 
 
 class ScaleByRpropState(NamedTuple):
@@ -28,7 +30,7 @@ class ScaleByRpropState(NamedTuple):
     prev_updates: Updates
 
 
-@register(example(0.1), example(0.1, 0.7, 1.5, 0.08, 0.12), ranges=_RANGES, errors=_CROSSED)
+@register(example(0.1), example(0.1, 0.7, 1.5, 0.08, 0.12), ranges=_RANGES, errors=_REVERSED_BOUNDS)
 def scale_by_rprop(
     learning_rate: Scalar,
     eta_minus: Scalar = 0.5,
@@ -36,18 +38,21 @@ def scale_by_rprop(
     min_step_size: Scalar = 1e-6,
     max_step_size: Scalar = 50.0,
 ) -> GradientTransformationExtraArgs:
-    """Replace every element by its sign times a step that grows while the sign stays and shrinks where it turns.
+    """Replace each element by its sign times a step size that grows while the sign stays and shrinks when it changes.
 
-        s <- s eta_plus  where sign(g) is the sign of the last u,  s eta_minus  where it is the other one,
+        s <- s eta_plus  where sign(g) is the sign of the last u,  s eta_minus  where it is the opposite,
              both clamped to [min_step_size, max_step_size]
-        u  = 0  where it is the other one, else sign(g) s
+        u  = 0  where it is the opposite, else sign(g) s
 
-    Args:    learning_rate >= 0: s at first, no schedule; eta_minus in [0, 1]; eta_plus >= 1; min_step_size <=
-             max_step_size, in units of params.
+    Args:
+      learning_rate: initial s, in units of params, >= 0; a number or an array, not a schedule. Usually 1e-2.
+      eta_minus: factor on s when the sign changes, in [0, 1]. Usually 0.5.
+      eta_plus: factor on s while the sign stays, >= 1. Usually 1.2.
+      min_step_size, max_step_size: bounds of s, in units of params, >= 0. Usually 1e-6 and 50.
     State:   step_sizes (s), prev_updates (u) shaped like params: 8 bytes per float32 parameter.
-    Raises:  ValueError where min_step_size > max_step_size.
+    Raises:  ValueError if min_step_size > max_step_size.
     Source:  Riedmiller & Braun 1993; Igel & Huesken 2000, Rprop-, which takes no step back at a turn.
-    Differs: Optax 0.2.8 returns the update of the step before, or 0 where the gradient turns.
+    Differs: Optax 0.2.8 returns the previous update, or 0 where the gradient changes its sign.
     """
     limits = (min_step_size, max_step_size)
     if all(map(checks.is_number, limits)) and limits[0] > limits[1]:
@@ -56,8 +61,8 @@ def scale_by_rprop(
     def rule(g: Array, step_sizes: Array, prev_updates: Array) -> Any:
         agree = jnp.sign(g) * jnp.sign(prev_updates)
         longer, shorter = step_sizes * like(g, eta_plus), step_sizes * like(g, eta_minus)
-        moved = jnp.clip(jnp.where(agree > 0, longer, shorter), *(like(g, x) for x in limits))
-        s = jnp.where(agree == 0, step_sizes, moved)
+        adapted = jnp.clip(jnp.where(agree > 0, longer, shorter), *(like(g, x) for x in limits))
+        s = jnp.where(agree == 0, step_sizes, adapted)
         u = jnp.where(agree < 0, 0, jnp.sign(g) * s)
         return u, (s, u)
 
@@ -69,7 +74,7 @@ def scale_by_rprop(
     )
 
 
-@register(example(0.1), ranges=_RANGES, errors=_CROSSED)
+@register(example(0.1), ranges=_RANGES, errors=_REVERSED_BOUNDS)
 def rprop(
     learning_rate: Scalar,
     eta_minus: Scalar = 0.5,
@@ -77,5 +82,8 @@ def rprop(
     min_step_size: Scalar = 1e-6,
     max_step_size: Scalar = 50.0,
 ) -> GradientTransformationExtraArgs:
-    """Rprop: `scale_by_rprop`, downhill."""
+    """Rprop: `scale_by_rprop`, then `scale` by -1.
+
+    When:    full-batch training, where the signs of gradients are not noisy; a usual learning rate is 1e-2.
+    """
     return chain(scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size), scale(-1.0))

@@ -1,4 +1,4 @@
-"""Schedule-free learning: averaging in place of a decaying learning rate."""
+"""Schedule-free learning: averaged iterates instead of a decaying learning rate."""
 
 from typing import Any, NamedTuple
 
@@ -51,23 +51,27 @@ def schedule_free(
     weight_lr_power: Scalar = 2.0,
     state_dtype: DType = None,
 ) -> GradientTransformationExtraArgs:
-    """Take the gradient between what the base optimizer moves and the average of where it was.
+    """Evaluate the gradient between the base optimizer's iterate z and its running average x.
 
         z' = z + base(g)                        g at p = (1 - b1) z + b1 x; z and x start where p does
         w  = max_lr^weight_lr_power             max_lr is the largest learning rate so far
         x' = (1 - c) x + c z',                  c = w / (the sum of all w)
         u  = (1 - b1) z' + b1 x' - p
 
-    The gradient's place p is the parameters; x, to evaluate with, is `schedule_free_eval_params`.
+    The parameters are p, the point of the gradients; `schedule_free_eval_params` returns x, to evaluate the model with.
 
-    Args:    base_optimizer: a transformation that has its learning rate; momentum is what b1 is for. learning_rate: the
-             same again, >= 0. b1 in (0, 1]: at 0 nothing would be averaged. weight_lr_power >= 0. state_dtype: the
-             dtype of z, by default the parameter's, at least float32.
-    State:   b1, weight_sum, step_count (1 before the first update), max_lr, the base optimizer's, z shaped like params:
+    Args:
+      base_optimizer: a transformation that applies the learning rate, without momentum, since b1 takes its place.
+      learning_rate: the same learning rate as the base optimizer's, >= 0, or a schedule.
+      b1: weight of x in p, in (0, 1]; at 0 nothing would be averaged. Usually 0.9.
+      weight_lr_power: exponent in w, >= 0. Usually 2.
+      state_dtype: dtype of z; None keeps the parameter's, at least float32.
+    State:   b1, weight_sum, step_count (1 before the first update), max_lr, base_optimizer_state, z shaped like params:
              4 bytes per float32 parameter. x is not stored: bfloat16 parameters round it at every step.
-    Raises:  TypeError for a base that is no (init, update) pair.
+    Raises:  TypeError if base_optimizer is not an (init, update) pair.
     Source:  Defazio et al. 2024, Sec. 1, and Alg. 1 for the weights.
-    Differs: Optax weighs an update with the schedule's next learning rate, here it is the one the base optimizer uses.
+    Differs: Optax computes w from the schedule's next learning rate, not from the base optimizer's current one.
+    When:    training without a fixed number of steps; a usual learning rate is 1 to 10 times that of a schedule.
     """
 
     def scalars(weight_sum: Array, step_count: Count, max_lr: Array) -> dict[str, Array]:
@@ -81,13 +85,13 @@ def schedule_free(
             "step_count": safe_increment(step_count),
             "max_lr": largest,
             "share": share,
-            "beyond": (1 - share) * (1 - like(share, b1)),
+            "z_factor": (1 - share) * (1 - like(share, b1)),
         }
 
-    def rule(u: Array, p: Array, z: Array, share: Array, beyond: Array) -> Any:
-        # x is (p - (1 - b1) z) / b1. Put into the formula, no division is left, and nothing that cancels.
+    def rule(u: Array, p: Array, z: Array, share: Array, z_factor: Array) -> Any:
+        # The formula with x = (p - (1 - b1) z) / b1 put in: it needs no division, and nothing cancels.
         z = z + u
-        return scaled(z - p, share) + scaled(u, beyond), z
+        return scaled(z - p, share) + scaled(u, z_factor), z
 
     member = taking_extra_args(base_optimizer, "base_optimizer")
     return wrap(
@@ -105,24 +109,23 @@ def schedule_free(
 
 
 def _average(p: Array, z: Array, b1: Array) -> Array:
-    """x, between y (the parameters) and z."""
+    """The average x, from the parameters p and z."""
     return p + scaled(p - z, ratio(1 - b1, b1))
 
 
 def schedule_free_eval_params(state: OptState, params: Params) -> Params:
-    """The average x to evaluate with, from the state of `schedule_free`, alone or within another.
+    """The average x to evaluate with, from the state of `schedule_free` or a state that contains it.
 
         x = p + (1 - b1) / b1 (p - z)
 
-    Raises:  ValueError where the state has no ScheduleFreeState, or several.
+    Raises:  ValueError if the state contains no ScheduleFreeState, or several.
     """
-    found = [s for s in jax.tree.leaves(state, is_leaf=_is_state) if _is_state(s)]
-    if len(found) != 1:
-        checks.fail(f"schedule_free_eval_params needs one ScheduleFreeState in its state, got {len(found)}")
-    (own,) = found
+    states = [s for s in jax.tree.leaves(state, is_leaf=_is_state) if _is_state(s)]
+    if len(states) != 1:
+        checks.fail(f"schedule_free_eval_params needs one ScheduleFreeState in its state, got {len(states)}")
     evaluates = schedule_free(identity(), 0.0).facts.evaluates
     assert evaluates is not None
-    return evaluates(own, params)
+    return evaluates(states[0], params)
 
 
 def _is_state(x: Any) -> bool:
@@ -130,11 +133,14 @@ def _is_state(x: Any) -> bool:
 
 
 def _warmed(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> ScalarOrSchedule:
-    """The learning rate, reached in a line from 0."""
+    """The learning rate after a linear warm-up from 0."""
     if warmup_steps is None or (checks.is_number(warmup_steps) and warmup_steps == 0):
         return learning_rate
     if callable(learning_rate):
-        checks.fail("learning_rate must be a number with warmup_steps, got a schedule; let that warm up", TypeError)
+        checks.fail(
+            "learning_rate must be a number if warmup_steps is given, got a schedule; put the warm-up into it",
+            TypeError,
+        )
     return linear_schedule(0.0, learning_rate, warmup_steps)
 
 
@@ -142,7 +148,7 @@ def _warmed(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> Scalar
     example(),
     example(0.1, 3, 0.5, 0.9, 1e-3, weight_decay=0.1, weight_lr_power=1.0),
     ranges=_RANGES,
-    errors=[(example(inverse_time_decay(0.1, 1, 0.5), 3), "learning_rate must be a number with warmup_steps")],
+    errors=[(example(inverse_time_decay(0.1, 1, 0.5), 3), "learning_rate must be a number if warmup_steps is given")],
 )
 def schedule_free_adamw(
     learning_rate: ScalarOrSchedule = 0.0025,
@@ -154,11 +160,15 @@ def schedule_free_adamw(
     weight_lr_power: Scalar = 2.0,
     state_dtype: DType = None,
 ) -> GradientTransformationExtraArgs:
-    """Schedule-free AdamW: `schedule_free` on bias-corrected `scale_by_rms` with `add_decayed_weights`.
+    """Schedule-free AdamW: `schedule_free` around bias-corrected `scale_by_rms` with `add_decayed_weights`.
 
-    Args:    b2 in [0, 1); warmup_steps: in how many updates the learning rate rises from 0, None and 0 for none.
+    Args:
+      warmup_steps: number of updates in which the learning rate rises from 0, >= 0; 0 or None for no warm-up.
+      b2: decay of the second moment, in [0, 1). Usually 0.999.
+      eps: added to the root, in units of g, >= 0. Usually 1e-8.
     Source:  Defazio et al. 2024, Alg. 1.
-    Differs: 0 warmup_steps in Optax are a learning rate of 0.
+    Differs: with warmup_steps = 0 the learning rate in Optax is 0.
+    When:    networks that AdamW trains, without a fixed number of steps; a usual learning rate is 2.5e-3.
     """
     rate = _warmed(learning_rate, warmup_steps)
     base = chain(
@@ -178,7 +188,12 @@ def schedule_free_sgd(
     weight_lr_power: Scalar = 2.0,
     state_dtype: DType = None,
 ) -> GradientTransformationExtraArgs:
-    """Schedule-free gradient descent: `schedule_free` on `sgd`, with warmup_steps as in `schedule_free_adamw`."""
+    """Schedule-free gradient descent: `schedule_free` around `add_decayed_weights` and `sgd`.
+
+    Args:
+      warmup_steps: number of updates in which the learning rate rises from 0, >= 0; 0 or None for no warm-up.
+    When:    networks that SGD with momentum trains, without a fixed number of steps; a usual learning rate is 1.0.
+    """
     rate = _warmed(learning_rate, warmup_steps)
     base = sgd(rate) if weight_decay is None else chain(add_decayed_weights(weight_decay), sgd(rate))
     return schedule_free(base, rate, b1, weight_lr_power, state_dtype)

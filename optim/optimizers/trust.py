@@ -1,4 +1,4 @@
-"""Steps as long as the parameters are large: LARS, LAMB, Fromage."""
+"""Steps in proportion to the norm of the parameters: LARS, LAMB, Fromage."""
 
 import math
 from typing import Any
@@ -30,9 +30,10 @@ def lamb(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
 ) -> GradientTransformationExtraArgs:
-    """LAMB: `scale_by_adam`, `add_decayed_weights`, `scale_by_trust_ratio`, then minus the learning rate.
+    """LAMB: `scale_by_adam`, `add_decayed_weights`, `scale_by_trust_ratio`, then `scale_by_learning_rate`.
 
     Source:  You et al. 2020, Alg. 2.
+    When:    Adam with batches of thousands of examples; a usual learning rate is 1e-3 to 1e-2, after a warm-up.
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root),
@@ -58,11 +59,12 @@ def lars(
     momentum: Scalar = 0.9,
     nesterov: bool = False,
 ) -> GradientTransformationExtraArgs:
-    """LARS: `add_decayed_weights`, `scale_by_trust_ratio`, minus the learning rate, then `trace`.
+    """LARS: `add_decayed_weights`, `scale_by_trust_ratio`, `scale_by_learning_rate`, then `trace`.
 
-    Args:    trust_coefficient >= 0. weight_decay_mask, trust_ratio_mask: where they act, as in `masked`. momentum in
-             [0, 1], the decay of the trace.
+    Args:
+      trust_ratio_mask: where `scale_by_trust_ratio` acts, as in `masked`. Usually True: on all leaves.
     Source:  You et al. 2017, Alg. 1.
+    When:    SGD with batches of thousands of examples; a usual learning rate is 1 to 10, after a warm-up.
     """
     return chain(
         add_decayed_weights(weight_decay, weight_decay_mask),
@@ -78,12 +80,15 @@ def lars(
     ranges={"learning_rate": checks.NON_NEGATIVE, "min_norm": checks.NON_NEGATIVE},
 )
 def fromage(learning_rate: Scalar, min_norm: Scalar = 1e-6) -> GradientTransformationExtraArgs:
-    """Fromage: a step as long as its parameter, after which that is shortened to where it would be on a circle.
+    """Fromage: a step in proportion to the norm of the parameter, then a factor that keeps the norm from growing.
 
         p <- (p - learning_rate |p| / |g| g) / sqrt(1 + learning_rate^2),  norms of each leaf, at least min_norm
 
-    Args:    learning_rate >= 0: a number or an array, no schedule; min_norm >= 0.
+    Args:
+      learning_rate: length of a step relative to the parameter, >= 0: a number or an array, not a schedule.
+      min_norm: lower bound of both norms, in units of p and of g, >= 0. Usually 1e-6.
     Source:  Bernstein et al. 2020, Alg. 1.
+    When:    networks with one learning rate for all layers, GANs among them; a usual learning rate is 1e-2.
     """
     rate: Any = learning_rate
     shrink = 1 / (jnp.sqrt(1 + rate**2) if checks.is_array(rate) else math.sqrt(1 + rate**2))

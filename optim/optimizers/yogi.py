@@ -1,4 +1,4 @@
-"""Yogi: a second moment that moves by the square of the gradient, and no faster."""
+"""Yogi: Adam whose second moment changes by at most (1 - b2) |g|^2 in a step."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from .adam import ScaleByAdamState
 @register(
     example(),
     example(b1=0.8, b2=0.9, eps=1e-8, eps_root=1e-6, initial_accumulator_value=0.1),
-    exceptions={"precision": "nu moves by addition and forgets nothing, so its rounding adds up"},
+    exceptions={"precision": "nu changes by additions and never decays, so rounding errors add up"},
 )
 def scale_by_yogi(
     b1: Scalar = 0.9,
@@ -32,8 +32,12 @@ def scale_by_yogi(
         nu <- nu - (1 - b2) sign(nu - |g|^2) |g|^2
         u   = mu^ / (sqrt(nu^ + eps_root) + eps)
 
-    Args:    b1, b2 in [0, 1); eps in units of g, eps_root of g^2, both >= 0; initial_accumulator_value >= 0: mu and
-             nu at first.
+    Args:
+      b1: decay of mu, in [0, 1). Usually 0.9.
+      b2: nu changes by (1 - b2) |g|^2, in [0, 1). Usually 0.999.
+      eps: added outside the root, in units of g, >= 0. Usually 1e-3.
+      eps_root: added inside the root, in units of g^2, >= 0. Usually 0.
+      initial_accumulator_value: initial mu and nu, >= 0. Usually 1e-6.
     State:   `ScaleByAdamState`: 8 bytes per float32 parameter.
     Source:  Zaheer et al. 2018, Alg. 2, with Adam's bias corrections.
     """
@@ -51,5 +55,8 @@ def scale_by_yogi(
 def yogi(
     learning_rate: ScalarOrSchedule, b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-3
 ) -> GradientTransformationExtraArgs:
-    """Yogi: `scale_by_yogi`, then minus the learning rate."""
+    """Yogi: `scale_by_yogi`, then `scale_by_learning_rate`.
+
+    When:    sparse gradients, after which Adam's second moment shrinks too fast; a usual learning rate is 1e-2.
+    """
     return chain(scale_by_yogi(b1, b2, eps), scale_by_learning_rate(learning_rate))

@@ -1,1 +1,1 @@
-"""A state as a flat dict from names to arrays, which outlives changes of the transformation it belongs to."""
+"""States as flat dicts from names to arrays, which can be loaded into changed transformations."""

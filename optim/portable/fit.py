@@ -1,4 +1,4 @@
-"""An array from elsewhere in the place of another."""
+"""Arrays from a file, converted to a state's dtypes and shardings."""
 
 from typing import Any
 
@@ -10,7 +10,12 @@ from .. import checks
 
 
 def fitted_leaf(value: Any, like: Any) -> Any:
-    """`value` in the dtype and the sharding of `like`, in a buffer of its own; or, in words, why it does not fit."""
+    """A copy of `value` with the dtype and sharding of `like`; a sentence, if they do not fit.
+
+    Args:
+      value: a NumPy or JAX array, or a number.
+      like: the array in the state, or its `jax.ShapeDtypeStruct`.
+    """
     keyed = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
     if keyed and not checks.is_key(value):
         data = jax.eval_shape(jax.random.key_data, like)
@@ -24,7 +29,7 @@ def fitted_leaf(value: Any, like: Any) -> Any:
     if keyed:
         return _placed(value, like)
     if value.dtype.kind == "V" and value.dtype.names is None and value.dtype.itemsize == 2:
-        value = value.view(jnp.bfloat16)  # what an npz file makes of it
+        value = value.view(jnp.bfloat16)  # npz files store bfloat16 as raw bytes
     if value.dtype.kind == "V" and not jnp.issubdtype(value.dtype, jnp.inexact) and like.dtype.itemsize == 1:
         value = value.view(like.dtype)
     kinds = [jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating]
@@ -38,12 +43,12 @@ def fitted_leaf(value: Any, like: Any) -> Any:
 
 def _wrapped(data: Any, like: Any) -> Any:
     impls: list[Any] = []
-    jax.eval_shape(lambda key: impls.append(jax.random.key_impl(key)), like)  # which `like` may be too abstract to ask
+    jax.eval_shape(lambda key: impls.append(jax.random.key_impl(key)), like)  # traced, as `like` may be abstract
     return jax.random.wrap_key_data(jnp.asarray(data), impl=impls[0])
 
 
 def _placed(value: Any, like: Any) -> Any:
-    """`value` where `like` is. What is not bound to a device stays free to go where it is used."""
+    """A copy of `value` on the devices of `like`; uncommitted unless one of them is committed."""
     sharding = getattr(like, "sharding", None)
     if sharding is not None and (getattr(like, "committed", False) or not isinstance(like, jax.Array)):
         return jax.device_put(value, sharding, may_alias=False)

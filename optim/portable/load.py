@@ -1,4 +1,4 @@
-"""A state filled from a dict, which may have been made of another transformation's."""
+"""Filling a state from a dict, possibly of another transformation."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -11,7 +11,14 @@ from .names import Entry, listed
 
 
 class Load:
-    """The leaves of a state, filled from the entries of a dict named `keys`."""
+    """The leaves of a state, filled from the entries of a dict.
+
+    Args:
+      members: the members of the state.
+      leaves: its leaves.
+      d: the dict.
+      keys: its keys, without the version.
+    """
 
     def __init__(self, members: list[Entry], leaves: list[Any], d: Mapping[str, Any], keys: list[str]) -> None:
         self.members, self.old, self.new, self.d, self.keys = members, leaves, list(leaves), d, keys
@@ -31,7 +38,7 @@ class Load:
         self._go_on()
 
     def _fill(self, member: Entry, titles: list[str]) -> None:
-        """A member from those of its name; its scalars from those that have slots for it."""
+        """Fill a member from entries with its name; its scalars come from the titles that provide its slots."""
         givers: set[str] = set()
         for tail, i in sorted(member.entries.items(), key=lambda entry: entry[0] not in member.slots):
             rest = member.key(tail).removeprefix(member.title)
@@ -56,7 +63,7 @@ class Load:
         self.filled.add(i)
 
     def _go_on(self) -> None:
-        """Counts of schedules that came or went, by the steps that the members beside them have done."""
+        """Fill counts of new schedules with the steps of the nearest members; accept counts of removed schedules."""
         steps = [(m.place, i) for m in self.members for t, i in m.entries.items() if t in m.steps and i in self.filled]
         for member in self.members:
             for tail in member.alone:
@@ -73,6 +80,7 @@ class Load:
                 self.used |= {key} if int(self.d[key]) in done else set()
 
     def told(self) -> list[str]:
+        """One sentence each for missing, extra and misfit entries."""
         extra = [key for key in self.keys if key not in self.used]
         told = [f"d has no {listed(self.missing)}"] if self.missing else []
         told += [f"the state has no place for {listed(extra)}"] if extra else []
@@ -81,7 +89,7 @@ class Load:
 
 
 def _apart(title: str) -> tuple[str, str]:
-    """The name and the number in a member's title, its labels left out."""
+    """The name and the number in a member's title, without its labels."""
     front, _, number = title.partition("#")
     return front.partition("@")[0], number
 

@@ -1,4 +1,4 @@
-"""What keeps something in a state, and what it is called wherever it stands."""
+"""Names of the entries of a state: member, field, parameter."""
 
 import re
 from collections import Counter, defaultdict
@@ -17,20 +17,20 @@ from ..tree.places import children, in_words
 
 @dataclass
 class Entry:
-    """What one member of a combination stores, without its own members."""
+    """The leaves that one member of a combination stores, without those of its own members."""
 
     name: str
     labels: tuple[str, ...]
     place: tuple[int, ...]
-    """The way to it, among the parts."""
+    """Its path through the nested parts."""
     entries: dict[tuple[str, ...], int]
-    """Name of a leaf -> its number among the leaves of the state."""
+    """Name of a leaf -> its index among the leaves of the state."""
     slots: frozenset[tuple[str, ...]]
-    """Those of them that belong to a parameter."""
+    """Leaves that belong to a parameter."""
     steps: frozenset[tuple[str, ...]]
-    """Those of them that count updates."""
+    """Leaves that count updates."""
     alone: frozenset[tuple[str, ...]]
-    """Those of them that are a count and all there is in their part of the state: a schedule's."""
+    """Leaves that are the only field, `count`, of their state: schedule counters."""
     number: int = 1
     shown: tuple[str, ...] = ()
 
@@ -48,7 +48,7 @@ def _escaped(word: str, special: str) -> str:
 
 
 def members_of(tx: GradientTransformation, state: Any) -> list[Entry]:
-    """All that keep something, with their labels where a name is used under several."""
+    """All members that store something, with labels if a name occurs under several of them."""
     structure: Any = jax.tree.structure(state)
     numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
     try:
@@ -72,7 +72,7 @@ def _entries(
 ) -> Iterator[Entry]:
     members = [] if tx is None else parts(tx, state)
     if (tx is None or tx.call is None) and not members and type(state) in (tuple, list):
-        for i, (one, numbers) in enumerate(zip(state, numbered, strict=True)):  # a chain of others
+        for i, (one, numbers) in enumerate(zip(state, numbered, strict=True)):  # a chain from another library
             yield from _entries(None, one, numbers, labels, (*place, i))
         return
     inside = [] if tx is None else parts(tx, numbered)
@@ -109,7 +109,7 @@ def _member(
 
 
 def _counts_alone(numbered: Any) -> Iterator[int]:
-    """The leaves that are the field `count` of a named tuple that has no other."""
+    """The leaves that are the field `count` of a named tuple without other fields."""
     if getattr(numbered, "_fields", None) == ("count",):
         yield from jax.tree.leaves(numbered)
         return
@@ -118,7 +118,7 @@ def _counts_alone(numbered: Any) -> Iterator[int]:
 
 
 def _name(tx: GradientTransformation | None, state: Any) -> str:
-    """What a member is called: the factory that its state is of, not the alias for it that a user may have called."""
+    """A member's name: the primitive factory behind any aliases, or the state's class if there is none."""
     while isinstance(tx, GradientTransformation) and tx.body is not None:
         tx = tx.body
     if tx is not None and tx.call is not None:
@@ -128,7 +128,7 @@ def _name(tx: GradientTransformation | None, state: Any) -> str:
 
 
 def _written(tx: GradientTransformation) -> str:
-    """The name of a factory; of one that was injected, that of the injection."""
+    """The name of a factory; for an injected factory, the name of the injection."""
     call: Any = tx.call
     while isinstance(call, Call):
         call = call.name

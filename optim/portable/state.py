@@ -18,17 +18,22 @@ _VERSION_KEY = "version"
 
 
 def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
-    """A state as a flat dict: `scale_by_adam/mu/dense/kernel` -> array, and `version`.
+    """Convert a state to a flat dict from names such as `scale_by_adam/mu/dense/kernel` to arrays.
 
-    A name is that of the member, of the state's field, and of the parameter. Whatever is around the member does not
-    matter: alone, in a chain, in `masked`, `MultiSteps` or `inject_hyperparams` it has the same name; wrappers keep
-    what is theirs under their own. Where members of one name are in several groups or links with a name, its label is
-    behind it, `scale_by_adam@decay/count`; the second in one place is `trace#2`. In a parameter's name a slash is
-    written `%2F`, a percent sign `%25`.
+        numpy.savez("state.npz", **state_dict(tx, state))
 
-    The arrays are the state's own, with their shardings; a PRNG key is the integers it is made of.
+    A name consists of the member, the field of its state and the parameter's path. It does not depend on what is around
+    the member: alone, in a chain, in `masked`, `MultiSteps` or `inject_hyperparams` it is the same. Wrappers store
+    their own fields under their own names. If a member occurs in several labelled groups or links, its label follows,
+    `scale_by_adam@decay/count`; the second one in the same place is `trace#2`. In a parameter's name a slash is written
+    `%2F` and a percent sign `%25`. The entry `version` is the version of this form.
 
-    Raises:  TypeError for what is no (init, update) pair; ValueError for a state of another transformation.
+    The arrays are the state's own, with their shardings; PRNG keys become integers.
+
+    Args:
+      tx: the transformation.
+      state: its state.
+    Raises:  TypeError if tx is not a pair (init, update); ValueError for the state of another transformation.
     """
     with checks.naming("state_dict"):
         tx = taking_extra_args(tx, "tx")
@@ -42,16 +47,21 @@ def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
 
 
 def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool = True) -> OptState:
-    """The state that `d` has, as `state_dict` made it, in the structure, the dtypes and the shardings of `state`.
+    """Load a dict made by `state_dict` into a state, with the structure, dtypes and shardings of that state.
 
-    `tx` need not be what `d` was made with: members are found by their names, wherever they are now, and so are groups
-    that were split or joined. A schedule that `d` does not know goes on at the step that the members beside it have
-    done, and a schedule's count that `tx` has no use for is left out.
+        state = load_state_dict(tx, tx.init(params), numpy.load("state.npz"))
 
-    Args:    state: `tx.init(params)`, or its shapes as `jax.eval_shape` gives them. d: arrays by name, of NumPy or JAX:
-             a dict, or what `numpy.load` gives of an npz file. strict: False for taking what fits: all else stays as it
-             is in `state`, with one warning that names it.
-    Raises:  ValueError naming what is missing, what has no place, and what has another shape or kind of numbers.
+    `tx` may differ from the transformation that made the dict: members are found by name wherever they are now, as are
+    groups that were split or joined. The count of a schedule that is new in `tx` is taken from the members beside it;
+    the count of a schedule that `tx` no longer has is dropped.
+
+    Args:
+      tx: the transformation to resume.
+      state: `tx.init(params)`, or its shapes from `jax.eval_shape`.
+      d: a mapping from names to NumPy or JAX arrays, such as an open npz file.
+      strict: whether to fail if entries are missing, extra or do not fit; False leaves these as they are in `state`,
+        with one warning that names them.
+    Raises:  ValueError naming the entries that are missing or extra, and those of another shape or kind of dtype.
     """
     with checks.naming("load_state_dict"):
         tx = taking_extra_args(tx, "tx")

@@ -1,7 +1,7 @@
-"""Functions of the count: `schedule(count)` with count the number of updates done before this one, from 0.
+"""Schedules: functions of the count, the number of updates done so far, which starts at 0.
 
-Every schedule computes in float32 (float64 where JAX has it enabled), takes Python ints, arrays and tracers, and is
-registered, so it prints as the call that made it and goes into a config.
+Every schedule computes in float32 (float64 where JAX has it enabled) and takes Python ints, arrays and tracers. It is
+registered, so it prints as the call that made it and can be stored in a config.
 """
 
 from .constant import constant_schedule

@@ -1,4 +1,4 @@
-"""One value for ever."""
+"""Constant value."""
 
 from ..core.record import ScheduleFn
 from ..core.registry import example, register
@@ -8,5 +8,9 @@ from .progress import RANGES, schedule
 
 @register(example(0.1), kind="schedule", ranges=RANGES)
 def constant_schedule(value: Scalar) -> ScheduleFn:
-    """`value` at every count."""
+    """The same value at every count.
+
+    Args:
+      value: the value, a finite number.
+    """
     return schedule(lambda count, c: c, value)

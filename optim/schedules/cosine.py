@@ -1,4 +1,4 @@
-"""Half a cosine, with and without a warm-up before it."""
+"""Cosine decay, with and without a warm-up."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from .warmup import warmed
 
 
 def falling(count: Array, peak: Array, end: Array, steps: Array, power: Array) -> Array:
-    """(peak - end) ((1 + cos(pi x)) / 2)^power + end."""
+    """(peak - end) ((1 + cos(pi x)) / 2)^power + end, x = count / steps in [0, 1]."""
     bent = (1 + jnp.cos(jnp.pi * fraction(count, 0, steps))) / 2
     return (peak - end) * numerics.power(bent, power) + end
 
@@ -25,9 +25,15 @@ def falling(count: Array, peak: Array, end: Array, steps: Array, power: Array) -
 def cosine_decay_schedule(
     init_value: Scalar, decay_steps: Scalar, alpha: Scalar = 0.0, exponent: Scalar = 1.0
 ) -> ScheduleFn:
-    """init_value ((1 - alpha) ((1 + cos(pi x)) / 2)^exponent + alpha), x = count / decay_steps in [0, 1].
+    """Decay from init_value to alpha init_value along half a cosine.
 
-    Args:    decay_steps, exponent > 0; alpha: the last value as a fraction of init_value.
+        init_value ((1 - alpha) ((1 + cos(pi x)) / 2)^exponent + alpha),  x = count / decay_steps in [0, 1]
+
+    Args:
+      init_value: value at count 0.
+      decay_steps: count at which the decay ends, > 0; the value is constant afterwards.
+      alpha: final value as a fraction of init_value. Usually 0 to 0.1.
+      exponent: power of the cosine, > 0. Usually 1.
     Source:  Loshchilov & Hutter 2017, SGDR, Eq. 5, for one period.
     """
 
@@ -53,10 +59,17 @@ def warmup_cosine_decay_schedule(
     end_value: Scalar = 0.0,
     exponent: Scalar = 1.0,
 ) -> ScheduleFn:
-    """A straight line from init_value to peak_value, then half a cosine down to end_value at decay_steps.
+    """Rise linearly from init_value to peak_value, then decay along half a cosine to end_value.
 
-    Args:    warmup_steps >= 0 counts of warm-up (0: none); decay_steps > warmup_steps counts in all; exponent > 0 bends
-             the cosine as in `cosine_decay_schedule`.
+        warmup_cosine_decay_schedule(0.0, 3e-4, warmup_steps=1_000, decay_steps=100_000)
+
+    Args:
+      init_value: value at count 0. Usually 0.
+      peak_value: value at the end of the warm-up.
+      warmup_steps: length of the warm-up, an integer >= 0.
+      decay_steps: count at which the decay ends, an integer > warmup_steps: the warm-up is part of it.
+      end_value: value from decay_steps on. Usually 0 to a tenth of peak_value.
+      exponent: power of the cosine, > 0. Usually 1.
     """
     if not checks.is_traced(warmup_steps) and not checks.is_traced(decay_steps) and decay_steps <= warmup_steps:
         checks.fail(f"decay_steps must be > warmup_steps = {warmup_steps}, got {decay_steps}")
@@ -74,20 +87,21 @@ _PERIODS = [
     example(_PERIODS),
     kind="schedule",
     errors=[
-        (example([]), "cosine_kwargs must be dicts, one per period, at least one, got []"),
+        (example([]), "cosine_kwargs must be one or more dicts, one per period, got []"),
         (example([{"init_value": 0.0, "peak": 0.1}]), "no argument 'peak'"),
     ],
 )
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> ScheduleFn:
     """Warm restarts: one `warmup_cosine_decay_schedule` after another, each for its decay_steps.
 
-    Args:    cosine_kwargs: for each period the arguments of `warmup_cosine_decay_schedule`.
-    Raises:  ValueError for no period; TypeError for an argument it does not have.
+    Args:
+      cosine_kwargs: one dict per period, with the arguments of `warmup_cosine_decay_schedule`.
+    Raises:  ValueError without a period; TypeError for an unknown argument.
     Source:  Loshchilov & Hutter 2017, SGDR, Eq. 5, with warm-ups.
     """
     periods = list(cosine_kwargs)
     if not periods or not all(isinstance(period, Mapping) for period in periods):
-        checks.fail(f"cosine_kwargs must be dicts, one per period, at least one, got {checks.shown(periods)}")
+        checks.fail(f"cosine_kwargs must be one or more dicts, one per period, got {checks.shown(periods)}")
     parts = [warmup_cosine_decay_schedule(**period) for period in periods]
     ends = itertools.accumulate(period["decay_steps"] for period in periods)
     return join_schedules(parts, list(ends)[:-1])

@@ -23,10 +23,17 @@ def exponential_decay(
     staircase: bool = False,
     end_value: Scalar | None = None,
 ) -> ScheduleFn:
-    """init_value decay_rate^((count - transition_begin) / transition_steps).
+    """Multiply init_value by decay_rate every transition_steps counts, continuously or in stairs.
 
-    Args:    transition_steps, decay_rate > 0; before transition_begin the value is init_value; staircase rounds the
-             exponent down; end_value bounds the value, from below where decay_rate < 1, from above elsewhere.
+        init_value decay_rate^((count - transition_begin) / transition_steps)
+
+    Args:
+      init_value: value up to transition_begin.
+      transition_steps: counts per factor of decay_rate, > 0.
+      decay_rate: the factor, > 0: below 1 for decay, above 1 for growth.
+      transition_begin: count at which the decay begins, >= 0.
+      staircase: whether to round the exponent down to an integer.
+      end_value: bound on the value, lower for decay_rate < 1 and upper otherwise; None for no bound.
     """
 
     def at(count: Array, init: Array, steps: Array, rate: Array, end: Array | None) -> Array:

@@ -1,4 +1,4 @@
-"""Values at given counts with lines or half cosines between them, and the cycles made of them."""
+"""Values at given counts, joined by lines or half cosines, and one-cycle schedules made of them."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -24,7 +24,7 @@ _CYCLE = {**RANGES, **_SHARES, "div_factor": checks.POSITIVE, "final_div_factor"
     errors=[
         (example("cubic", 0.1), "interpolate_type must be 'linear' or 'cosine', got 'cubic'"),
         (example("linear", 0.1, {5: -1.0}), "boundaries_and_scales[5] must be >= 0, got -1.0"),
-        (example("linear", 0.1, {0: 1.0}), "boundaries_and_scales has the boundary 0, a whole number >= 1 is expected"),
+        (example("linear", 0.1, {0: 1.0}), "boundaries_and_scales has the boundary 0, expected an integer >= 1"),
         (example("linear", 0.1, [5]), "boundaries_and_scales must be a dict boundary -> scale"),
     ],
 )
@@ -33,13 +33,16 @@ def piecewise_interpolate_schedule(
     init_value: Scalar,
     boundaries_and_scales: Mapping[int, Scalar] | None = None,
 ) -> ScheduleFn:
-    """From init_value to its product with each scale in turn, which is reached at the scale's boundary.
+    """Interpolate between values at boundaries, each the previous value times a scale.
 
         v_i = v_(i-1) scale_i,  x = the fraction of the way from boundary i - 1 to boundary i
         v_(i-1) + (v_i - v_(i-1)) x,  or with "cosine"  (1 - cos(pi x)) / 2 in place of x
 
-    Args:    interpolate_type: "linear" or "cosine"; boundaries_and_scales: boundary >= 1 -> scale >= 0.
-    Raises:  ValueError for another type, a boundary or scale out of its range.
+    Args:
+      interpolate_type: "linear" or "cosine".
+      init_value: value at count 0.
+      boundaries_and_scales: dict from a boundary, an integer >= 1, to the scale reached there, >= 0; None for none.
+    Raises:  ValueError for another type, and for a boundary or a scale out of range.
     """
     if interpolate_type not in ("linear", "cosine"):
         checks.fail(f"interpolate_type must be 'linear' or 'cosine', got {checks.shown(interpolate_type)}")
@@ -50,7 +53,7 @@ def piecewise_interpolate_schedule(
         for boundary, factor in steps:
             x = fraction(count, begin, boundary - begin)
             share = (1 - jnp.cos(jnp.pi * x)) / 2 if interpolate_type == "cosine" else x
-            # A product of what every stretch has done: the finished ones all of it, the coming ones nothing.
+            # Multiply the factors of all intervals: past ones contribute their scale, future ones 1.
             now, begin = now * ((1 - share) + value(factor) * share), boundary
         return now
 
@@ -58,7 +61,7 @@ def piecewise_interpolate_schedule(
 
 
 def _counts(transition_steps: Scalar, *shares: Scalar) -> list[int]:
-    """The whole counts at these shares of the way, one behind the other, so that none is lost where they are near."""
+    """The counts at these fractions of transition_steps, made strictly increasing, so that no boundary is lost."""
     counts: list[int] = []
     for share in shares:
         counts.append(max(int(share * transition_steps), counts[-1] + 1 if counts else 1))
@@ -80,12 +83,18 @@ def linear_onecycle_schedule(
     div_factor: Scalar = 25.0,
     final_div_factor: Scalar = 1e4,
 ) -> ScheduleFn:
-    """One cycle of straight lines: up to peak_value, down to where it began, and then further down to the end.
+    """One cycle of straight lines: up to peak_value, back down to the initial value, then down to the final value.
 
-    It begins at peak_value / div_factor, is at peak_value after pct_start of the transition_steps, back at the
-    beginning after pct_final of them, and ends at peak_value / (div_factor final_div_factor).
+    The value is peak_value / div_factor at count 0, peak_value after pct_start of the steps, again peak_value /
+    div_factor after pct_final of them, and peak_value / (div_factor final_div_factor) at the end.
 
-    Args:    transition_steps > 0 counts in all; pct_start <= pct_final in [0, 1]; div_factor, final_div_factor > 0.
+    Args:
+      transition_steps: length of the whole cycle, an integer > 0.
+      peak_value: largest value.
+      pct_start: fraction of the steps at which the peak is reached, in [0, 1]. Usually 0.3.
+      pct_final: fraction at which the last decay begins, in [pct_start, 1]. Usually 0.85.
+      div_factor: peak_value over the initial value, > 0. Usually 25.
+      final_div_factor: initial value over the final value, > 0. Usually 1e4.
     Source:  Smith & Topin 2018, super-convergence.
     """
     if pct_final < pct_start:
@@ -103,12 +112,17 @@ def cosine_onecycle_schedule(
     div_factor: Scalar = 25.0,
     final_div_factor: Scalar = 1e4,
 ) -> ScheduleFn:
-    """One cycle of half cosines: up to peak_value, then down to the end.
+    """One cycle of half cosines: up to peak_value, then down to the final value.
 
-    It begins at peak_value / div_factor, is at peak_value after pct_start of the transition_steps, and ends at
-    peak_value / (div_factor final_div_factor).
+    The value is peak_value / div_factor at count 0, peak_value after pct_start of the steps, and peak_value /
+    (div_factor final_div_factor) at the end.
 
-    Args:    transition_steps > 0 counts in all; pct_start in [0, 1]; div_factor, final_div_factor > 0.
+    Args:
+      transition_steps: length of the whole cycle, an integer > 0.
+      peak_value: largest value.
+      pct_start: fraction of the steps at which the peak is reached, in [0, 1]. Usually 0.3.
+      div_factor: peak_value over the initial value, > 0. Usually 25.
+      final_div_factor: initial value over the final value, > 0. Usually 1e4.
     Source:  Smith & Topin 2018, super-convergence, with cosines.
     """
     up, end = _counts(transition_steps, pct_start, 1.0)

@@ -1,4 +1,4 @@
-"""Decay with the inverse of time."""
+"""Inverse-time decay."""
 
 import jax.numpy as jnp
 
@@ -21,10 +21,16 @@ def inverse_time_decay(
     transition_begin: int = 0,
     staircase: bool = False,
 ) -> ScheduleFn:
-    """init_value / (1 + decay_rate (count - transition_begin) / transition_steps).
+    """Divide init_value by a number that grows linearly with the count.
 
-    Args:    transition_steps > 0 and decay_rate >= 0; before transition_begin the value is init_value; staircase
-             rounds the ratio (count - transition_begin) / transition_steps down.
+        init_value / (1 + decay_rate (count - transition_begin) / transition_steps)
+
+    Args:
+      init_value: value up to transition_begin.
+      transition_steps: unit of time in counts, > 0.
+      decay_rate: growth of the denominator per transition_steps, >= 0.
+      transition_begin: count at which the decay begins, >= 0.
+      staircase: whether to round (count - transition_begin) / transition_steps down to an integer.
     Source:  Keras' `decay`, with transition_steps 1.
     """
 

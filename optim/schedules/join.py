@@ -1,4 +1,4 @@
-"""One schedule after another."""
+"""Schedules in sequence."""
 
 import itertools
 from collections.abc import Sequence
@@ -24,9 +24,14 @@ from .progress import schedule, value
     ],
 )
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> ScheduleFn:
-    """Each schedule in turn: from boundaries[i] on it is schedules[i + 1], which counts from there.
+    """Run schedules one after another, each with a count that starts at 0.
 
-    Raises:  ValueError unless there is one boundary fewer than schedules and they increase.
+        join_schedules([linear_schedule(0.0, 0.1, 100), constant_schedule(0.1)], [100])
+
+    Args:
+      schedules: the schedules, in their order.
+      boundaries: counts at which the next schedule takes over, increasing, one fewer than schedules.
+    Raises:  ValueError for another number of boundaries, or if they do not increase.
     """
     for i, part in enumerate(schedules):
         checks.function(f"schedules[{i}]", part, "a schedule", arity=1)

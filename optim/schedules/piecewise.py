@@ -1,4 +1,4 @@
-"""Steps at given counts."""
+"""Piecewise constant values."""
 
 from collections.abc import Mapping
 
@@ -18,16 +18,20 @@ from .progress import RANGES, scales, schedule, value
     ranges=RANGES,
     errors=[
         (example(0.1, {5: -1.0}), "boundaries_and_scales[5] must be >= 0, got -1.0"),
-        (example(0.1, {"5": 0.5}), "boundaries_and_scales has the boundary '5', a number >= 0 is expected"),
+        (example(0.1, {"5": 0.5}), "boundaries_and_scales has the boundary '5', expected a number >= 0"),
         (example(0.1, [5, 9]), "boundaries_and_scales must be a dict boundary -> scale"),
     ],
 )
 def piecewise_constant_schedule(
     init_value: Scalar, boundaries_and_scales: Mapping[int, Scalar] | None = None
 ) -> ScheduleFn:
-    """init_value times every scale whose boundary the count has reached.
+    """Multiply init_value by every scale whose boundary the count has reached.
 
-    Args:    boundaries_and_scales: boundary >= 0 -> scale >= 0.
+        piecewise_constant_schedule(0.1, {30_000: 0.1, 60_000: 0.1})
+
+    Args:
+      init_value: value before the first boundary.
+      boundaries_and_scales: dict from a boundary, a count >= 0, to a scale >= 0; None for none.
     """
     steps = scales(boundaries_and_scales, checks.NON_NEGATIVE)
 

@@ -1,4 +1,4 @@
-"""From one value to another along a power of the time left."""
+"""Polynomial and linear transitions."""
 
 from .. import numerics
 from ..core.record import ScheduleFn
@@ -11,9 +11,16 @@ from .progress import RANGES, fraction, schedule
 def polynomial_schedule(
     init_value: Scalar, end_value: Scalar, power: Scalar, transition_steps: Scalar, transition_begin: int = 0
 ) -> ScheduleFn:
-    """(init_value - end_value) (1 - x)^power + end_value, x = (count - transition_begin) / transition_steps in [0, 1].
+    """Go from init_value to end_value along a power of the remaining time.
 
-    Args:    power, transition_steps > 0.
+        (init_value - end_value) (1 - x)^power + end_value,  x = (count - transition_begin) / transition_steps in [0, 1]
+
+    Args:
+      init_value: value up to transition_begin.
+      end_value: value at the end of the transition and afterwards.
+      power: the exponent, > 0; 1 is a straight line.
+      transition_steps: length of the transition in counts, > 0.
+      transition_begin: count at which the transition begins, >= 0.
     """
 
     def at(count: Array, init: Array, end: Array, exponent: Array, steps: Array) -> Array:
@@ -27,5 +34,12 @@ def polynomial_schedule(
 def linear_schedule(
     init_value: Scalar, end_value: Scalar, transition_steps: Scalar, transition_begin: int = 0
 ) -> ScheduleFn:
-    """`polynomial_schedule` with power 1: a straight line from init_value to end_value."""
+    """Go from init_value to end_value along a straight line: `polynomial_schedule` with power 1.
+
+    Args:
+      init_value: value up to transition_begin.
+      end_value: value at the end of the line and afterwards.
+      transition_steps: length of the line in counts, > 0.
+      transition_begin: count at which the line begins, >= 0.
+    """
     return polynomial_schedule(init_value, end_value, 1, transition_steps, transition_begin)

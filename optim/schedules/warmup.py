@@ -1,4 +1,4 @@
-"""A straight line up, and what follows it."""
+"""Linear warm-up, followed by another schedule."""
 
 from ..core.record import ScheduleFn
 from ..core.registry import example, register
@@ -11,16 +11,19 @@ from .progress import RANGES
 
 
 def warmed(init_value: Scalar, peak_value: Scalar, warmup_steps: int, then: Schedule) -> ScheduleFn:
-    """A line from init_value to peak_value in warmup_steps counts, then `then`, counting from there."""
+    """A line from init_value to peak_value in warmup_steps counts, then `then`, whose count starts at 0."""
     line = linear_schedule(init_value, peak_value, max(warmup_steps, 1))
     return join_schedules([line, then], [warmup_steps])
 
 
 @register(example(0.0, 0.1, 5), example(0.0, 0.1, 0), kind="schedule", ranges=RANGES)
 def warmup_constant_schedule(init_value: Scalar, peak_value: Scalar, warmup_steps: int) -> ScheduleFn:
-    """A straight line from init_value to peak_value, which then stays.
+    """Rise linearly from init_value to peak_value, then stay there.
 
-    Args:    warmup_steps >= 0 counts of warm-up (0: none).
+    Args:
+      init_value: value at count 0. Usually 0.
+      peak_value: value at the end of the warm-up and afterwards.
+      warmup_steps: length of the warm-up, an integer >= 0.
     """
     return warmed(init_value, peak_value, warmup_steps, constant_schedule(peak_value))
 
@@ -42,9 +45,17 @@ def warmup_exponential_decay_schedule(
     staircase: bool = False,
     end_value: Scalar | None = None,
 ) -> ScheduleFn:
-    """A straight line from init_value to peak_value, then `exponential_decay` from there.
+    """Rise linearly from init_value to peak_value, then decay as `exponential_decay` does.
 
-    Args:    warmup_steps >= 0 counts of warm-up (0: none); transition_begin is counted from the end of the warm-up.
+    Args:
+      init_value: value at count 0. Usually 0.
+      peak_value: value at the end of the warm-up.
+      warmup_steps: length of the warm-up, an integer >= 0.
+      transition_steps: counts per factor of decay_rate, > 0.
+      decay_rate: the factor, > 0.
+      transition_begin: counts between the end of the warm-up and the begin of the decay, >= 0.
+      staircase: whether to round the exponent of decay_rate down to an integer.
+      end_value: bound on the decaying value, lower for decay_rate < 1 and upper otherwise; None for no bound.
     """
     decay = exponential_decay(peak_value, transition_steps, decay_rate, transition_begin, staircase, end_value)
     return warmed(init_value, peak_value, warmup_steps, decay)

@@ -1,1 +1,1 @@
-"""Whole training steps, and functions evaluated on parts of a batch."""
+"""Whole training steps, and evaluation in micro-batches."""

@@ -1,4 +1,4 @@
-"""Whole steps: one compiled program each, in which the buffers of parameters and state are used again."""
+"""Whole training steps, compiled into one program that reuses the buffers of parameters and state."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,15 +17,17 @@ Step = Callable[..., tuple[Params, OptState, Any]]
 
 
 def make_update(tx: Any, *, donate: bool = True) -> Apply:
-    """Compile the update and its application: `apply(params, state, grads, **extra) -> (params, state)`.
+    """Compile update and application: `apply(params, state, grads, **extra) -> (params, state)`.
 
         updates, state = tx.update(grads, state, params, **extra)
         params         = apply_updates(params, updates)
 
-    Every buffer is read and written once, and there is one trace for each structure of the arguments.
+    Every buffer is read and written once. There is one trace per structure of the arguments.
 
-    Args:    donate: whether the results take the buffers of params and state, which are then gone.
-    Raises:  TypeError for what is no (init, update) pair; whatever the update raises.
+    Args:
+      tx: the transformation.
+      donate: whether the results reuse the buffers of params and state, which then become invalid.
+    Raises:  TypeError if tx is not a pair (init, update); errors of the update.
     """
     with checks.naming("make_update"):
         member = taking_extra_args(tx, "tx")
@@ -52,13 +54,16 @@ def make_step(
         loss, grads   = value_and_grad(loss_fn)(params, *batch), averaged over axis_name
         params, state = params and state after the update
 
-    The update gets the loss as `value`, and `grad` and `value_fn` as line searches want them. The gradient of a complex
-    parameter is conjugated, as descent needs it; one of an integer is none.
+    The update receives the loss as `value`, and `grad` and `value_fn` for line searches. Gradients of complex
+    parameters are conjugated, as descent requires; integer parameters have none.
 
-    Args:    loss_fn(params, *batch) -> loss, or with has_aux -> (loss, aux); then step returns (loss, aux) in place of
-             the loss. donate: whether the results take the buffers of params and state, which are then gone.
-             axis_name: the axes of `pmap` or `shard_map`, over which loss and gradients are averaged; aux is not.
-    Raises:  TypeError for what is no function or no (init, update) pair; whatever the update raises.
+    Args:
+      loss_fn: function (params, *batch) -> loss, or with has_aux -> (loss, aux).
+      tx: the transformation.
+      has_aux: whether loss_fn returns (loss, aux); step then returns (loss, aux) in place of the loss.
+      donate: whether the results reuse the buffers of params and state, which then become invalid.
+      axis_name: the axes of `pmap` or `shard_map` over which loss and gradients are averaged; aux is not averaged.
+    Raises:  TypeError if loss_fn is not a function or tx not a pair (init, update); errors of the update.
     """
     with checks.naming("make_step"):
         if not callable(loss_fn):

@@ -1,4 +1,4 @@
-"""Evaluating a function on parts of a batch, one after the other."""
+"""Evaluate a function on a batch in parts, to save memory."""
 
 import enum
 import functools
@@ -13,7 +13,7 @@ from ..types import Tree
 
 
 class AccumulationType(enum.Enum):
-    """How the results of micro-batches become one."""
+    """How the results of micro-batches are combined."""
 
     MEAN = enum.auto()
     SUM = enum.auto()
@@ -34,14 +34,20 @@ def microbatch(
     in_axes: int | Sequence[int] = 0,
     num_real_microbatches: Any = None,
 ) -> Callable[..., Any]:
-    """`fun`, evaluated on one micro-batch after the other, so that no more memory is needed than for one.
+    """Evaluate `fun` on one micro-batch after another, with the memory of a single one.
 
-    Args:    argnums, argnames: the arguments with a batch axis, trees of arrays. microbatch_size: examples in each
-             micro-batch, of which the batch has a whole number; None for the batch as it is. accumulator: SUM, MEAN,
-             RUNNING_MEAN (which holds a mean at every moment) or CONCAT (along the first axis), or a tree of them that
-             is a prefix of fun's result. in_axes: the batch axis, one for all or one for each of argnums + argnames.
-             num_real_microbatches: how many micro-batches to evaluate, of the first; a number or an array.
-    Raises:  ValueError for a batch that is no whole number of micro-batches, or of different sizes.
+        mean_grad = microbatch(jax.grad(loss), argnums=1, microbatch_size=8, accumulator=AccumulationType.MEAN)
+        grads = mean_grad(params, batch)
+
+    Args:
+      fun: the function.
+      argnums, argnames: positions and names of the arguments with a batch axis, trees of arrays.
+      microbatch_size: examples per micro-batch, which must divide the batch; None evaluates the whole batch at once.
+      accumulator: SUM, MEAN, RUNNING_MEAN (a mean at every moment) or CONCAT (along the first axis), or a prefix of
+        fun's result with these as leaves.
+      in_axes: the batch axis, one for all arguments or one for each of argnums + argnames.
+      num_real_microbatches: number of micro-batches to evaluate, from the first on, a number or an array; None for all.
+    Raises:  ValueError if microbatch_size does not divide the batch, or batches differ in size.
     """
     with checks.naming("microbatch"):
         checks.function("fun", fun)
@@ -49,7 +55,9 @@ def microbatch(
             checks.argument("microbatch_size", microbatch_size, checks.Range(1, integer=True))
         for kind in jax.tree.leaves(accumulator):
             if not isinstance(kind, AccumulationType):
-                checks.fail(f"accumulator must be made of AccumulationType, got {checks.shown(kind)}", TypeError)
+                checks.fail(
+                    f"accumulator must be an AccumulationType or a tree of them, got {checks.shown(kind)}", TypeError
+                )
     if microbatch_size is None:
         return fun
     places = [argnums] if isinstance(argnums, int) else list(argnums)
@@ -59,8 +67,8 @@ def microbatch(
     @functools.wraps(fun)
     def in_parts(*args: Any, **kwargs: Any) -> Any:
         with checks.naming("microbatch"):
-            given = [args[i] for i in places] + [kwargs[name] for name in names]
-            parts = _parts(given, axes, microbatch_size)
+            batched = [args[i] for i in places] + [kwargs[name] for name in names]
+            parts = _parts(batched, axes, microbatch_size)
             count = jax.tree.leaves(parts)[0].shape[0]
 
         def part(i: Any) -> Any:
@@ -73,22 +81,22 @@ def microbatch(
         shapes = jax.eval_shape(part, 0)
         kinds = _kinds(accumulator, shapes)
         total = count if num_real_microbatches is None else jnp.minimum(num_real_microbatches, count)
-        started = jax.tree.map(functools.partial(_started, count=count), kinds, shapes)
+        started = jax.tree.map(functools.partial(_initial, count=count), kinds, shapes)
 
-        def step(i: Any, held: Tree) -> Tree:
-            return jax.tree.map(functools.partial(_added, i=i), kinds, held, part(i))
+        def step(i: Any, accumulated: Tree) -> Tree:
+            return jax.tree.map(functools.partial(_accumulate, i=i), kinds, accumulated, part(i))
 
-        held = jax.lax.fori_loop(0, total, step, started)
-        return jax.tree.map(functools.partial(_finished, total=total), kinds, held)
+        accumulated = jax.lax.fori_loop(0, total, step, started)
+        return jax.tree.map(functools.partial(_result, total=total), kinds, accumulated)
 
     return in_parts
 
 
 def _parts(given: list[Any], axes: list[int], size: int) -> list[Any]:
-    """Every argument with its batch axis cut in two: a leading axis of micro-batches, and the examples of each."""
+    """Every argument with its batch axis split in two: a leading axis of micro-batches, and the examples of each."""
     sizes = {x.shape[a] for t, a in zip(given, axes, strict=True) for x in jax.tree.leaves(t)}
     if len(sizes) != 1:
-        checks.fail(f"the batched arguments have the sizes {sorted(sizes)}; one size is expected")
+        checks.fail(f"the batched arguments have the sizes {sorted(sizes)}, expected one size")
     (n,) = sizes
     if n % size or n == 0:
         checks.fail(f"microbatch_size {size} must divide the batch of {n}")
@@ -108,7 +116,7 @@ def _kinds(accumulator: Any, shapes: Tree) -> Tree:
     return jax.tree.map(spread, accumulator, shapes)
 
 
-def _started(kind: AccumulationType, x: Any, count: int) -> Any:
+def _initial(kind: AccumulationType, x: Any, count: int) -> Any:
     if kind is AccumulationType.CONCAT:
         return jnp.zeros((count, *x.shape), x.dtype)
     means = kind in (AccumulationType.MEAN, AccumulationType.RUNNING_MEAN)
@@ -119,16 +127,16 @@ def _inexact(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
-def _added(kind: AccumulationType, held: Any, x: Any, i: Any) -> Any:
+def _accumulate(kind: AccumulationType, accumulated: Any, x: Any, i: Any) -> Any:
     if kind is AccumulationType.CONCAT:
-        return jax.lax.dynamic_update_index_in_dim(held, x, i, 0)
-    x = jnp.asarray(x).astype(held.dtype)
+        return jax.lax.dynamic_update_index_in_dim(accumulated, x, i, 0)
+    x = jnp.asarray(x).astype(accumulated.dtype)
     if kind is AccumulationType.RUNNING_MEAN:
-        return held + (x - held) / (jnp.asarray(i) + 1).astype(held.dtype)
-    return held + x
+        return accumulated + (x - accumulated) / (jnp.asarray(i) + 1).astype(accumulated.dtype)
+    return accumulated + x
 
 
-def _finished(kind: AccumulationType, held: Any, total: Any) -> Any:
+def _result(kind: AccumulationType, accumulated: Any, total: Any) -> Any:
     if kind is AccumulationType.CONCAT:
-        return held.reshape(held.shape[0] * held.shape[1], *held.shape[2:])
-    return held / jnp.asarray(total).astype(held.dtype) if kind is AccumulationType.MEAN else held
+        return accumulated.reshape(accumulated.shape[0] * accumulated.shape[1], *accumulated.shape[2:])
+    return accumulated / jnp.asarray(total).astype(accumulated.dtype) if kind is AccumulationType.MEAN else accumulated

@@ -1,1 +1,1 @@
-"""Transformations that are no optimizer's own, one idea per file: clip, add, scale, centre, remember."""
+"""Transformations shared by many optimizers, one idea per file: clip, add, scale, centralize, accumulate."""

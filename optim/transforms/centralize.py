@@ -1,4 +1,4 @@
-"""Taking the mean out of each unit's update."""
+"""Gradient centralization: subtract the mean of each unit's update."""
 
 import jax.numpy as jnp
 
@@ -10,7 +10,9 @@ from ..types import Array
 
 @register()
 def centralize() -> GradientTransformationExtraArgs:
-    """Subtract from each update of two or more dimensions its mean over all of them but the first.
+    """Subtract from every update of two or more dimensions its mean over all axes but the first.
+
+    Vectors and scalars pass through unchanged.
 
     Source:  Yong et al. 2020, Eq. 1.
     """

@@ -1,4 +1,4 @@
-"""Keeping updates within bounds: each element, each leaf, or the whole tree."""
+"""Clipping of updates: per element, per leaf, per unit, or by the norm of the whole tree."""
 
 from typing import Any
 
@@ -20,7 +20,8 @@ AdaptiveGradClipState = ClipState = ClipByGlobalNormState = EmptyState
 def clip(max_delta: Scalar) -> GradientTransformationExtraArgs:
     """Clamp every element to [-max_delta, max_delta].
 
-    Args:    max_delta > 0, in units of g.
+    Args:
+      max_delta: largest magnitude of an element, > 0, in units of g.
     """
 
     def rule(g: Array) -> Array:
@@ -39,9 +40,10 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
 
     Where the squares overflow, from |g| = 1.8e19 on in float32, N is infinite and u is 0.
 
-    Args:    max_norm > 0, in units of g.
+    Args:
+      max_norm: largest global norm of the result, > 0, in units of g. Usually 1.
     Source:  Pascanu et al. 2013, Alg. 1.
-    Differs: a NaN anywhere makes N NaN and leaves the other elements as they are, where Optax makes all NaN.
+    Differs: if any element is NaN, N is NaN and the other elements pass unchanged; Optax makes all of them NaN.
     """
 
     def scalars(updates: Updates) -> dict[str, Array]:
@@ -56,12 +58,13 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
 def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
     """Scale each leaf so that its root mean square is at most threshold: u = g / max(1, rms(g) / threshold).
 
-    Args:    threshold > 0, in units of g.
+    Args:
+      threshold: largest root mean square of a leaf, > 0, in units of g. Usually 1.
     Source:  Shazeer & Stern 2018, Adafactor, Alg. 4, update clipping.
     """
 
     def rule(g: Array) -> Array:
-        # A sum of squares that overflows stays infinite: no other number bounds what is divided by it.
+        # Keep an overflowing sum of squares infinite: a finite substitute would not bound the quotient.
         rms = root(jnp.sum(square(g)) / max(g.size, 1))
         return scaled(g, 1 / jnp.maximum(1, rms / like(rms, threshold)))
 
@@ -69,7 +72,7 @@ def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
 
 
 def unit_axes(g: Array) -> tuple[int, ...] | None:
-    """The axes of one output unit: all of a vector, a matrix's first, all but the last of a kernel's."""
+    """Axes over which the norm of one output unit is taken, by the number of axes; None takes all of them."""
     dims = sum(n > 1 for n in g.shape)
     if dims <= 1:
         return None
@@ -88,19 +91,23 @@ def adaptive_grad_clip(
 
         u_i = g_i clipping max(|p_i|, eps) / |g_i|  where |g_i| > clipping max(|p_i|, eps), else g_i
 
-    Args:    clipping > 0; eps > 0, in units of p. A unit is a vector, a matrix's column, or a kernel's output channel;
-             axis names other axes to take the norms over.
+    A unit is a whole vector, a column of a matrix, or an output channel of a convolution kernel.
+
+    Args:
+      clipping: largest ratio of an update's norm to its parameters' norm, > 0. Usually 0.01 to 0.1.
+      eps: lower bound on the parameters' norm, > 0, in units of p. Usually 1e-3.
+      axis: an axis or a tuple of axes over which the norms are taken; None chooses them by the number of axes.
     Source:  Brock et al. 2021, Eq. 3.
     """
 
     if not all(isinstance(a, int) for a in (axis if isinstance(axis, tuple | list) else [axis or 0])):
-        checks.fail(f"axis must be an int, or several, got {checks.shown(axis)}", TypeError)
+        checks.fail(f"axis must be an int or a tuple of ints, got {checks.shown(axis)}", TypeError)
 
     def rule(g: Array, p: Array) -> Any:
         axes = axes_of(g, axis) if axis is not None and g.ndim else unit_axes(g)
-        keep = g.ndim > 0 and axes is not None
-        g_norm = root(jnp.sum(square(g), axes, keepdims=keep))
-        p_norm = root(jnp.sum(abs_sq(p), axes, keepdims=keep))
+        keepdims = g.ndim > 0 and axes is not None
+        g_norm = root(jnp.sum(square(g), axes, keepdims=keepdims))
+        p_norm = root(jnp.sum(abs_sq(p), axes, keepdims=keepdims))
         most = like(g_norm, clipping) * jnp.maximum(p_norm, like(p_norm, eps))
         over = g_norm > most
         return g * jnp.where(over, most / jnp.where(over, g_norm, 1), 1)

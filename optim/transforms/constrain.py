@@ -1,4 +1,4 @@
-"""Keeping parameters where they may be."""
+"""Constraints on the parameters."""
 
 import jax.numpy as jnp
 
@@ -12,5 +12,5 @@ NonNegativeParamsState = EmptyState
 
 @register()
 def keep_params_nonnegative() -> GradientTransformationExtraArgs:
-    """Shorten updates so that no parameter gets below zero: u = max(g, -p)."""
+    """Shorten updates so that no parameter falls below zero: u = max(g, -p)."""
     return elementwise(lambda g, p: jnp.maximum(g, -p))

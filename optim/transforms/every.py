@@ -1,4 +1,4 @@
-"""Updates that come now and then."""
+"""Updates that are applied once every k steps."""
 
 from typing import Any, NamedTuple
 
@@ -18,13 +18,14 @@ class ApplyEvery(NamedTuple):
 
 @register(example(), example(3), ranges={"k": checks.Range(1, integer=True)})
 def apply_every(k: int = 1) -> GradientTransformationExtraArgs:
-    """Sum k updates, and give their sum with the last of them, zero before.
+    """Sum k consecutive updates and emit the sum at the k-th; the updates before it are zero.
 
-    For means, skipped updates and micro-batches that are no numbers see `MultiSteps`.
+    To average gradients, or to skip non-finite micro-batches, see `MultiSteps`.
 
-    Args:    k >= 1: a whole number.
+    Args:
+      k: number of updates in a sum, an integer >= 1.
     State:   count; grad_acc shaped like params: 4 bytes per float32 parameter.
-    Differs: count goes on, where in Optax it starts again after each k.
+    Differs: count counts all updates; in Optax it restarts after every k.
     """
 
     def scalars(t: Count) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""Sums and means of past updates."""
+"""Decaying sums and running means of updates."""
 
 from typing import Any, NamedTuple
 
@@ -31,7 +31,10 @@ def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: DType = None
         s <- decay s + g
         u  = s,  or with nesterov  g + decay s
 
-    Args:    decay in [0, 1]; accumulator_dtype: the dtype of s, by default the parameter's.
+    Args:
+      decay: decay of s, in [0, 1]. Usually 0.9.
+      accumulator_dtype: dtype of s; None keeps the parameter's.
+      nesterov: whether to look one step ahead, as in Nesterov's accelerated gradient.
     State:   trace (s) shaped like params, zero at first: 4 bytes per float32 parameter.
     Source:  Sutskever et al. 2013, Eqs. 1 and 3, with the learning rate applied after.
     """
@@ -50,8 +53,10 @@ def ema(decay: Scalar, debias: bool = True, accumulator_dtype: DType = None) -> 
         m <- decay m + (1 - decay) g
         u  = m / (1 - decay^t),  or without debias  m
 
-    Args:    decay in [0, 1); accumulator_dtype: the dtype of m, by default the parameter's, but at least float32
-             for decay > 0.99.
+    Args:
+      decay: decay of m, in [0, 1). Usually 0.9.
+      debias: whether to correct m for its start at zero.
+      accumulator_dtype: dtype of m; None keeps the parameter's, at least float32 for decay > 0.99.
     State:   count; ema (m) shaped like params: 4 bytes per float32 parameter.
     """
 

@@ -1,4 +1,4 @@
-"""Updates that are not numbers."""
+"""Replacement of NaN updates."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ class ZeroNansState(NamedTuple):
 def zero_nans() -> GradientTransformationExtraArgs:
     """Replace every NaN by zero.
 
-    State:   found_nan, a boolean scalar per parameter: whether its last update held one.
+    State:   found_nan, a boolean scalar per parameter: whether its last update had a NaN.
     """
 
     def rule(g: Array, found_nan: Array) -> Any:

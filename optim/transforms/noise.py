@@ -1,4 +1,4 @@
-"""Adding noise to the updates."""
+"""Gradient noise."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ class AddNoiseState(NamedTuple):
 
 
 def as_key(key: Any, seed: int | None) -> Array:
-    """A PRNG key from a key, or from an int under either name; 0 where nothing is given."""
+    """A PRNG key from `key` or from `seed`, whichever is given; key 0 if both are None."""
     if key is not None and seed is not None:
         checks.fail("give key or seed, not both")
     key = seed if key is None else key
@@ -37,6 +37,7 @@ def as_key(key: Any, seed: int | None) -> Array:
     example(0.01, 0.55, seed=1),
     example(0.01, 0.55, 7),
     ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE},
+    exceptions={"golden": "its update is random", "partitioned": "its noise is drawn per shard layout"},
     errors=[
         (example(0.01, 0.55, 1, seed=1), "give key or seed, not both"),
         (example(0.01, 0.55, "a"), "key must be a PRNG key or an int, got 'a'"),
@@ -47,17 +48,19 @@ def add_noise(
 ) -> GradientTransformationExtraArgs:
     """Add Gaussian noise of variance eta / t^gamma.
 
-    Args:    eta >= 0, in units of g^2; gamma >= 0; key: a PRNG key or an int (0 by default); seed: an int.
+    Args:
+      eta: variance of the noise at the first update, >= 0, in units of g^2. Usually 0.01 to 1.
+      gamma: exponent of the decay, >= 0. Usually 0.55.
     State:   count; rng_key.
     Source:  Neelakantan et al. 2015, Eq. 1, with t from 1.
     """
-    # Leafwise, since a leaf draws from a key of its own: packed leaves would draw other numbers.
+    # Leafwise, because every leaf has its own key: packing leaves would change the random numbers.
     start = as_key(key, seed)
 
     def scalars(t: Count, rng_key: Array) -> dict[str, Array]:
-        kept, used = jax.random.split(rng_key)
+        next_key, leaf_key = jax.random.split(rng_key)
         time = t.astype(scalar_dtype())
-        return {"rng_key": kept, "key": used, "deviation": root(like(time, eta) / time ** like(time, gamma))}
+        return {"rng_key": next_key, "key": leaf_key, "deviation": root(like(time, eta) / time ** like(time, gamma))}
 
     def rule(g: Array, key: Array, deviation: Array) -> Any:
         return g + like(g, deviation) * jax.random.normal(key, g.shape, g.dtype)

@@ -1,4 +1,4 @@
-"""Scaling by norms: of the whole tree, of a leaf, of its parameter."""
+"""Scaling by norms: of the whole tree, of a leaf, or of a leaf's parameter."""
 
 import jax.numpy as jnp
 
@@ -19,7 +19,7 @@ ScaleByTrustRatioState = EmptyState
 def normalize() -> GradientTransformationExtraArgs:
     """Divide updates by their norm over the whole tree, u = g / |g|.
 
-    Differs: where the norm is zero updates are zero, in Optax NaN.
+    Differs: where the norm is zero, updates are zero; in Optax they are NaN.
     """
 
     def scalars(updates: Tree) -> dict[str, Array]:
@@ -31,11 +31,13 @@ def normalize() -> GradientTransformationExtraArgs:
 
 @register(example(), example(2.0, 0.1), ranges={"scale_factor": REAL})
 def normalize_by_update_norm(scale_factor: Scalar = 1.0, eps: Scalar = 1e-6) -> GradientTransformationExtraArgs:
-    """Divide updates by their norm over the whole tree, and scale them.
+    """Divide updates by their norm over the whole tree, then multiply them by scale_factor.
 
         u = scale_factor g / (|g| + eps)
 
-    Args:    scale_factor: a finite number; eps >= 0, in units of g.
+    Args:
+      scale_factor: norm of the result, a finite number. Usually 1.
+      eps: added to the norm, >= 0, in units of g. Usually 1e-6.
     """
 
     def scalars(updates: Tree) -> dict[str, Array]:
@@ -54,17 +56,20 @@ def norm(x: Array) -> Array:
 def scale_by_trust_ratio(
     min_norm: Scalar = 0.0, trust_coefficient: Scalar = 1.0, eps: Scalar = 0.0
 ) -> GradientTransformationExtraArgs:
-    """Scale each leaf to the size of its parameter.
+    """Scale each leaf to the norm of its parameter.
 
         u = trust_coefficient |p| / (|g| + eps) g,  norms at least min_norm;  u = g where |p| or |g| is 0
 
-    Args:    min_norm, trust_coefficient, eps >= 0; min_norm in units of p and of g, eps of g.
+    Args:
+      min_norm: lower bound on both norms, >= 0, in units of p and of g. Usually 0.
+      trust_coefficient: norm of the result relative to that of the parameter, >= 0. Usually 1, in LARS 0.001.
+      eps: added to the norm of g, >= 0, in units of g. Usually 0.
     Source:  You et al. 2017, LARS, Eq. 6; You et al. 2020, LAMB, Alg. 2.
     """
 
     def rule(g: Array, p: Array) -> Array:
         least = like(g, min_norm)
-        # Of a huge g the norm is infinite and u is 0: held at a finite one it would not bound u.
+        # An overflowing norm of g stays infinite, so that u is 0: a finite substitute would not bound u.
         p_norm, g_norm = jnp.maximum(norm(p), least), jnp.maximum(root(jnp.sum(square(g))), least)
         size = like(g, trust_coefficient) * ratio(p_norm, g_norm + like(g, eps))
         return scaled(g, jnp.where((p_norm > 0) & (g_norm > 0), size, 1))
@@ -74,17 +79,19 @@ def scale_by_trust_ratio(
 
 @register(example(), example(1.0), ranges={"min_scale": NON_NEGATIVE})
 def scale_by_param_block_norm(min_scale: Scalar = 1e-3) -> GradientTransformationExtraArgs:
-    """Multiply each leaf by the norm of its parameter, which counts as min_scale at least.
+    """Multiply each leaf by the norm of its parameter, or by min_scale if that is larger.
 
-    Args:    min_scale >= 0, in units of p.
+    Args:
+      min_scale: smallest factor, >= 0, in units of p. Usually 1e-3.
     """
     return leafwise(lambda g, p: scaled(g, jnp.maximum(norm(p), like(g, min_scale))))
 
 
 @register(example(), example(1.0), ranges={"min_scale": NON_NEGATIVE})
 def scale_by_param_block_rms(min_scale: Scalar = 1e-3) -> GradientTransformationExtraArgs:
-    """Multiply each leaf by the root mean square of its parameter, which counts as min_scale at least.
+    """Multiply each leaf by the root mean square of its parameter, or by min_scale if that is larger.
 
-    Args:    min_scale >= 0, in units of p.
+    Args:
+      min_scale: smallest factor, >= 0, in units of p. Usually 1e-3, as in Adafactor.
     """
     return leafwise(lambda g, p: scaled(g, jnp.maximum(root(mean_sq(p)), like(g, min_scale))))

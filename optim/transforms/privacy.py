@@ -1,4 +1,4 @@
-"""Differential privacy: clipping each example's gradient, and noise on their sum."""
+"""Differential privacy: clip each example's gradient, add noise to their sum."""
 
 import math
 from typing import Any, NamedTuple
@@ -19,15 +19,15 @@ class DifferentiallyPrivateAggregateState(NamedTuple):
 
 
 def _examples(grads: Tree) -> int:
-    """How many examples there are along the first axis of every leaf."""
-    sizes = {path: g.shape[0] if jnp.ndim(g) else None for path, g in _named(grads)}
+    """The number of examples, the same along the first axis of every leaf."""
+    sizes = {path: g.shape[0] if jnp.ndim(g) else None for path, g in _named_leaves(grads)}
     if len(set(sizes.values())) > 1 or None in sizes.values():
-        told = ", ".join(f"grads{path} has {n}" for path, n in sizes.items())
-        checks.fail(f"every leaf needs the same number of examples along its first axis; {told}")
+        listed = ", ".join(f"grads{path} has {n}" for path, n in sizes.items())
+        checks.fail(f"every leaf needs the same number of examples along its first axis; {listed}")
     return next(iter(sizes.values()), 1) or 1
 
 
-def _named(grads: Tree) -> list[tuple[str, Array]]:
+def _named_leaves(grads: Tree) -> list[tuple[str, Array]]:
     pairs = zip(tree.paths(grads), tree.flatten(grads)[0], strict=True)
     return [(path, g) for path, g in pairs if not tree.absent(g)]
 
@@ -43,13 +43,13 @@ def _squares(g: Any) -> Array:
     return jnp.sum(square(g).reshape(g.shape[0], -1), axis=1)
 
 
-def _shortened(norms: Array, most: Any) -> Array:
-    """What each example is multiplied by, so that its norm is at most `most`."""
+def _clip_factors(norms: Array, most: Any) -> Array:
+    """The factor of each example's gradient that brings its norm down to at most `most`."""
     most = jnp.asarray(hyperparameter(most), norms.dtype)
     return jnp.where(norms > most, most / jnp.where(norms > most, norms, 1), 1)
 
 
-def _summed(g: Any, factors: Array) -> Array:
+def _weighted_sum(g: Any, factors: Array) -> Array:
     g = _wide(g)
     return jnp.tensordot(convert(factors, g.dtype), g, axes=1)
 
@@ -59,42 +59,47 @@ def per_example_global_norm_clip(grads: Tree, l2_norm_clip: Scalar) -> tuple[Tre
 
         sum over i of g_i min(1, l2_norm_clip / |g_i|)
 
-    Args:    grads: a tree whose leaves have the examples along their first axis; l2_norm_clip >= 0.
-    Returns: the sums, and how many examples were clipped.
-    Raises:  ValueError where leaves do not have the same number of examples.
+    Args:
+      grads: a tree of gradients with the examples along the first axis of every leaf, as `vmap(grad(f))` returns them.
+      l2_norm_clip: largest norm of one example's gradient, >= 0, in units of g.
+    Returns: the summed gradients, and the number of examples that were clipped.
+    Raises:  ValueError if leaves differ in their number of examples.
     Source:  Abadi et al. 2016, Alg. 1.
     """
     with checks.naming("per_example_global_norm_clip"):
         n = _examples(grads)
-    parts = [_squares(g) for _, g in _named(grads)]
+    parts = [_squares(g) for _, g in _named_leaves(grads)]
     norms = root(sum(parts[1:], start=parts[0])) if parts else jnp.zeros(n)
-    factors = _shortened(norms, l2_norm_clip)
-    return tree.map(lambda g: _summed(g, factors), grads), jnp.sum(norms > hyperparameter(l2_norm_clip))
+    factors = _clip_factors(norms, l2_norm_clip)
+    return tree.map(lambda g: _weighted_sum(g, factors), grads), jnp.sum(norms > hyperparameter(l2_norm_clip))
 
 
 def per_example_layer_norm_clip(grads: Tree, global_l2_norm_clip: Scalar, uniform: bool = True) -> tuple[Tree, Tree]:
     """Clip each example's gradient leaf by leaf, and sum over examples.
 
-    With C = global_l2_norm_clip, of K leaves each gets C / sqrt(K); without uniform C sqrt(D_i / D), the share of the
-    parameters that are in it.
+    With C = global_l2_norm_clip and K leaves, the bound of a leaf is C / sqrt(K); without uniform it is C sqrt(D_i / D)
+    for a leaf with D_i of the D parameters.
 
-    Args:    grads: a tree whose leaves have the examples along their first axis; global_l2_norm_clip >= 0; uniform.
-    Returns: the sums, and for each leaf how many examples were clipped.
-    Raises:  ValueError where leaves do not have the same number of examples.
+    Args:
+      grads: a tree of gradients with the examples along the first axis of every leaf, as `vmap(grad(f))` returns them.
+      global_l2_norm_clip: largest norm of one example's gradient over all leaves, >= 0, in units of g.
+      uniform: whether all leaves have the same bound; False makes it grow with the size of the leaf.
+    Returns: the summed gradients, and for each leaf the number of examples that were clipped.
+    Raises:  ValueError if leaves differ in their number of examples.
     Source:  McMahan et al. 2018, Sec. 3.
     """
     with checks.naming("per_example_layer_norm_clip"):
         n = _examples(grads)
     leaves, structure = tree.flatten(grads)
-    there = [g for g in leaves if not tree.absent(g)]
-    whole = sum(g.size // n for g in there)
+    present = [g for g in leaves if not tree.absent(g)]
+    whole = sum(g.size // n for g in present)
 
     def clipped(g: Any) -> tuple[Any, Any]:
         if tree.absent(g):
             return g, g
-        share = 1 / len(there) if uniform else g.size // n / max(whole, 1)
+        share = 1 / len(present) if uniform else g.size // n / max(whole, 1)
         norms, most = root(_squares(g)), hyperparameter(global_l2_norm_clip) * math.sqrt(share)
-        return _summed(g, _shortened(norms, most)), jnp.sum(norms > most)
+        return _weighted_sum(g, _clip_factors(norms, most)), jnp.sum(norms > most)
 
     sums, counts = zip(*map(clipped, leaves), strict=True) if leaves else ((), ())
     return structure.unflatten(sums), structure.unflatten(counts)
@@ -109,16 +114,19 @@ def per_example_layer_norm_clip(grads: Tree, global_l2_norm_clip: Scalar, unifor
 def differentially_private_aggregate(
     l2_norm_clip: Scalar, noise_multiplier: Scalar, key: Any = None, *, seed: int | None = None
 ) -> GradientTransformationExtraArgs:
-    """Make one private gradient of many: clip each example's, sum them, add noise, divide by how many there are.
+    """Clip each example's gradient, sum them, add noise, and divide by the number of examples.
 
         u = (sum over i of g_i min(1, C / |g_i|) + noise_multiplier C xi) / n,  xi standard normal
 
-    Updates come with the examples along the first axis of every leaf, as `vmap` of `grad` gives them, and leave
-    without it: it is the first member of a chain.
+    Use it first in a chain. Its updates are gradients per example, with the examples along the first axis of every
+    leaf, as `vmap` of `grad` returns them; its result has no axis of examples.
 
-    Args:    l2_norm_clip > 0 (C); noise_multiplier >= 0; key: a PRNG key or an int (0 by default); seed: an int.
+    Args:
+      l2_norm_clip: C, the largest norm of one example's gradient, > 0, in units of g.
+      noise_multiplier: standard deviation of the noise in units of C, >= 0. Usually 0.5 to 2.
     State:   rng_key.
-    Raises:  ValueError where leaves do not have the same number of examples, or not their parameter's shape behind.
+    Raises:  ValueError if leaves differ in their number of examples, or a leaf has not the shape (n, *parameter's
+             shape).
     Source:  Abadi et al. 2016, Alg. 1.
     """
     start = as_key(key, seed)
@@ -134,7 +142,7 @@ def differentially_private_aggregate(
             _check_shapes(updates, params)
         sums, _ = per_example_global_norm_clip(updates, l2_norm_clip)
         leaves, structure = tree.flatten(sums)
-        kept, *keys = jax.random.split(state.rng_key, len(leaves) + 1)
+        next_key, *keys = jax.random.split(state.rng_key, len(leaves) + 1)
         deviation = hyperparameter(l2_norm_clip) * hyperparameter(noise_multiplier)
 
         def noisy(total: Any, key: Array, g: Any) -> Any:
@@ -146,7 +154,7 @@ def differentially_private_aggregate(
 
         places = tree.match(updates, sums, "updates", "their sums")
         us = [noisy(s, k, g) for s, k, g in zip(leaves, keys, places, strict=True)]
-        return structure.unflatten(us), DifferentiallyPrivateAggregateState(kept)
+        return structure.unflatten(us), DifferentiallyPrivateAggregateState(next_key)
 
     tx = GradientTransformationExtraArgs(init, update)
     return tx.declaring(grain="leafwise", state_classes=(DifferentiallyPrivateAggregateState,))
@@ -158,5 +166,5 @@ def _check_shapes(updates: Updates, params: Params) -> None:
         if not tree.absent(g) and jnp.shape(g)[1:] != jnp.shape(p):
             checks.fail(
                 f"updates{path} has shape {jnp.shape(g)}, expected (examples, *{jnp.shape(p)}): "
-                "a gradient for each example, as vmap of grad gives them"
+                "one gradient per example, as vmap(grad(f)) returns them"
             )

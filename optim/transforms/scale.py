@@ -1,4 +1,4 @@
-"""Multiplying every update by one number."""
+"""Multiplication of every update by one number."""
 
 from typing import NamedTuple
 
@@ -23,19 +23,22 @@ class ScaleByScheduleState(NamedTuple):
 
 @register(example(0.5), ranges={"step_size": checks.REAL})
 def scale(step_size: Scalar) -> GradientTransformationExtraArgs:
-    """Multiply updates by `step_size`.
+    """Multiply updates by step_size.
 
-    Args:    step_size: any finite number, or an array of shape ().
+    Args:
+      step_size: any finite number, or an array of shape ().
     """
     return elementwise(lambda g: scaled(g, step_size))
 
 
 @register(example(inverse_time_decay(0.1, 1, 0.01)))
 def scale_by_schedule(step_size_fn: Schedule) -> GradientTransformationExtraArgs:
-    """Multiply updates by step_size_fn(count), count being 0 on the first update.
+    """Multiply updates by step_size_fn(count), where count is 0 at the first update.
 
+    Args:
+      step_size_fn: a schedule, count -> factor.
     State:   count, an int32 scalar.
-    Raises:  TypeError for what is no function.
+    Raises:  TypeError if step_size_fn is not a function.
     """
     if checks.is_number(step_size_fn):
         checks.fail(
@@ -55,8 +58,10 @@ def scale_by_learning_rate(
 ) -> GradientTransformationExtraArgs:
     """Multiply updates by minus the learning rate.
 
-    Args:    learning_rate >= 0: a number, an array of shape (), or a schedule count -> value; None leaves updates
-             as they are. flip_sign: whether the minus is there.
+    Args:
+      learning_rate: step size, >= 0: a number, an array of shape (), or a schedule count -> value; None returns the
+        updates unchanged, with their sign.
+      flip_sign: whether to multiply by minus one, so that updates descend.
     State:   empty for a number or array; `ScaleByScheduleState(count)` for a schedule.
     """
     if learning_rate is None:

@@ -1,4 +1,4 @@
-"""Adding a part of the parameters to the updates."""
+"""Weight decay: a multiple of the parameters, added to the updates."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,9 @@ class WeightDecaySchedule(NamedTuple):
 def add_decayed_weights(weight_decay: ScalarOrSchedule = 0.0, mask: MaskOrFn = None) -> GradientTransformationExtraArgs:
     """Add weight_decay p to the updates.
 
-    Args:    weight_decay >= 0: a number, an array of shape (), or a schedule. mask: where it acts, as in `masked`.
+    Args:
+      weight_decay: coefficient of the decay, >= 0: a number, an array of shape (), or a schedule. Usually 1e-4 to 0.1.
+      mask: the parameters that decay, as in `masked`; None decays all of them.
     State:   empty; `WeightDecaySchedule(count)` for a schedule; `MaskedState` around it with a mask.
     Source:  Loshchilov & Hutter 2019, Alg. 2, line 12, before the learning rate.
     """

@@ -1,6 +1,6 @@
-"""Trees: leaves and paths, arithmetic and norms, reading and setting what a state holds.
+"""Trees: leaves and paths, arithmetic and norms, reading and setting fields of a state.
 
-`None` is a leaf here and means: nothing. So is a gradient of dtype float0, JAX's own word for nothing.
+`None` is a leaf here: an absent gradient or parameter. So is an array of dtype float0, JAX's type of absent gradients.
 """
 
 from .arithmetic import (

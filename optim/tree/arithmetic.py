@@ -1,7 +1,7 @@
-"""Trees added, multiplied, chosen from, leaf by leaf.
+"""Arithmetic on trees, leaf by leaf.
 
-Leaves meet in at least float32 and are rounded once, to the dtype that JAX promotes theirs to. Nothing is broadcast:
-leaves of different shapes are an error. Where the first tree has nothing, the result has nothing.
+Leaves are combined in at least float32 and rounded once, to the dtype that JAX promotes theirs to. Nothing is
+broadcast: leaves of different shapes are an error. Where the first tree has `None`, the result has `None`.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,13 @@ from .places import as_array, flatten, map, paths, together
 
 @checks.naming("tree.add")
 def add(tree_x: Tree, tree_y: Tree, *other_trees: Tree) -> Tree:
-    """tree_x + tree_y + ...
+    """Sum of trees: tree_x + tree_y + ...
 
-    Raises: ValueError naming the leaf whose shape is not that of its fellow.
+        add({"w": 1.0}, {"w": 2.0})  # {"w": 3.0}
+
+    Args:
+      tree_x, tree_y, other_trees: trees of one structure, with leaves of the same shapes.
+    Raises:  ValueError naming the leaf whose shape differs.
     """
     trees = {"tree_x": tree_x, "tree_y": tree_y} | {f"other_trees[{i}]": t for i, t in enumerate(other_trees)}
 
@@ -34,19 +38,31 @@ def add(tree_x: Tree, tree_y: Tree, *other_trees: Tree) -> Tree:
 
 @checks.naming("tree.sub")
 def sub(tree_x: Tree, tree_y: Tree) -> Tree:
-    """tree_x - tree_y."""
+    """Difference of trees: tree_x - tree_y.
+
+    Args:
+      tree_x, tree_y: trees of one structure, with leaves of the same shapes.
+    """
     return _pairwise(jnp.subtract, tree_x, tree_y)
 
 
 @checks.naming("tree.mul")
 def mul(tree_x: Tree, tree_y: Tree) -> Tree:
-    """tree_x * tree_y."""
+    """Element-wise product of trees: tree_x * tree_y.
+
+    Args:
+      tree_x, tree_y: trees of one structure, with leaves of the same shapes.
+    """
     return _pairwise(jnp.multiply, tree_x, tree_y)
 
 
 @checks.naming("tree.div")
 def div(tree_x: Tree, tree_y: Tree) -> Tree:
-    """tree_x / tree_y."""
+    """Element-wise quotient of trees: tree_x / tree_y; integers give floating leaves.
+
+    Args:
+      tree_x, tree_y: trees of one structure, with leaves of the same shapes.
+    """
     return _pairwise(jnp.true_divide, tree_x, tree_y)
 
 
@@ -56,14 +72,24 @@ def _pairwise(f: Callable[..., Array], tree_x: Tree, tree_y: Tree) -> Tree:
 
 @checks.naming("tree.scale")
 def scale(scalar: Scalar, tree: Tree) -> Tree:
-    """scalar * tree; every leaf keeps its precision."""
+    """Product of a number and a tree: scalar * tree; every leaf keeps its precision.
+
+    Args:
+      scalar: a number or an array of shape ().
+      tree: a tree of arrays.
+    """
     number = weak_scalar("scalar", scalar)
     return map(lambda x: compute(jnp.multiply, number, x), tree)
 
 
 @checks.naming("tree.add_scale")
 def add_scale(tree_x: Tree, scalar: Scalar, tree_y: Tree) -> Tree:
-    """tree_x + scalar * tree_y, rounded once."""
+    """tree_x + scalar * tree_y, rounded once.
+
+    Args:
+      tree_x, tree_y: trees of one structure, with leaves of the same shapes.
+      scalar: a number or an array of shape ().
+    """
     number = weak_scalar("scalar", scalar)
 
     def moved(x: Any, y: Any) -> Array:
@@ -74,9 +100,12 @@ def add_scale(tree_x: Tree, scalar: Scalar, tree_y: Tree) -> Tree:
 
 @checks.naming("tree.clip")
 def clip(tree: Tree, min_value: Any = None, max_value: Any = None) -> Tree:
-    """Every element held between two bounds; None is no bound.
+    """Clip every element to [min_value, max_value].
 
-    Raises: ValueError for a bound that would broadcast a leaf, for a complex leaf.
+    Args:
+      tree: a tree of real arrays.
+      min_value, max_value: numbers, or arrays that broadcast to every leaf; None for no bound.
+    Raises:  ValueError for a bound that would enlarge a leaf, and for a complex leaf.
     """
     bounds = {"min_value": min_value, "max_value": max_value}
     bounds = {name: _weak(b) for name, b in bounds.items() if b is not None}
@@ -85,11 +114,11 @@ def clip(tree: Tree, min_value: Any = None, max_value: Any = None) -> Tree:
             checks.fail(f"tree{paths(tree)[i]} is {jnp.result_type(x)}: complex numbers have no order")
         _check_fits(x, bounds, tree, i)
 
-    def held(x: Array, *ends: Array) -> Array:
+    def clipped(x: Array, *ends: Array) -> Array:
         low, high = (dict(zip(bounds, ends, strict=True)).get(name) for name in ("min_value", "max_value"))
         return jnp.clip(x, low, high)
 
-    return map(lambda x: compute(held, x, *bounds.values()), tree)
+    return map(lambda x: compute(clipped, x, *bounds.values()), tree)
 
 
 def _weak(x: Any) -> Array:
@@ -97,7 +126,7 @@ def _weak(x: Any) -> Array:
 
 
 def _check_fits(x: Any, others: dict[str, Array], tree: Tree, i: int) -> None:
-    """Arrays that are to meet every leaf must not make it larger."""
+    """Fail if an array that is combined with every leaf would enlarge one by broadcasting."""
     for name, other in others.items():
         if x is not None and other.shape not in ((), jnp.shape(x)) and not _fits(other.shape, jnp.shape(x)):
             checks.fail(f"{name} has shape {other.shape}, tree{paths(tree)[i]} has {jnp.shape(x)}")
@@ -112,9 +141,11 @@ def _fits(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
 
 @checks.naming("tree.where")
 def where(condition: Any, tree_x: Tree, tree_y: Tree) -> Tree:
-    """tree_x where the condition holds, else tree_y.
+    """Choose between two trees: tree_x where the condition is true, else tree_y.
 
-    Args:    condition: a bool, or an array of bools that fits every leaf.
+    Args:
+      condition: a bool, or an array of bools that broadcasts to every leaf.
+      tree_x, tree_y: trees of one structure, with leaves of the same shapes, and `None` in the same places.
     Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
     """
     for i, x in enumerate(flatten(tree_x)[0]):
@@ -130,10 +161,18 @@ def where(condition: Any, tree_x: Tree, tree_y: Tree) -> Tree:
 
 
 def conj(tree: Tree) -> Tree:
-    """The complex conjugate of every leaf; what is real stays."""
+    """Complex conjugate of every leaf; real leaves stay unchanged.
+
+    Args:
+      tree: a tree of arrays.
+    """
     return map(lambda x: jnp.conj(as_array(x)), tree)
 
 
 def real(tree: Tree) -> Tree:
-    """The real part of every leaf."""
+    """Real part of every leaf.
+
+    Args:
+      tree: a tree of arrays.
+    """
     return map(lambda x: jnp.real(as_array(x)), tree)

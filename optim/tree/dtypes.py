@@ -1,4 +1,4 @@
-"""Casts, trees of one value, and arithmetic whose results are rounded once."""
+"""Casts, trees of one value, and arithmetic with a single rounding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,11 @@ from .places import absent, as_array, flatten, leaves, map, paths
 
 
 def widen(tree: Tree) -> Tree:
-    """Every leaf in the dtype that rules compute in: at least float32."""
+    """Cast every float16 and bfloat16 leaf to float32, the dtype in which rules compute.
+
+    Args:
+      tree: a tree of arrays.
+    """
 
     def wide(x: Any) -> Any:
         x = as_array(x)
@@ -29,14 +33,24 @@ def _narrow(x: Array) -> bool:
 
 
 def cast(tree: Tree, dtype: DType | None) -> Tree:
-    """Every leaf in `dtype`, integers too; `None` leaves all as they are."""
+    """Cast every leaf to `dtype`, integers too.
+
+    Args:
+      tree: a tree of arrays.
+      dtype: the new dtype; None returns the tree unchanged.
+    """
     if dtype is None:
         return tree
     return map(lambda x: jnp.asarray(x, dtype), tree)
 
 
 def cast_like(tree: Tree, other_tree: Tree) -> Tree:
-    """Every leaf in the dtype, weak type included, of the leaf of `other_tree` in its place."""
+    """Cast every leaf to the dtype and weak type of the corresponding leaf of another tree.
+
+    Args:
+      tree: a tree of arrays.
+      other_tree: a tree of the same structure; where it has `None`, the leaf stays unchanged.
+    """
 
     def back(x: Any, y: Any) -> Any:
         x, y = as_array(x), as_array(y)
@@ -46,41 +60,52 @@ def cast_like(tree: Tree, other_tree: Tree) -> Tree:
 
 
 def dtype(tree: Tree, mixed_dtype_handler: str | None = None) -> np.dtype[Any]:
-    """The dtype of the leaves; for an empty tree, that of a Python float.
+    """The dtype of the leaves; for an empty tree, the dtype of a Python float.
 
-    Args:    mixed_dtype_handler: what leaves of several dtypes give: None an error, "promote" the narrowest dtype that
-             holds all, "highest" or "lowest" the one of theirs to which, or from which, all others are promoted.
-    Raises:  ValueError for leaves of several dtypes, naming the first that differs; for dtypes without an order.
+    Args:
+      tree: a tree of arrays.
+      mixed_dtype_handler: the result for leaves of several dtypes: None is an error, "promote" the narrowest dtype that
+        holds all of them, "highest" and "lowest" the one of them that all others promote to, or that promotes to all
+        others.
+    Raises:  ValueError for leaves of several dtypes, naming the first that differs, and for dtypes without an order.
     """
     handlers = (None, "promote", "highest", "lowest")
     with checks.naming("tree.dtype"):
         if mixed_dtype_handler not in handlers:
             checks.fail(f"mixed_dtype_handler must be one of {handlers}, got {checks.shown(mixed_dtype_handler)}")
-        # Keyed by the dtype, so each comes once, in the order of the leaves.
-        found = {jnp.dtype(jnp.result_type(x)): i for i, x in reversed([*enumerate(flatten(tree)[0])]) if not absent(x)}
-        if not found:
+        # Maps each dtype to its first leaf.
+        first_leaf = {
+            jnp.dtype(jnp.result_type(x)): i for i, x in reversed([*enumerate(flatten(tree)[0])]) if not absent(x)
+        }
+        if not first_leaf:
             return numerics.scalar_dtype()
-        if len(found) == 1:
-            return next(iter(found))
+        if len(first_leaf) == 1:
+            return next(iter(first_leaf))
         if mixed_dtype_handler is None:
-            (i, first), (j, second), *_ = sorted((i, d) for d, i in found.items())
+            (i, first), (j, second), *_ = sorted((i, d) for d, i in first_leaf.items())
             checks.fail(f"tree{paths(tree)[j]} is {second}, tree{paths(tree)[i]} is {first}")
-        common = numerics.common_dtype(*found)
+        common = numerics.common_dtype(*first_leaf)
         if mixed_dtype_handler == "promote":
             return common
-        if mixed_dtype_handler == "highest" and common in found:
+        if mixed_dtype_handler == "highest" and common in first_leaf:
             return common
-        for low in found:
-            if mixed_dtype_handler == "lowest" and all(numerics.common_dtype(low, d) == d for d in found):
+        for low in first_leaf:
+            if mixed_dtype_handler == "lowest" and all(numerics.common_dtype(low, d) == d for d in first_leaf):
                 return low
-        return checks.fail(f"the dtypes {', '.join(sorted(d.name for d in found))} have no {mixed_dtype_handler}")
+        return checks.fail(f"the dtypes {', '.join(sorted(d.name for d in first_leaf))} have no {mixed_dtype_handler}")
 
 
 # Trees of one value
 
 
 def full_like(tree: Tree, fill_value: Scalar, dtype: DType | None = None) -> Tree:
-    """A fresh tree of one value, shaped and sharded like `tree`."""
+    """A new tree with one value in every element, with the shapes and shardings of `tree`.
+
+    Args:
+      tree: a tree of arrays.
+      fill_value: the value, a scalar.
+      dtype: dtype of the leaves; None keeps each leaf's.
+    """
 
     def fill(x: Any) -> Array:
         x = as_array(x)
@@ -93,22 +118,41 @@ def full_like(tree: Tree, fill_value: Scalar, dtype: DType | None = None) -> Tre
 
 
 def zeros_like(tree: Tree, dtype: DType | None = None) -> Tree:
-    """Fresh zeros shaped and sharded like `tree`."""
+    """A new tree of zeros, with the shapes and shardings of `tree`.
+
+    Args:
+      tree: a tree of arrays.
+      dtype: dtype of the zeros; None keeps each leaf's.
+    """
     return full_like(tree, 0, dtype)
 
 
 def ones_like(tree: Tree, dtype: DType | None = None) -> Tree:
-    """Fresh ones shaped and sharded like `tree`."""
+    """A new tree of ones, with the shapes and shardings of `tree`.
+
+    Args:
+      tree: a tree of arrays.
+      dtype: dtype of the ones; None keeps each leaf's.
+    """
     return full_like(tree, 1, dtype)
 
 
 def batch_shape(tree: Tree, shape: tuple[int, ...] = ()) -> Tree:
-    """Every leaf repeated along new leading axes of the given sizes."""
+    """Repeat every leaf along new leading axes.
+
+    Args:
+      tree: a tree of arrays.
+      shape: sizes of the new axes.
+    """
     return map(lambda x: jnp.broadcast_to(as_array(x), (*shape, *jnp.shape(x))), tree)
 
 
 def size(tree: Tree) -> int:
-    """How many numbers the tree holds."""
+    """Number of elements in the whole tree.
+
+    Args:
+      tree: a tree of arrays.
+    """
     return int(np.sum([np.size(x) for x in leaves(tree)], dtype=int))
 
 
@@ -116,9 +160,13 @@ def size(tree: Tree) -> int:
 
 
 def compute(f: Callable[..., Array], *xs: Any) -> Array:
-    """`f` in at least float32, rounded once to the dtype that JAX promotes the arguments to.
+    """Call `f` in at least float32, and round its result once to the dtype that JAX promotes the arguments to.
 
-    That is its standard promotion, whatever the user has asked of JAX.
+    The promotion is JAX's standard one, even if `jax_numpy_dtype_promotion` is strict.
+
+    Args:
+      f: a function of arrays.
+      xs: its arguments, arrays or numbers.
     """
     arrays = [as_array(x) for x in xs]
     with jax.numpy_dtype_promotion("standard"):
@@ -130,7 +178,7 @@ def compute(f: Callable[..., Array], *xs: Any) -> Array:
 
 
 def weak_scalar(name: str, value: Any) -> Array:
-    """A number that meets every leaf in the leaf's own precision."""
+    """A number as a weakly typed array, which takes each leaf's dtype."""
     value = as_array(value)
     if value.shape != ():
         checks.fail(f"{name} must be a scalar, got {checks.shown(value)}")

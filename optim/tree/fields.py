@@ -1,4 +1,4 @@
-"""Reading and setting what a state holds, by the names of its fields."""
+"""Reading and setting the fields of a state by name."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Filter = Callable[[Path, Any], bool]
 
 @dataclass(frozen=True)
 class NamedTupleKey:
-    """An entry of a path: the field `name` of a named tuple of the class `tuple_name`."""
+    """An entry of a path: the field `name` of a named tuple of class `tuple_name`."""
 
     tuple_name: str
     name: str
@@ -32,7 +32,7 @@ def _is_named_tuple(x: Any) -> bool:
 
 
 def _entries(tree: Tree) -> list[tuple[Any, Any]] | None:
-    """The entries one level down, those of named tuples with the name of their class; None for a leaf."""
+    """The entries one level down, with the class name for named tuples; None for a leaf."""
     found = children(tree)
     if found is None or not _is_named_tuple(tree):
         return found
@@ -53,18 +53,31 @@ def _walk(tree: Tree, key: Any, keep: Filter | None, path: Path = ()) -> Iterato
 
 
 def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> list[tuple[Path, Any]]:
-    """Every field, attribute or dict entry named `key`, and every named tuple of that class, each with its path.
+    """Find every field, attribute or dict entry named `key`, and every named tuple of that class, with their paths.
 
-    What lies inside one that was found is not searched. Fields of named tuples are `NamedTupleKey`s in a path.
+        get_all_with_path(state, "mu")  # [((..., NamedTupleKey("ScaleByAdamState", "mu")), {...})]
+
+    Values that match are not searched further. Fields of named tuples are `NamedTupleKey`s in a path.
+
+    Args:
+      tree: a state, or any tree.
+      key: the name of a field, attribute or dict entry, or of a class.
+      filtering: function (path, value) -> bool that selects among the matches; None takes all.
     """
     return list(_walk(tree, key, filtering))
 
 
 def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
-    """The value that every field named `key` has; `default` where there is none.
+    """The value of the fields named `key`, which must agree.
 
-    Args:    filtering(path, value) -> bool keeps the places that count.
-    Raises:  KeyError where several places disagree, naming them.
+        get(state, "learning_rate")
+
+    Args:
+      tree: a state, or any tree.
+      key: the name of a field, attribute or dict entry, or of a class.
+      default: the result if there is no match.
+      filtering: function (path, value) -> bool that selects among the matches; None takes all.
+    Raises:  KeyError if matches differ, with two of their paths.
     """
     found = get_all_with_path(tree, key, filtering)
     if not found:
@@ -97,9 +110,15 @@ def _agree(a: Tree, b: Tree) -> bool:
 
 
 def set(tree: Tree, filtering: Filter | None = None, /, **kwargs: Any) -> Tree:
-    """`tree` with every field named by a keyword replaced; dtypes and shapes stay, so nothing is traced again.
+    """Replace every field named by a keyword; dtypes and shapes stay, so that nothing is retraced.
 
-    Raises: KeyError for a name that is nowhere, listing near ones; ValueError for a value of another shape.
+        state = set(state, learning_rate=1e-4)
+
+    Args:
+      tree: a state, or any tree.
+      filtering: function (path, value) -> bool that selects among the matches; None takes all.
+      kwargs: the new values by name.
+    Raises:  KeyError for a name without a match, with similar names; ValueError for a value of another shape.
     """
     for key, value in kwargs.items():
         places = [path for path, _ in get_all_with_path(tree, key, filtering)]

@@ -1,4 +1,4 @@
-"""Trees that follow others: target networks, slow copies, running statistics."""
+"""Updates of trees that track others: target networks, slow copies, running statistics."""
 
 from typing import Any
 
@@ -11,13 +11,17 @@ from ..types import Array, Count, Params, Scalar
 
 @checks.naming("incremental_update")
 def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scalar) -> Params:
-    """old + step_size (new - old): a part of the way from the old tensors to the new.
+    """Move old tensors a fraction of the way to new ones: old + step_size (new - old).
 
-    It is computed in the wider of both dtypes and at least float32, and cast last to the old tensor's, so the result
-    can take its place. Where there is no new tensor the old one stays; an integer tensor becomes floating.
+        target = incremental_update(params, target, 0.005)
 
-    Args:    step_size in [0, 1]: 1 gives the new tensors, as they are.
-    Raises:  ValueError naming the leaf whose shape is not its fellow's.
+    It computes in the wider dtype of both and at least float32, and casts the result to the old tensor's dtype, so that
+    it can replace the old tensor; integer tensors become floating. Where the new tensor is `None` the old one stays.
+
+    Args:
+      new_tensors, old_tensors: trees of one structure, with leaves of the same shapes.
+      step_size: the fraction, in [0, 1]; 1 returns the new tensors exactly. Usually 0.001 to 0.01.
+    Raises:  ValueError naming the leaf whose shape differs.
     """
 
     def moved(new: Any, old: Any) -> Array:
@@ -26,22 +30,28 @@ def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scal
             out = tree.as_array(new)
         else:
             out = tree.compute(lambda a, b: a + numerics.scaled(_floating(b) - a, step_size), _floating(old), new)
-        return _in_place(out, old)
+        return _cast_to_old(out, old)
 
     return _follow(moved, new_tensors, old_tensors)
 
 
 @checks.naming("periodic_update")
 def periodic_update(new_tensors: Params, old_tensors: Params, steps: Count, update_period: int) -> Params:
-    """The new tensors where `steps` is a multiple of `update_period`, else the old.
+    """Replace old tensors by new ones every update_period steps.
 
-    Each has the dtype of the old tensor. Where there is no new tensor the old one stays.
+        target = periodic_update(params, target, steps, 1_000)
 
-    Raises:  ValueError naming the leaf whose shape is not its fellow's.
+    The result has the old tensors' dtypes. Where the new tensor is `None` the old one stays.
+
+    Args:
+      new_tensors, old_tensors: trees of one structure, with leaves of the same shapes.
+      steps: number of steps done: the new tensors are returned if it is a multiple of update_period.
+      update_period: an integer >= 1.
+    Raises:  ValueError naming the leaf whose shape differs.
     """
     steps = jnp.asarray(steps)
     now = steps % jnp.asarray(update_period, steps.dtype) == 0
-    new = _follow(lambda new, old: _in_place(tree.as_array(new), tree.as_array(old)), new_tensors, old_tensors)
+    new = _follow(lambda new, old: _cast_to_old(tree.as_array(new), tree.as_array(old)), new_tensors, old_tensors)
     old = tree.map(tree.as_array, old_tensors)
     return lax.cond(now, lambda: new, lambda: old)
 
@@ -56,8 +66,8 @@ def _floating(x: Array) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.inexact) else numerics.convert(x, numerics.wide_dtype(x.dtype))
 
 
-def _in_place(x: Array, old: Array) -> Array:
-    """`x` in the dtype of `old`, if that can hold it."""
+def _cast_to_old(x: Array, old: Array) -> Array:
+    """`x` in the dtype of `old`, if that dtype can represent it."""
     if jnp.iscomplexobj(x) and not jnp.iscomplexobj(old):
         checks.fail(f"a new tensor is {x.dtype}, which an old one of dtype {old.dtype} cannot hold")
     fits = jnp.issubdtype(old.dtype, jnp.inexact) or not jnp.issubdtype(x.dtype, jnp.inexact)

@@ -1,4 +1,4 @@
-"""Random trees, and keys for them."""
+"""Random trees, and PRNG keys for the leaves of a tree."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,12 @@ from .places import as_array, leaves, map
 
 
 def split_key_like(rng_key: Array, target_tree: Tree) -> Tree:
-    """A key of its own for every leaf."""
+    """Split a key into one for every leaf.
+
+    Args:
+      rng_key: a PRNG key.
+      target_tree: the tree whose structure the result has.
+    """
     keys = iter(jax.random.split(rng_key, len(leaves(target_tree))))
     return map(lambda _: next(keys), target_tree)
 
@@ -22,10 +27,13 @@ def random_like(
     sampler: Callable[..., Any] = jax.random.normal,
     dtype: DType | None = None,
 ) -> Tree:
-    """A tree shaped like another, of independent draws.
+    """A tree of independent random draws, with the structure and shapes of another.
 
-    Args:    sampler(key, shape, dtype) gives the draws of one leaf.
-             dtype: by default that of each leaf, which the sampler must know how to draw.
+    Args:
+      rng_key: a PRNG key.
+      target_tree: the tree whose structure and shapes the result has.
+      sampler: function (key, shape, dtype) -> draws for one leaf.
+      dtype: dtype of the draws; None takes each leaf's, which the sampler must support.
     """
 
     def draw(x: Any, key: Array) -> Any:
@@ -36,7 +44,11 @@ def random_like(
 
 
 def unwrap_random_key_data(input_tree: Tree) -> Tree:
-    """Every key as the integers it is made of, so that trees with keys can be compared as numbers."""
+    """Replace every typed PRNG key by its integers, so that trees with keys can be compared as numbers.
+
+    Args:
+      input_tree: a tree of arrays and keys.
+    """
 
     def data(x: Any) -> Any:
         return jax.random.key_data(x) if checks.is_key(x) else x

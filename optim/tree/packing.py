@@ -1,8 +1,8 @@
-"""Many small leaves, end to end in few buffers, and back.
+"""Concatenation of many small leaves into a few buffers, and its inverse.
 
-A compiled call costs some microseconds for every array that goes in or out, and a compiler some milliseconds for every
-kernel: with thousands of small leaves that is where the time goes. What is elementwise, or sums over the whole tree,
-does not see where one leaf ends, so it may as well work on whole buffers.
+A compiled call takes some microseconds for every array it receives or returns, and a compiler some milliseconds for
+every kernel. With thousands of small leaves these dominate. Rules that are elementwise, or sum over the whole tree, do
+not depend on the borders between leaves and can work on whole buffers.
 """
 
 import functools
@@ -22,17 +22,17 @@ from ..numerics import as_complex, as_pairs, gathered, is_complex
 from ..types import Array, Params, Tree
 
 MAX_LEAF = 2**12
-"""Elements of the largest leaf that is packed by default: larger ones are worth a buffer of their own."""
+"""Elements of the largest leaf that is packed by default: larger leaves justify their own buffer."""
 
 EVEN = 128
-"""Large buffers have a multiple of this many elements."""
+"""The number of elements in a large buffer is a multiple of this."""
 
 _Shape: Any = jax.ShapeDtypeStruct  # untyped in jax
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a leaf is: a piece of the child with this number, of this shape and dtype; or that child itself."""
+    """The place of a leaf: a piece of a child, shaped and typed like `like`, or the whole child if `like` is None."""
 
     child: int
     like: Any = None
@@ -40,7 +40,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the leaves of a tree are: the structure in which `None` is a leaf, and the place of each."""
+    """Where the leaves of a tree are: its structure, in which `None` is a leaf, their places, the children's names."""
 
     structure: Any
     places: tuple[_Place, ...]
@@ -51,65 +51,69 @@ class Layout:
 
     @functools.cached_property
     def members(self) -> list[list[int]]:
-        """For each child the leaves that are in it."""
-        found: list[list[int]] = [[] for _ in self.names]
+        """For each child the indices of the leaves in it."""
+        indices: list[list[int]] = [[] for _ in self.names]
         for i, place in enumerate(self.places):
-            found[place.child].append(i)
-        return found
+            indices[place.child].append(i)
+        return indices
 
     def is_buffer(self, child: int) -> bool:
         return self.places[self.members[child][0]].like is not None
 
     def filled(self, leaves: Sequence[Any]) -> "Packed":
-        """These leaves in their places; nothing where a whole buffer has nothing, zeros where only a part has."""
+        """The leaves in their places: `None` for a buffer without any leaf, zeros for single absent leaves."""
         children: list[Any] = []
         for child, indices in enumerate(self.members):
-            mine = [leaves[i] for i in indices]
+            pieces = [leaves[i] for i in indices]
             if not self.is_buffer(child):
-                children += mine
-            elif all(map(tree.absent, mine)):
+                children += pieces
+            elif all(map(tree.absent, pieces)):
                 children.append(None)
             else:
                 likes = [self.places[i].like for i in indices]
-                whole = [jnp.zeros_like(y) if tree.absent(x) else x for x, y in zip(mine, likes, strict=True)]
+                whole = [jnp.zeros_like(y) if tree.absent(x) else x for x, y in zip(pieces, likes, strict=True)]
                 children.append(joined(whole, self.padding(child)))
         return Packed(children, self)
 
     def sizes(self, child: int) -> list[int]:
-        """How many real numbers each leaf of a buffer has in it."""
+        """The number of real elements of each leaf in a buffer."""
         return [size(self.places[i].like) for i in self.members[child]]
 
     def padding(self, child: int) -> int:
-        """How many zeros a buffer ends with.
+        """The number of zeros at the end of a buffer.
 
-        XLA's CPU compiler shares a large array out among threads. Where a vector does not divide evenly, its kernel
-        works on one element at a time.
+        XLA's CPU compiler divides a large array among threads. If the parts are no multiple of the vector length, its
+        kernel works on one element at a time.
         """
         length = sum(self.sizes(child))
         return -length % EVEN if length >= EVEN**2 else 0
 
     def marked(self, child: int, marks: Sequence[bool]) -> np.ndarray[Any, Any]:
-        """One bool for each element of a buffer, from one for each of its leaves; those at its end are no leaf's."""
+        """One bool for each element of a buffer, from one for each of its leaves; padding is False."""
         return np.repeat([*marks, False], [*self.sizes(child), self.padding(child)])
 
     def leaves(self, children: Sequence[Any]) -> list[Any]:
-        """What `filled` was given, in the dtype that each buffer has by now."""
-        found: list[Any] = [None] * len(self.places)
+        """Inverse of `filled`, in the present dtype of each buffer."""
+        leaves: list[Any] = [None] * len(self.places)
         for child, (x, indices) in enumerate(zip(children, self.members, strict=True)):
             pieces = [x] * len(indices)
             if self.is_buffer(child) and x is not None:
                 pieces = split(x, [self.places[i].like for i in indices])
             for i, piece in zip(indices, pieces, strict=True):
-                found[i] = piece
-        return found
+                leaves[i] = piece
+        return leaves
 
 
 @jax.tree_util.register_pytree_with_keys_class
 class Packed:
-    """A tree whose small leaves lie end to end in one buffer per dtype, while large ones stay as they are.
+    """A tree whose small leaves are concatenated into one buffer per dtype; large leaves are kept as they are.
 
-    A pytree of those few arrays. `tree` is the tree that `pack` was given; a derivative goes through it, so the
-    gradient of `lambda packed: loss(packed.tree)` is packed as well. Complex leaves are in it as two real numbers.
+    It is a pytree of these few arrays, and `tree` is the original tree. Derivatives pass through `tree`: the gradient
+    of `lambda packed: loss(packed.tree)` is packed as well. Complex leaves are stored as pairs of real numbers.
+
+    Args:
+      children: the buffers and large leaves.
+      layout: the places of the leaves in them.
     """
 
     def __init__(self, children: Sequence[Any], layout: Layout) -> None:
@@ -117,7 +121,7 @@ class Packed:
 
     @property
     def tree(self) -> Tree:
-        """The leaves in their tree; cast buffers give cast leaves."""
+        """The original tree; cast buffers give cast leaves."""
         return self.layout.structure.unflatten(self.layout.leaves(self.children))
 
     def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, Any]], Layout]:
@@ -131,22 +135,24 @@ class Packed:
         return cls(children, layout)
 
     def __repr__(self) -> str:
-        told = [f"{n} {getattr(x, 'shape', x)}" for n, x in zip(self.layout.names, self.children, strict=True)]
-        return f"Packed({len(self.layout.places)} leaves in {', '.join(told)})"
+        shapes = [f"{n} {getattr(x, 'shape', x)}" for n, x in zip(self.layout.names, self.children, strict=True)]
+        return f"Packed({len(self.layout.places)} leaves in {', '.join(shapes)})"
 
 
 def pack(params: Params, *, max_leaf: int = MAX_LEAF, by: Any = None) -> Packed:
-    """Put the small leaves of a tree end to end into one buffer per dtype: `Packed`, whose `tree` gives them back.
+    """Concatenate the small leaves of a tree into one buffer per dtype; the result's `tree` is the original tree.
 
         packed = pack(params)
         step   = make_step(lambda packed, *batch: loss(packed.tree, *batch), tx)
 
-    A step's arguments are then few arrays in place of thousands, and its update a few kernels.
+    A step then has few arrays as arguments in place of thousands, and its update takes few kernels.
 
-    Args:    params: a tree. max_leaf >= 0: leaves of more elements stay as they are, in the buffers they have.
-             by: labels, a tree of them that is a prefix of params, or a function params -> such a tree: leaves of
-             different labels are kept apart, so that a mask, or a partition, may part them.
-    Raises:  ValueError or TypeError for a max_leaf that is no whole number, at least 0.
+    Args:
+      params: a tree of arrays.
+      max_leaf: largest number of elements of a leaf that is packed, an integer >= 0.
+      by: labels, a prefix of params or a function params -> such a tree: leaves with different labels go to different
+        buffers, so that a mask or a partition can separate them. None packs all leaves of a dtype together.
+    Raises:  ValueError if max_leaf is not an integer >= 0; errors for labels that do not fit params.
     """
     with checks.naming("pack"):
         check_max_leaf(max_leaf)
@@ -157,7 +163,7 @@ def pack(params: Params, *, max_leaf: int = MAX_LEAF, by: Any = None) -> Packed:
 
 def check_max_leaf(max_leaf: Any) -> None:
     if not isinstance(max_leaf, int) or isinstance(max_leaf, bool) or max_leaf < 0:
-        checks.fail(f"max_leaf must be a whole number, at least 0, got {checks.shown(max_leaf)}")
+        checks.fail(f"max_leaf must be an integer >= 0, got {checks.shown(max_leaf)}")
 
 
 def _layout(params: Params, max_leaf: int, labels: Sequence[Any]) -> Layout:
@@ -181,11 +187,11 @@ def _layout(params: Params, max_leaf: int, labels: Sequence[Any]) -> Layout:
 
 @functools.lru_cache(maxsize=256)
 def _interned(layout: Layout) -> Layout:
-    """One object for equal layouts, which a dispatch then compares by identity."""
+    """One object for all equal layouts, so that JAX's dispatch compares them by identity."""
     return layout
 
 
-# What looks at leaves: rules that see a whole one, masks and labels
+# Checks for rules on whole leaves; labels
 
 
 def is_packed(x: Any) -> bool:
@@ -198,20 +204,20 @@ def found_in(tree_: Tree) -> list[Packed]:
 
 
 def check_whole(params: Params) -> None:
-    """That every leaf is there as it is: for rules that look at whole ones."""
+    """Fail if a leaf is packed: for rules that need whole leaves."""
     for packed in found_in(params):
         for name, x, i in zip(packed.layout.names, packed.children, range(len(packed.children)), strict=True):
             if x is not None and packed.layout.is_buffer(i):
                 checks.fail(
-                    f"params has the buffer {name!r} of packed leaves, and this is a rule on whole ones: "
+                    f"params has the buffer {name!r} of packed leaves, but this rule needs whole leaves: "
                     "use the tree that was packed"
                 )
 
 
 def labelled(labels: Any, over: Tree, name: str) -> list[Any]:
-    """One label per leaf of `over`, from a prefix of it or a function of it; of packed leaves as of the tree they are.
+    """One label per leaf of `over`, from a prefix or a function of it; for packed leaves, of the tree they come from.
 
-    Raises: ValueError for what is no prefix, and for labels that part a buffer.
+    Raises:  ValueError for labels that are not a prefix, and for different labels within one buffer.
     """
     nodes, structure = tree.flatten(over, lambda x: x is None or is_packed(x))
     if found_in(labels):
@@ -227,9 +233,9 @@ def labelled(labels: Any, over: Tree, name: str) -> list[Any]:
     rest, paths = iter(zip(flat, tree.paths(opened), strict=True)), []
     flat = []
     for node in nodes:
-        mine = [next(rest) for _ in node.layout.places] if is_packed(node) else [next(rest)]
+        entries = [next(rest) for _ in node.layout.places] if is_packed(node) else [next(rest)]
         for indices in node.layout.members if is_packed(node) else [[0]]:
-            (label, path), *others = [mine[i] for i in indices]
+            (label, path), *others = [entries[i] for i in indices]
             flat.append(label)
             paths += [(path, label, p, x) for x, p in others if x != label]
     if paths:
@@ -245,7 +251,7 @@ def labelled(labels: Any, over: Tree, name: str) -> list[Any]:
 
 
 def joined(leaves: Sequence[Any], padding: int = 0) -> Array:
-    """All elements in one vector of the widest dtype, and so many zeros; a complex element is two real ones."""
+    """All elements as one vector of the widest dtype, then `padding` zeros; complex elements become two real ones."""
     arrays = [gathered(tree.as_array(x)) for x in leaves]
     arrays = [as_pairs(x) if is_complex(x) else x for x in arrays]
     dtype = numerics.common_dtype(*(x.dtype for x in arrays)) if arrays else jnp.dtype(jnp.float32)
@@ -253,12 +259,12 @@ def joined(leaves: Sequence[Any], padding: int = 0) -> Array:
 
 
 def size(x: Any) -> int:
-    """How many real numbers a leaf holds."""
+    """The number of real elements of a leaf."""
     return math.prod(jnp.shape(x)) * (2 if is_complex(x) else 1)
 
 
 def split(vector: Array, likes: Sequence[Any]) -> list[Array]:
-    """The vector cut into leaves of these shapes, complex ones where these are; the rest of it is nobody's."""
+    """The vector cut into leaves shaped like `likes`, complex where these are; surplus elements are dropped."""
     sizes = [size(x) for x in likes]
     rest = vector.size - sum(sizes)
     pieces = _cut(vector, (*sizes, rest) if rest else tuple(sizes))[: len(sizes)]
@@ -285,20 +291,20 @@ def _cut_jvp(sizes: tuple[int, ...], primals: tuple[Array], tangents: tuple[Arra
 
 
 def _cut_in_few_kernels(vector: Array, *, sizes: tuple[int, ...], at_once: int = 32) -> list[Array]:
-    """`lax.split`, which XLA's CPU compiler makes a kernel of each piece of: several milliseconds to compile, each.
+    """`lax.split` in few kernels: XLA's CPU compiler makes one kernel per piece, several milliseconds each to compile.
 
-    A reduction of many operands is one kernel with many results. Here it is the maximum of a number and minus infinity:
-    over two elements, as one over a single element would be simplified away.
+    A reduction of many operands is one kernel with many results. Each result is the maximum of a number and minus
+    infinity, over two elements, because the compiler would simplify a reduction over one element away.
     """
     low = np.array(-np.inf, vector.dtype)
     starts = np.cumsum([0, *sizes])
-    found: list[Any] = [None] * len(sizes)
+    pieces_of: list[Any] = [None] * len(sizes)
     for n in dict.fromkeys(sizes):
-        alike = [i for i, m in enumerate(sizes) if m == n]
-        for some in (alike[k : k + at_once] for k in range(0, len(alike), at_once)):
+        same_size = [i for i, m in enumerate(sizes) if m == n]
+        for some in (same_size[k : k + at_once] for k in range(0, len(same_size), at_once)):
             columns = [lax.slice(vector, (starts[i],), (starts[i] + n,)).reshape(n, 1) for i in some]
             padded = [lax.pad(x, low, ((0, 0, 0), (0, 1, 0))) for x in columns]
             pieces = lax.reduce(padded, [low] * len(some), lambda xs, ys: list(map(lax.max, xs, ys)), (1,))
             for i, piece in zip(some, pieces, strict=True):
-                found[i] = piece
-    return found
+                pieces_of[i] = piece
+    return pieces_of

@@ -1,4 +1,4 @@
-"""Which leaves of a state belong to a parameter."""
+"""Leaves of a state that belong to a parameter."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +14,18 @@ from .places import absent, flatten, is_none, paths, structure
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class _Params:
-    """Stands for all parameters: a tree without leaves, which what is mapped over it gives back as it is."""
+    """Placeholder for the parameters. It has no leaves, so `tree.map` returns it unchanged."""
 
 
 PARAMS = _Params()
 
 
 def stands_for_params(tree: Tree) -> bool:
-    """Whether `init` is asked where its slots are, and not for slots."""
+    """Whether `tree` is the placeholder for the parameters, with which `init` shows where its slots are.
+
+    Args:
+      tree: the argument of `init`.
+    """
     return isinstance(tree, _Params)
 
 
@@ -34,16 +38,20 @@ def map_params(
     transform_non_params: Callable[[Any], Any] | None = None,
     is_leaf: Callable[[Any], bool] | None = None,
 ) -> Tree:
-    """`f(leaf, *others)` on every leaf of the state that belongs to a parameter, others being those of `rest`.
+    """Apply `f(leaf, *others)` to every leaf of a state that belongs to a parameter.
 
-    A tree of sharding specs for a state, given one for the parameters:
-    `map_params(tx, lambda _, spec: spec, state, specs, transform_non_params=lambda _: PartitionSpec())`.
+        specs = map_params(tx, lambda _, s: s, state, param_specs, transform_non_params=lambda _: PartitionSpec())
 
-    Args:    initable: a transformation, or its init. rest: trees like the parameters, whose leaves may be anything.
-             transform_non_params: what becomes of all other leaves; None leaves them.
-             is_leaf: what counts as a leaf, as in `jax.tree.map`; a `None` stays `None` unless it counts.
-    Raises:  TypeError for what has no init; ValueError for a state of another transformation, or a tree of `rest` that
-             is not like the parameters, naming the path.
+    Args:
+      initable: a transformation, or its init.
+      f: function of a leaf of the state and the corresponding leaves of `rest`.
+      state: a state of the transformation.
+      rest: trees shaped like the parameters, whose leaves may be anything.
+      transform_non_params: function of all other leaves; None leaves them unchanged.
+      is_leaf: function that decides what counts as a leaf, as in `jax.tree.map`; a `None` stays `None` unless it
+        counts.
+    Raises:  TypeError if initable has no init; ValueError for a state of another transformation, or a tree of `rest`
+             with another structure, naming the path.
     """
     with checks.naming("tree.map_params"):
         init = getattr(initable, "init", initable)
@@ -74,16 +82,17 @@ def map_params(
 
 
 def _column(slot: Tree, places: Any, other: Tree, i: int) -> list[Any]:
-    """The leaves of `other` in the places of a slot, which may have several for one parameter."""
+    """The leaves of `other` for each leaf of a slot, which may have several per parameter."""
     try:
         return list(places.flatten_up_to(other))
     except ValueError:
         pass
-    found, wanted = flatten(other)
+    values, param_structure = flatten(other)
     try:
-        parts = wanted.flatten_up_to(slot)
+        parts = param_structure.flatten_up_to(slot)
     except ValueError:
-        mine, theirs = paths(other), paths(slot)
-        differs = next((p for p in mine if p not in theirs), next((p for p in theirs if p not in mine), ""))
-        checks.fail(f"rest[{i}]{differs} has no fellow: rest[{i}] is {structure(other)}, the parameters are {places}")
-    return [x for x, part in zip(found, parts, strict=True) for _ in flatten(part)[0]]
+        other_paths, slot_paths = paths(other), paths(slot)
+        unpaired = [p for p in other_paths if p not in slot_paths] + [p for p in slot_paths if p not in other_paths]
+        path = next(iter(unpaired), "")
+        checks.fail(f"rest[{i}]{path} has no counterpart: rest[{i}] is {structure(other)}, the parameters are {places}")
+    return [x for x, part in zip(values, parts, strict=True) for _ in flatten(part)[0]]

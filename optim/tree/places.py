@@ -1,6 +1,6 @@
-"""Leaves, structures and paths of trees, and two trees side by side.
+"""Leaves, structures and paths of trees, and leaves of several trees side by side.
 
-`None` is a leaf here and means: nothing. So is a gradient of dtype float0, JAX's own word for nothing.
+`None` is a leaf here: an absent gradient or parameter. So is an array of dtype float0, JAX's type of absent gradients.
 """
 
 from collections import Counter
@@ -18,47 +18,84 @@ TreeDef = Any
 
 
 def is_none(x: Any) -> bool:
+    """Whether x is `None`.
+
+    Args:
+      x: anything.
+    """
     return x is None
 
 
 def absent(x: Any) -> bool:
-    """Nothing here: no gradient, or no parameter."""
+    """Whether x is an absent gradient or parameter: `None` or of dtype float0.
+
+    Args:
+      x: a leaf.
+    """
     return x is None or getattr(x, "dtype", None) == jax.dtypes.float0
 
 
 def trainable(x: Any) -> bool:
-    """Whether a gradient can move `x`: integers and booleans are carried along and have no slots."""
+    """Whether a gradient can move x: False for `None`, integers and booleans, which have no slots.
+
+    Args:
+      x: a leaf.
+    """
     return not absent(x) and jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 
 
 def is_function(x: Any) -> TypeGuard[Callable[..., Any]]:
-    """A function of a tree, and not a tree that can also be called, as a module can."""
+    """Whether x is a function, and not a callable tree, such as a module.
+
+    Args:
+      x: anything.
+    """
     return callable(x) and jax.tree_util.all_leaves([x])
 
 
 def flatten(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> tuple[list[Any], TreeDef]:
-    """Leaves, `None` among them, and the structure."""
+    """The leaves, `None` among them, and the structure.
+
+        flatten({"a": 1, "b": None})[0]  # [1, None]
+
+    Args:
+      tree: a tree.
+      is_leaf: function that decides what counts as a leaf, as in `jax.tree.flatten`.
+    """
     return jax.tree.flatten(tree, is_leaf=is_leaf)
 
 
 def structure(tree: Tree) -> TreeDef:
-    """The structure in which `None` is a leaf."""
+    """The structure of a tree in which `None` is a leaf.
+
+    Args:
+      tree: a tree.
+    """
     return jax.tree.structure(tree, is_leaf=is_none)
 
 
 def paths(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> list[str]:
-    """The path of each leaf as a reader would index it: `['layer']['w']`."""
+    """The path of each leaf in Python's notation: `['layer']['w']`.
+
+    Args:
+      tree: a tree.
+      is_leaf: function that decides what counts as a leaf; None always does by default.
+    """
     return [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)[0]]
 
 
 def names(tree: Tree) -> list[str]:
-    """The path of each leaf in words: `layer/w`."""
-    found, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
-    return ["/".join(words) for words in in_words([path for path, _ in found])]
+    """The path of each leaf, joined by slashes: `layer/w`.
+
+    Args:
+      tree: a tree.
+    """
+    pairs, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
+    return ["/".join(words) for words in in_words([path for path, _ in pairs])]
 
 
 def in_words(paths: list[Any]) -> list[tuple[str, ...]]:
-    """The entries of all paths of a tree as words. A box, which holds one leaf as its `value`, adds none."""
+    """Paths as tuples of words; a box, a node whose only entry is `value`, adds no word."""
     inside = Counter(path[:i] for path in paths for i in range(len(path)))
     shorter = [p[:-1] if p and _is_value(p[-1]) and inside[p[:-1]] == 1 else p for p in paths]
     return [tuple(str(entry_name(k)) for k in path) for path in shorter]
@@ -69,13 +106,21 @@ def _is_value(entry: Any) -> bool:
 
 
 def unboxed(x: Any) -> Any:
-    """What a box holds, as other libraries put variables into them; anything else as it is."""
-    found = children(x)
-    return found[0][1] if found and len(found) == 1 and _is_value(found[0][0]) else x
+    """The content of a box, such as a variable of another library; any other x unchanged."""
+    entries = children(x)
+    return entries[0][1] if entries and len(entries) == 1 and _is_value(entries[0][0]) else x
 
 
 def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
-    """`jax.tree.map` that leaves alone every place where `tree` has nothing."""
+    """`jax.tree.map` that returns absent leaves of the first tree unchanged.
+
+        map(lambda x: 2 * x, {"a": 1, "b": None})  # {"a": 2, "b": None}
+
+    Args:
+      f: function of one leaf of each tree.
+      tree: the first tree, whose structure the result has.
+      rest: further trees, of which the first is a prefix.
+    """
 
     def visit(x: Any, *others: Any) -> Any:
         return x if absent(x) else f(x, *others)
@@ -84,21 +129,29 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
 
 
 def leaves(tree: Tree) -> list[Any]:
-    """The leaves that are there."""
+    """The leaves that are present.
+
+    Args:
+      tree: a tree.
+    """
     return [x for x in flatten(tree)[0] if not absent(x)]
 
 
 def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
-    """The leaves of `tree` in the places of `other`; where `tree` has `None` for a whole branch, so has each place.
+    """The leaves of one tree in the order of another's; `None` in place of a branch is repeated for its leaves.
 
-    Raises: ValueError naming the first path at which the two differ.
+    Args:
+      tree: the tree whose leaves are returned.
+      other: the tree that determines their order.
+      name, other_name: what errors call the trees.
+    Raises:  ValueError naming the first path at which the two differ.
     """
-    found, mine = flatten(tree)
-    wanted = structure(other)
-    if mine == wanted:
-        return found
+    own_leaves, own_structure = flatten(tree)
+    expected = structure(other)
+    if own_structure == expected:
+        return own_leaves
     try:
-        parts = wanted.flatten_up_to(_filled_in(tree, other))
+        parts = expected.flatten_up_to(_fill_in(tree, other))
     except ValueError:
         _differ(tree, other, name, other_name)
     for part, place in zip(parts, paths(other), strict=True):
@@ -107,29 +160,34 @@ def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
     return list(parts)
 
 
-def _filled_in(tree: Tree, other: Tree) -> Tree:
-    """`tree` with each `None` that stands for a branch of `other` spread over that branch."""
+def _fill_in(tree: Tree, other: Tree) -> Tree:
+    """`tree` with each `None` in place of a branch of `other` repeated over that branch."""
     if tree is None:
         return jax.tree.map(lambda _: None, other, is_leaf=is_none)
-    mine, others = children(tree), children(other)
-    if mine is None or others is None or [k for k, _ in mine] != [k for k, _ in others]:
+    own_entries, other_entries = children(tree), children(other)
+    if own_entries is None or other_entries is None or [k for k, _ in own_entries] != [k for k, _ in other_entries]:
         return tree
-    inner = [_filled_in(a, b) for (_, a), (_, b) in zip(mine, others, strict=True)]
+    inner = [_fill_in(a, b) for (_, a), (_, b) in zip(own_entries, other_entries, strict=True)]
     return jax.tree.unflatten(jax.tree.structure(tree, is_leaf=lambda x: x is not tree), inner)
 
 
 def children(tree: Tree) -> list[tuple[Any, Any]] | None:
-    """The entries one level down, or None for a leaf."""
-    found, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
-    if len(found) == 1 and found[0][0] == ():
+    """The entries one level down, as pairs (entry of a path, child); None for a leaf."""
+    pairs, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
+    if len(pairs) == 1 and pairs[0][0] == ():
         return None
-    return [(path[0], child) for path, child in found]
+    return [(path[0], child) for path, child in pairs]
 
 
 def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] = is_none) -> list[Any]:
-    """The leaves of `prefix`, repeated over the branches of `full` that they stand for.
+    """The leaves of a prefix, each repeated for the leaves of the branch that it stands for.
 
-    Raises: ValueError naming the first paths that the one has and the other not.
+    Args:
+      prefix: a prefix of `full`.
+      full: a tree.
+      name: what errors call the prefix.
+      is_leaf: function that decides what counts as a leaf of the prefix.
+    Raises:  ValueError naming the first paths that only one of the trees has.
     """
     out: list[Any] = []
 
@@ -139,25 +197,25 @@ def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] =
     try:
         jax.tree.map(repeat, prefix, full, is_leaf=is_leaf)
     except ValueError as error:
-        mine, others = paths(prefix, is_leaf), paths(full)
-        told = [f"{name}{p} is not in params" for p in mine if not any(o.startswith(p) for o in others)]
-        told += [f"params{o} is not in {name}" for o in others if not any(o.startswith(p) for p in mine)]
-        why = "; ".join(told[:4]) or str(error).splitlines()[0]
+        prefix_paths, full_paths = paths(prefix, is_leaf), paths(full)
+        extra = [f"{name}{p} is not in params" for p in prefix_paths if not any(o.startswith(p) for o in full_paths)]
+        extra += [f"params{o} is not in {name}" for o in full_paths if not any(o.startswith(p) for p in prefix_paths)]
+        why = "; ".join(extra[:4]) or str(error).splitlines()[0]
         checks.fail(f"{name} must be a prefix of the parameters' tree: {why}")
     return out
 
 
 def _differ(tree: Tree, other: Tree, name: str, other_name: str) -> None:
-    mine, others = paths(tree), paths(other)
-    told = [f"{name}{p} is not in {other_name}" for p in mine if p not in others]
-    told += [f"{other_name}{p} is not in {name}" for p in others if p not in mine]
-    if not told:
-        told = [f"{name} is {jax.tree.structure(tree)}, {other_name} is {jax.tree.structure(other)}"]
-    checks.fail("; ".join(told[:4]))
+    own_paths, other_paths = paths(tree), paths(other)
+    differences = [f"{name}{p} is not in {other_name}" for p in own_paths if p not in other_paths]
+    differences += [f"{other_name}{p} is not in {name}" for p in other_paths if p not in own_paths]
+    if not differences:
+        differences = [f"{name} is {jax.tree.structure(tree)}, {other_name} is {jax.tree.structure(other)}"]
+    checks.fail("; ".join(differences[:4]))
 
 
 def entry_name(entry: Any) -> Any:
-    """The key, field name or index that an entry of a path stands for."""
+    """The key, field name or index of an entry of a path."""
     match entry:
         case DictKey() | FlattenedIndexKey():
             return entry.key
@@ -173,47 +231,62 @@ def entry_name(entry: Any) -> Any:
 
 
 def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[Any, ...]]:
-    """The leaves of several trees, place by place of the first; trees have the names that errors call them.
+    """The leaves of several trees, as one tuple per leaf of the first.
 
-    Where the first has nothing, the others may have anything, unless `strict` asks that they have nothing too.
+        aligned({"x": {"w": 1}, "y": {"w": 2}})  # [(1, 2)]
 
-    Raises: ValueError naming the first path at which presence, shape or structure differ.
+    Where the first tree has `None` the others may have anything; with strict they must have `None` too.
+
+    Args:
+      trees: the trees by the names that errors call them.
+      strict: whether `None` must be in the same places.
+    Raises:  ValueError naming the first path at which presence, shape or structure differ.
     """
     (name, tree), *others = trees.items()
-    found, wanted = flatten(tree)
-    columns = [found]
+    first_leaves, first_structure = flatten(tree)
+    columns = [first_leaves]
     for other_name, other in others:
         try:
-            column = wanted.flatten_up_to(_filled_in(other, tree))
+            column = first_structure.flatten_up_to(_fill_in(other, tree))
         except ValueError:
             _differ(other, tree, other_name, name)
-        for i, (x, y) in enumerate(zip(found, column, strict=True)):
+        for i, (x, y) in enumerate(zip(first_leaves, column, strict=True)):
             _check(x, y, name, other_name, tree, i, strict=strict)
         columns.append(list(column))
     return list(zip(*columns, strict=True))
 
 
 def _check(x: Any, y: Any, name: str, other_name: str, tree: Tree, i: int, *, strict: bool) -> None:
-    told = ""
+    problem = ""
     if not absent(x) and not jax.tree_util.all_leaves([y], is_leaf=is_none):
-        told = f"is a {type(y).__name__}, {name}{{0}} is a leaf"
+        problem = f"is a {type(y).__name__}, {name}{{0}} is a leaf"
     elif absent(y) and not absent(x):
-        told = f"is None, {name}{{0}} is an array"
+        problem = f"is None, {name}{{0}} is an array"
     elif absent(x) and strict and not all(absent(z) for z in jax.tree.leaves(y)):
-        told = f"is an array, {name}{{0}} is None"
+        problem = f"is an array, {name}{{0}} is None"
     elif not absent(x) and jnp.shape(x) != jnp.shape(y):
-        told = f"has shape {jnp.shape(y)}, {name}{{0}} has {jnp.shape(x)}"
-    if told:
+        problem = f"has shape {jnp.shape(y)}, {name}{{0}} has {jnp.shape(x)}"
+    if problem:
         path = paths(tree)[i]
-        checks.fail(f"{other_name}{path} {told.replace('{0}', path)}")
+        checks.fail(f"{other_name}{path} {problem.replace('{0}', path)}")
 
 
 def together(f: Callable[..., Any], trees: Mapping[str, Tree], *, strict: bool = False) -> Tree:
-    """`f` on the leaves of several trees, place by place, as `aligned` finds them; nothing where the first has none."""
+    """Apply `f` to the leaves of several trees, as `aligned` pairs them; absent leaves of the first stay unchanged.
+
+    Args:
+      f: function of one leaf of each tree.
+      trees: the trees by the names that errors call them.
+      strict: whether `None` must be in the same places.
+    """
     _, places = flatten(next(iter(trees.values())))
     return places.unflatten([xs[0] if absent(xs[0]) else f(*xs) for xs in aligned(trees, strict=strict)])
 
 
 def as_array(x: Any) -> Array:
-    """A Python scalar becomes the weakly typed array that JAX makes of it."""
+    """x as a JAX array; a Python scalar becomes a weakly typed one.
+
+    Args:
+      x: a number, a NumPy or a JAX array.
+    """
     return x if isinstance(x, jax.Array) else jnp.asarray(x)

@@ -14,7 +14,7 @@ from .places import absent, aligned, as_array, flatten, leaves, match
 
 
 def _wide(x: Any) -> Array:
-    """A leaf in the floating or complex dtype that it is summed in."""
+    """A leaf in the floating or complex dtype in which it is summed."""
     x = as_array(x)
     return numerics.convert(x, numerics.wide_dtype(x.dtype))
 
@@ -28,7 +28,7 @@ def _total(parts: list[Array]) -> Array:
     return jnp.sum(jnp.stack(_common(parts))) if parts else jnp.zeros((), jnp.float32)
 
 
-# One trace for all leaves of a shape
+# jit: one trace for all leaves of one shape
 _jit: Callable[[Callable[..., Array]], Callable[..., Array]] = jax.jit
 
 
@@ -38,17 +38,26 @@ def _sum_sq(x: Array) -> Array:
 
 
 def sum_sq(tree: Tree) -> Array:
-    """The sum of |x|^2 over all elements of all leaves, in at least float32; 0 for an empty tree."""
+    """Sum of |x|^2 over all elements of all leaves, in at least float32; 0 for an empty tree.
+
+    Args:
+      tree: a tree of arrays.
+    """
     return _total([_sum_sq(_wide(x)) for x in leaves(tree)])
 
 
 def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:
-    """The sum over all elements of f(x, *others), leaf by leaf over `home`, in a hyperparameter's dtype, kept finite.
+    """Sum of f(x, *others) over all elements, leaf by leaf, clipped to finite numbers, in the dtype of hyperparameters.
 
-    The arrays of one place come to `f` real and in one dtype of at least float32: a complex one as two real ones, along
-    a last axis of two. Where another tree has nothing `f` gets `None`, and what it returns `None` for is not summed.
+    `f` receives real arrays of one dtype, at least float32; complex leaves get a last axis of their two parts. Absent
+    leaves of the other trees are `None`, and leaves for which `f` returns `None` are skipped.
+
+    Args:
+      f: function of one leaf of each tree.
+      home: the first tree, whose absent leaves are skipped.
+      trees: further trees of the same structure.
     """
-    columns = [flatten(home)[0], *(match(t, home, "a tree", "its home") for t in trees)]
+    columns = [flatten(home)[0], *(match(t, home, "a further tree", "the first tree") for t in trees)]
     sums = []
     for x, *others in zip(*columns, strict=True):
         value = None if absent(x) else f(*_real([x, *others]))
@@ -68,27 +77,34 @@ def _real(xs: list[Any]) -> list[Any]:
 
 
 def global_norm(updates: Tree) -> Array:
-    """sqrt(sum over all leaves of |x|^2), in at least float32; its derivative at zero is zero."""
+    """Norm of all leaves as one vector, sqrt(sum |x|^2), in at least float32; its derivative at zero is zero.
+
+    Args:
+      updates: a tree of arrays.
+    """
     return numerics.root(sum_sq(updates))
 
 
 def norm(tree: Tree, ord: Any = None, squared: bool = False) -> Array:
-    """The norm of all elements as one vector, in at least float32; 0 for an empty tree.
+    """Norm of all elements as one vector, in at least float32; 0 for an empty tree.
 
-    Args:    ord: None or 2, 1, or "inf" (`numpy.inf` too). squared: return its square.
+    Args:
+      tree: a tree of arrays.
+      ord: the order: None or 2, 1, or "inf" (`numpy.inf` too).
+      squared: whether to return the square of the norm.
     Raises:  ValueError for another order.
     """
     if ord in (None, 2):
         return sum_sq(tree) if squared else global_norm(tree)
     magnitudes = [jnp.abs(_wide(x)) for x in leaves(tree) if jnp.size(x)]
     if ord == 1:
-        found = _total([jnp.sum(x) for x in magnitudes])
+        result = _total([jnp.sum(x) for x in magnitudes])
     elif ord in ("inf", jnp.inf):
-        found = _extreme(jnp.max, magnitudes, 0)
+        result = _extreme(jnp.max, magnitudes, 0)
     else:
         with checks.naming("tree.norm"):
             checks.fail(f"ord must be None, 1, 2 or 'inf', got {checks.shown(ord)}")
-    return jnp.square(found) if squared else found
+    return jnp.square(result) if squared else result
 
 
 @_jit
@@ -97,22 +113,32 @@ def _sum(x: Array) -> Array:
 
 
 def sum(tree: Tree, associative_reduction: bool = False) -> Array:
-    """The sum of all elements, floating leaves in at least float32; 0 for an empty tree.
+    """Sum of all elements, floating leaves in at least float32; 0 for an empty tree.
 
-    Args:    associative_reduction: add the leaves' sums in one reduction, in place of one after the other: faster to
-             compile for many leaves, and rounded differently.
+    Args:
+      tree: a tree of arrays.
+      associative_reduction: whether to add the leaves' sums in one reduction instead of one after another: faster to
+        compile for many leaves, with different rounding.
     """
     parts = [_sum(as_array(x)) for x in leaves(tree)]
     return _total(parts) if associative_reduction or not parts else functools.reduce(jnp.add, _common(parts))
 
 
 def max(tree: Tree) -> Array:
-    """The largest element, -inf for an empty tree."""
+    """The largest element; -inf for an empty tree.
+
+    Args:
+      tree: a tree of real arrays.
+    """
     return _extreme(jnp.max, [as_array(x) for x in leaves(tree) if jnp.size(x)], -jnp.inf)
 
 
 def min(tree: Tree) -> Array:
-    """The smallest element, inf for an empty tree."""
+    """The smallest element; inf for an empty tree.
+
+    Args:
+      tree: a tree of real arrays.
+    """
     return _extreme(jnp.min, [as_array(x) for x in leaves(tree) if jnp.size(x)], jnp.inf)
 
 
@@ -130,9 +156,11 @@ def _vdot(x: Array, y: Array) -> Array:
 
 @checks.naming("tree.vdot")
 def vdot(tree_x: Tree, tree_y: Tree) -> Array:
-    """The sum over all elements of conj(x) y, floating leaves in at least float32; 0 for empty trees.
+    """Inner product of trees: the sum over all elements of conj(x) y, in at least float32; 0 for empty trees.
 
-    Raises: ValueError naming the leaf whose shape is not that of its fellow.
+    Args:
+      tree_x, tree_y: trees of one structure, with leaves of the same shapes.
+    Raises:  ValueError naming the leaf whose shape differs.
     """
     pairs = aligned({"tree_x": tree_x, "tree_y": tree_y})
     return _total([_vdot(as_array(x), as_array(y)) for x, y in pairs if not absent(x)])
@@ -140,9 +168,13 @@ def vdot(tree_x: Tree, tree_y: Tree) -> Array:
 
 @checks.naming("tree.allclose")
 def allclose(a: Tree, b: Tree, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Array:
-    """Whether all elements x of a and y of b have |x - y| <= atol + rtol |y|; True for empty trees.
+    """Whether |x - y| <= atol + rtol |y| for all elements x of a and y of b; True for empty trees.
 
-    Raises: ValueError naming the leaf at which the trees differ in presence, structure or shape.
+    Args:
+      a, b: trees of one structure, with leaves of the same shapes, and `None` in the same places.
+      rtol, atol: relative and absolute tolerance, >= 0.
+      equal_nan: whether NaNs in the same place count as equal.
+    Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
     """
     pairs = [_common([_wide(x), _wide(y)]) for x, y in aligned({"a": a, "b": b}, strict=True) if not absent(x)]
     close = [jnp.allclose(x, y, rtol, atol, equal_nan) for x, y in pairs]

@@ -1,1 +1,1 @@
-"""Transformations around a transformation, one idea per file."""
+"""Transformations that wrap others: accumulate, skip, pack, freeze, schedule, average."""

@@ -1,4 +1,4 @@
-"""Several gradients for one step."""
+"""Gradient accumulation: several micro-steps per optimizer step."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Self
@@ -51,18 +51,23 @@ class MultiSteps(GradientTransformationExtraArgs):
 
         a <- a + (g - a) / n  at the n-th micro-step of a window; u = opt(a) at its end, 0 before
 
-    It is a transformation, for `chain` as well. `has_updated` tells whether the last call took a step, `flush` takes
-    one with what a last, shorter window holds.
+    It is a transformation and may be a member of a chain. `has_updated` tells whether the last call took a step;
+    `flush` takes a step with the gradients of an unfinished window.
 
-    Args:    opt: a transformation. every_k_schedule: the length of a window, an integer >= 1 or a function of the
-             steps taken. use_grad_mean: False for the sum. should_skip_update_fn(updates, gradient_step, params)
-             -> (skip, state): a micro-step that it skips does not count, see `skip_not_finite`. accumulator_dtype:
-             by default the parameter's, at least float32. nonfinite: "skip" leaves a gradient that is not finite out
-             of its window, which ends when it would have; the mean is over those that count.
+    Args:
+      opt: the transformation that receives the mean.
+      every_k_schedule: number of micro-steps in a window, an integer >= 1 or a function of the steps taken so far.
+      use_grad_mean: whether opt receives the mean; False for the sum.
+      should_skip_update_fn: function (updates, gradient_step, params) -> (skip, state), such as `skip_not_finite`; a
+        micro-step that it skips does not count.
+      accumulator_dtype: dtype of acc_grads; None keeps the parameter's, at least float32.
+      nonfinite: "skip" leaves non-finite gradients out of the mean without lengthening the window; "propagate" keeps
+        them.
     State:   MultiStepsState(mini_step, gradient_step, inner_opt_state, acc_grads, skip_state): acc_grads shaped like
              params, 4 bytes per float32 parameter.
-    Differs: `has_updated` is False after a micro-step that was skipped, and a window begins with nothing; in Optax it
-             may be True, and the NaN of one window is in all that follow.
+    Differs: after a skipped micro-step `has_updated` is False, where Optax may return True. Each window starts from
+             zero, where a NaN stays in Optax's accumulator for good.
+    When:    the batch that the optimizer needs does not fit into memory.
     """
 
     def __new__(
@@ -103,21 +108,31 @@ class MultiSteps(GradientTransformationExtraArgs):
         return self.call.args, self.call.kwargs
 
     def has_updated(self, state: MultiStepsState) -> Array:
-        """Whether the last update took a step."""
+        """Whether the last call of `update` took a step of `opt`.
+
+        Args:
+          state: the state that the call returned.
+        """
         return self.window.has_updated(state)
 
     def flush(self, state: MultiStepsState, params: Any = None, **extra_args: Any) -> tuple[Any, MultiStepsState]:
-        """The update of a step with what the window holds so far, zero if that is nothing; the window is then empty."""
+        """Take a step with the gradients of an unfinished window; the update is zero if the window is empty.
+
+        Args:
+          state: the state of the last update.
+          params: the parameters, if `opt` needs them.
+          extra_args: passed to the update of `opt`.
+        """
         with checks.naming("MultiSteps"):
             return self.window.flush(state, params, extra_args)
 
     def gradient_transformation(self) -> Self:
-        """Itself: the pair (init, update)."""
+        """This transformation itself; Optax's `MultiSteps` needs the conversion."""
         return self
 
 
 class _Window:
-    """The micro-steps between two steps."""
+    """The micro-steps between two steps of `opt`."""
 
     def __init__(
         self, member: GradientTransformationExtraArgs, every_k: Any, mean: bool, judge: Any, dtype: DType, counts: bool
@@ -189,17 +204,20 @@ class _Window:
         return state.skip_state["by_function"] if self.counts else state.skip_state
 
     def _counted(self, state: MultiStepsState) -> Count:
-        """How many gradients the window holds; what a closed one held is forgotten only here, for `has_updated`."""
+        """Number of gradients in the current window.
+
+        A closed window's count is kept in the state until here, because `has_updated` reads it.
+        """
         return jnp.where(state.mini_step == 0, 0, state.skip_state["counted"]) if self.counts else state.mini_step
 
     def _step(
         self, taken: Any, accumulated: Any, state: Any, params: Any, extra_args: Any, updates: Any
     ) -> tuple[Any, Any, Any]:
-        """A step where `taken`: the update, the inner state, and what is accumulated after it."""
+        """Take a step if `taken`; return the update, the inner state and the accumulator after it."""
         home = state.acc_grads
         places = tree.structure(home).unflatten(tree.match(updates, home, "updates", "state.acc_grads"))
 
-        # The sum is made in the branches, so that where there is no step it is made in place.
+        # Accumulate inside the branches: where no step is taken, XLA then adds in place.
         def do() -> Any:
             acc = accumulated()
             mean = tree.map(lambda _, a: a, places, acc)

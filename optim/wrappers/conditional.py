@@ -1,4 +1,4 @@
-"""Transforming at some steps and not at others."""
+"""Transformations that act at some steps only."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
 from ..types import Count, Params, Tree
-from .gate import nothing, step_if
+from .gate import step_if, zero_updates
 
 
 class ConditionallyMaskState(NamedTuple):
@@ -39,26 +39,41 @@ _ERRORS = [
 ]
 
 
-@register(example(ema(0.9), _every_other), example(ema(0.9), _early, True), errors=_ERRORS)
+@register(
+    example(ema(0.9), _every_other),
+    example(ema(0.9), _early, True),
+    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    errors=_ERRORS,
+)
 def conditionally_mask(
     inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:
-    """Apply `inner` at the steps that a function chooses; at the others updates are zero and `inner` stays as it is.
+    """Apply `inner` at the steps that a function chooses; at the other steps updates are zero.
 
-    Args:    inner: a transformation. should_transform_fn(step) -> bool, step being 0 on the first update.
-             forward_extra_args: whether it gets the extra arguments of update as keywords.
+    Args:
+      inner: a transformation, whose state stays as it is at the other steps.
+      should_transform_fn: function step -> bool, where step is 0 at the first update.
+      forward_extra_args: whether to pass it the extra arguments of update as keywords.
     State:   ConditionallyMaskState(step, inner_state); step counts all updates.
     """
-    return _conditionally(inner, should_transform_fn, forward_extra_args, ConditionallyMaskState, nothing)
+    return _conditionally(inner, should_transform_fn, forward_extra_args, ConditionallyMaskState, zero_updates)
 
 
-@register(example(ema(0.9), _every_other), example(ema(0.9), _early, True), errors=_ERRORS)
+@register(
+    example(ema(0.9), _every_other),
+    example(ema(0.9), _early, True),
+    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    errors=_ERRORS,
+)
 def conditionally_transform(
     inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:
-    """Apply `inner` at the steps that a function chooses; at the others updates pass as they are.
+    """Apply `inner` at the steps that a function chooses; at the other steps updates pass through unchanged.
 
-    Args:    as in `conditionally_mask`.
+    Args:
+      inner: a transformation, whose state stays as it is at the other steps.
+      should_transform_fn: function step -> bool, where step is 0 at the first update.
+      forward_extra_args: whether to pass it the extra arguments of update as keywords.
     State:   ConditionallyTransformState(inner_state, step); step counts all updates.
     """
     return _conditionally(
@@ -67,7 +82,7 @@ def conditionally_transform(
 
 
 def _conditionally(
-    inner: Any, chosen: Callable[..., Any], forward: bool, state_class: Any, left: Callable[[Tree], Tree]
+    inner: Any, chosen: Callable[..., Any], forward: bool, state_class: Any, otherwise: Callable[[Tree], Tree]
 ) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
     checks.function("should_transform_fn", chosen, "a function of the step")
@@ -77,7 +92,8 @@ def _conditionally(
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         taken = chosen(state.step, **extra_args) if forward else chosen(state.step)
-        updates, inner_state = step_if(taken, member, updates, state.inner_state, params, extra_args, left=left)
+        args = (member, updates, state.inner_state, params, extra_args)
+        updates, inner_state = step_if(taken, *args, otherwise=otherwise)
         return updates, state_class(inner_state=inner_state, step=safe_increment(state.step))
 
     return around(member, init, update, inner=lambda state: state.inner_state, state_classes=(state_class,))

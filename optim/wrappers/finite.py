@@ -1,4 +1,4 @@
-"""Leaving out updates that are not finite."""
+"""Non-finite updates are skipped."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
 from ..types import Array, Count, Params, Scalar
-from .gate import finite, nothing, seeing_all, step_if
+from .gate import finite, seeing_all, step_if, zero_updates
 
 
 class ApplyIfFiniteState(NamedTuple):
@@ -24,17 +24,21 @@ class ApplyIfFiniteState(NamedTuple):
 @register(
     example(ema(0.9), 2),
     ranges={"max_consecutive_errors": checks.STEPS},
+    exceptions={"golden": "it only chooses what its inner transformation sees"},
     errors=[(example(1, 2), "inner must be a transformation (init, update), got 1")],
 )
 def apply_if_finite(inner: Any, max_consecutive_errors: Scalar) -> GradientTransformationExtraArgs:
-    """Leave out an update that holds an infinite or undefined element, unless too many such come in a row.
+    """Skip an update with an infinite or NaN element, unless too many of them come in a row.
 
-    Where it is left out the updates are zero, and `inner` neither sees it nor counts it.
+    A skipped update is replaced by zeros, and the state of `inner` does not change.
 
-    Args:    inner: a transformation. max_consecutive_errors: an integer >= 0; after so many bad updates in a row
-             the next bad ones are applied as they are, so that a diverged run is seen to be one.
-    State:   ApplyIfFiniteState(notfinite_count, last_finite, total_notfinite, inner_state): the bad updates in a
-             row, whether the last was good, and all bad ones so far.
+    Args:
+      inner: a transformation.
+      max_consecutive_errors: number of consecutive non-finite updates that are skipped, an integer >= 0. Usually 3 to
+        10. Further ones are applied, so that a diverged model is noticed.
+    State:   ApplyIfFiniteState(notfinite_count, last_finite, total_notfinite, inner_state): consecutive non-finite
+             updates, whether the last update was finite, and all non-finite updates so far.
+    When:    training with loss scaling, or with rare numerical failures.
     """
     member = taking_extra_args(inner, "inner")
 
@@ -44,12 +48,14 @@ def apply_if_finite(inner: Any, max_consecutive_errors: Scalar) -> GradientTrans
         )
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        good = finite(updates)
-        errors = jnp.where(good, 0, safe_increment(state.notfinite_count))
-        taken = good | (errors > max_consecutive_errors)
-        updates, inner_state = step_if(taken, member, updates, state.inner_state, params, extra_args, left=nothing)
-        total = jnp.where(good, state.total_notfinite, safe_increment(state.total_notfinite))
-        return updates, ApplyIfFiniteState(errors, good, total, inner_state)
+        is_finite = finite(updates)
+        errors = jnp.where(is_finite, 0, safe_increment(state.notfinite_count))
+        taken = is_finite | (errors > max_consecutive_errors)
+        updates, inner_state = step_if(
+            taken, member, updates, state.inner_state, params, extra_args, otherwise=zero_updates
+        )
+        total = jnp.where(is_finite, state.total_notfinite, safe_increment(state.total_notfinite))
+        return updates, ApplyIfFiniteState(errors, is_finite, total, inner_state)
 
     return around(
         member,

@@ -17,17 +17,24 @@ from ..tree.packing import joined, size, split
 from ..types import Array, Params
 
 
-@register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
+@register(
+    example(ema(0.9)),
+    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    errors=[(example(1), "inner must be a transformation (init, update), got 1")],
+)
 def flatten(inner: Any) -> GradientTransformationExtraArgs:
-    """Apply `inner` to one vector that holds all leaves, end to end.
+    """Apply `inner` to one vector, the concatenation of all leaves.
 
-    Where there are many small parameters that is one operation in place of many. What a rule says of a leaf, a norm
-    of it for instance, it then says of all. The vector has the widest dtype of the leaves; a complex element is in it
-    as two real ones.
+    With many small parameters this replaces many operations by one. A rule that sees a whole leaf, for instance its
+    norm, then sees the whole vector. The vector has the widest dtype of the leaves; a complex element becomes two real
+    ones.
 
-    Args:    inner: a transformation.
+    Args:
+      inner: a transformation.
     State:   that of `inner` for the vector.
-    Differs: Optax' vector is complex if a leaf is.
+    Differs: Optax's vector is complex if a leaf is.
+    When:    elementwise rules on thousands of small parameters; `packed` does the same and leaves large leaves as they
+             are.
     """
     member = taking_extra_args(inner, "inner")
 
@@ -35,36 +42,36 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
         return joined([p for p in tree.flatten(params)[0] if tree.trainable(p)])
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        home = updates if params is None else params
-        gs, ps = tree.match(updates, home, "updates", "params"), tree.flatten(home)[0]
-        check_updates(gs, ps, home)
-        places = [i for i, p in enumerate(ps) if tree.trainable(p)]
-        here = [not tree.absent(gs[i]) for i in places]
+        template = updates if params is None else params
+        gs, ps = tree.match(updates, template, "updates", "params"), tree.flatten(template)[0]
+        check_updates(gs, ps, template)
+        indices = [i for i, p in enumerate(ps) if tree.trainable(p)]
+        has_grad = [not tree.absent(gs[i]) for i in indices]
         flat: Any = None
-        if any(here) or not places:
-            filled = [gs[i] if there else tree.zeros_like(ps[i]) for i, there in zip(places, here, strict=True)]
+        if any(has_grad) or not indices:
+            filled = [gs[i] if given else tree.zeros_like(ps[i]) for i, given in zip(indices, has_grad, strict=True)]
             flat = joined(filled)
         flat, new = member.update(flat, state, None if params is None else vector(params), **extra_args)
-        if not all(here):
-            new = _kept(new, state, np.repeat(here, [size(ps[i]) for i in places]))
+        if not all(has_grad):
+            new = _without_missing(new, state, np.repeat(has_grad, [size(ps[i]) for i in indices]))
         if flat is not None:
-            for i, there, piece in zip(places, here, split(flat, [ps[i] for i in places]), strict=True):
-                if there:
+            for i, given, piece in zip(indices, has_grad, split(flat, [ps[i] for i in indices]), strict=True):
+                if given:
                     gs[i] = numerics.restored(piece, tree.as_array(gs[i]))
-        return tree.structure(home).unflatten(gs), new
+        return tree.structure(template).unflatten(gs), new
 
     def evaluates(state: Any, params: Any) -> Any:
         flat = vector(params)
-        other = eval_params(member, state, flat)
-        if other is flat:
+        evaluation = eval_params(member, state, flat)
+        if evaluation is flat:
             return params
         leaves, structure = tree.flatten(params)
-        pieces = iter(split(other, list(filter(tree.trainable, leaves))))
+        pieces = iter(split(evaluation, list(filter(tree.trainable, leaves))))
         return structure.unflatten(
             [numerics.restored(next(pieces), tree.as_array(p)) if tree.trainable(p) else p for p in leaves]
         )
 
-    # Its slots are no leaf's, so nobody may work leaf by leaf; the order of all elements is all that counts.
+    # The slots do not correspond to leaves, so an outer wrapper must not split the update by leaf.
     grain = member.grain and "treewise"
     return around(
         member,
@@ -77,6 +84,6 @@ def flatten(inner: Any) -> GradientTransformationExtraArgs:
     )
 
 
-def _kept(new: Any, old: Any, here: Any) -> Any:
-    """The new state, but in what has the vector's shape the old one, wherever a gradient was nothing."""
-    return jax.tree.map(lambda x, y: jnp.where(here, x, y) if jnp.shape(x) == here.shape else x, new, old)
+def _without_missing(new: Any, old: Any, has_grad: Any) -> Any:
+    """The new state, but the old elements of vector-shaped arrays where there was no gradient."""
+    return jax.tree.map(lambda x, y: jnp.where(has_grad, x, y) if jnp.shape(x) == has_grad.shape else x, new, old)

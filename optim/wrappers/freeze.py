@@ -1,4 +1,4 @@
-"""Parameters that stay as they are, and take no memory for it."""
+"""Frozen parameters, with or without slots for them."""
 
 from typing import Any
 
@@ -18,22 +18,27 @@ def _every_other(params: Params) -> Any:
 
 
 _BY_LEAF = {
-    "grain": "what is frozen is told by leaves, and one vector is one leaf",
-    "complex": "what is frozen is told by leaves, and two halves are two leaves",
+    "grain": "the mask has one entry per leaf, and one vector is one leaf",
+    "complex": "the mask has one entry per leaf, and two halves are two leaves",
 }
 
 
 @register(
     example(True),
     example(_every_other),
-    exceptions={"errors": "it does not look at updates that it leaves alone", **_BY_LEAF},
+    exceptions={
+        "golden": "it has no formula",
+        "errors": "it does not read the updates that it does not replace",
+        **_BY_LEAF,
+    },
 )
 def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
-    """Replace updates by zero where the mask is True; the last member of a chain.
+    """Replace updates by zero where the mask is True; use it last in a chain.
 
-    What comes before it still keeps slots for what it freezes: `selective_transform` does not.
+    The members before it still have slots for the frozen parameters; `selective_transform` saves their memory.
 
-    Args:    mask: as in `masked`.
+    Args:
+      mask: as in `masked`: True for the parameters that stay fixed.
     State:   MaskedState, empty.
     """
     return masked(set_to_zero(), mask)
@@ -42,15 +47,17 @@ def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
 @register(
     example(ema(0.9), freeze_mask=False),
     example(ema(0.9), freeze_mask=_every_other),
-    exceptions=_BY_LEAF,
+    exceptions={**_BY_LEAF, "golden": "it only chooses what its inner transformation sees"},
     errors=[(example(1, freeze_mask=True), "optimizer must be a transformation (init, update), got 1")],
 )
 def selective_transform(optimizer: Any, *, freeze_mask: MaskOrFn) -> GradientTransformationExtraArgs:
     """Apply `optimizer` where the mask is False; elsewhere updates are zero, and there are no slots.
 
-    Args:    optimizer: a transformation. freeze_mask: as in `masked`, True for what stays as it is.
-    State:   PartitionState(inner_states), as `partition` with the labels "train" and "freeze" keeps it.
-    Differs: where Optax is given a function it freezes everything; here the function gives the mask.
+    Args:
+      optimizer: a transformation.
+      freeze_mask: as in `masked`: True for the parameters that stay fixed.
+    State:   PartitionState(inner_states): that of `partition` with the labels "train" and "freeze".
+    Differs: given a function as mask, Optax freezes everything; here the function returns the mask.
     """
     member = taking_extra_args(optimizer, "optimizer")
 

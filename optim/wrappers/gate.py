@@ -1,4 +1,4 @@
-"""Taking a step or leaving it, by a condition that may be traced."""
+"""Take a step or skip it, by a condition that may be traced."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 def either(taken: Any, do: Callable[[], T], leave: Callable[[], T]) -> T:
-    """`do()` where `taken`, else `leave()`: one of them runs.
+    """`do()` if `taken`, else `leave()`; only one of them runs.
 
-    Under `vmap` both do; JAX then keeps what the other one computes out of values and derivatives alike.
+    Under `vmap` both run, and JAX selects the values and derivatives of the one that applies.
     """
     if not checks.is_traced(taken):
         return do() if taken else leave()
@@ -26,28 +26,28 @@ def either(taken: Any, do: Callable[[], T], leave: Callable[[], T]) -> T:
 
 
 def finite(updates: Tree) -> Array:
-    """Whether no element of any leaf is infinite or NaN."""
-    found = [jnp.all(jnp.isfinite(tree.as_array(x))) for x in tree.leaves(updates)]
-    return jnp.all(jnp.stack(found)) if found else jnp.asarray(True)
+    """Whether every element of every leaf is finite."""
+    finite_leaves = [jnp.all(jnp.isfinite(tree.as_array(x))) for x in tree.leaves(updates)]
+    return jnp.all(jnp.stack(finite_leaves)) if finite_leaves else jnp.asarray(True)
 
 
 def present(updates: Tree) -> Tree:
-    """`updates` as arrays, with `None` for whatever is nothing: what a branch of a condition may hold."""
+    """`updates` as arrays, with `None` for absent leaves (float0 too), as a branch of `lax.cond` may return them."""
     leaves, structure = tree.flatten(updates)
     return structure.unflatten([None if tree.absent(x) else tree.as_array(x) for x in leaves])
 
 
 def restored(new: Tree, updates: Tree) -> Tree:
-    """The arrays of `new` in the structure and dtypes of `updates`, beside whatever is nothing there."""
+    """The arrays of `new` in the structure and dtypes of `updates`; absent leaves of `updates` stay as they are."""
     arrays = iter(jax.tree.leaves(new))
     leaves, structure = tree.flatten(updates)
     return structure.unflatten([x if tree.absent(x) else _as(next(arrays), tree.as_array(x)) for x in leaves])
 
 
 def fitted(new: Tree, old: Tree) -> Tree:
-    """`new` in the dtypes of `old`, which a member from elsewhere may have changed."""
-    places: Any = jax.tree.structure(old)
-    if jax.tree.structure(new) != places:
+    """`new` cast to the dtypes of `old`: a member from another library may have changed them."""
+    old_structure: Any = jax.tree.structure(old)
+    if jax.tree.structure(new) != old_structure:
         return new
     return jax.tree.map(lambda x, y: _as(tree.as_array(x), tree.as_array(y)), new, old)
 
@@ -64,27 +64,27 @@ def step_if(
     params: Any,
     extra_args: Any,
     *,
-    left: Callable[[Tree], Tree],
+    otherwise: Callable[[Tree], Tree],
 ) -> tuple[Tree, Any]:
-    """The member's update where `taken`; else `left(updates)`, and its state as it is."""
-    here = present(updates)
+    """The member's update if `taken`; otherwise `otherwise(updates)` and the old state."""
+    arrays = present(updates)
 
     def do() -> Any:
-        new, new_state = member.update(here, state, params, **extra_args)
-        return jax.tree.leaves(restored(new, here)), fitted(new_state, state)
+        new, new_state = member.update(arrays, state, params, **extra_args)
+        return jax.tree.leaves(restored(new, arrays)), fitted(new_state, state)
 
     def leave() -> Any:
-        return jax.tree.leaves(left(here)), state
+        return jax.tree.leaves(otherwise(arrays)), state
 
     new, state = either(taken, do, leave)
     return restored(new, updates), state
 
 
-def nothing(updates: Tree) -> Tree:
+def zero_updates(updates: Tree) -> Tree:
     """Zero updates."""
     return tree.zeros_like(updates)
 
 
 def seeing_all(member: GradientTransformationExtraArgs) -> Grain | None:
-    """The grain of a wrapper that looks at the whole tree before `member` does."""
+    """The grain of a wrapper that reads the whole tree before `member` runs."""
     return "treewise" if member.grain == "elementwise" else member.grain

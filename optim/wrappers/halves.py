@@ -25,15 +25,20 @@ class SplitRealAndImaginaryState(NamedTuple):
     inner_state: Any
 
 
-@register(example(ema(0.9)), errors=[(example(1), "inner must be a transformation (init, update), got 1")])
+@register(
+    example(ema(0.9)),
+    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    errors=[(example(1), "inner must be a transformation (init, update), got 1")],
+)
 def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
-    """Let `inner` see every complex leaf as two real ones, its real and its imaginary part.
+    """Present every complex leaf to `inner` as two real ones, its real and its imaginary part.
 
-    The elementwise and treewise rules of this library do so by themselves: this is for others, and for rules that
-    depend on a whole leaf.
+    The elementwise and treewise rules of this library do this themselves. Use it for transformations from elsewhere,
+    and for rules that depend on a whole leaf.
 
-    Args:    inner: a transformation.
-    State:   SplitRealAndImaginaryState(inner_state), inner_state that of `inner` for the parts.
+    Args:
+      inner: a transformation.
+    State:   SplitRealAndImaginaryState(inner_state): inner_state is that of `inner` for the parts.
     """
     member = taking_extra_args(inner, "inner")
 
@@ -42,19 +47,19 @@ def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         if params is None:
-            home, parts = updates, _split(updates)
+            template, parts = updates, _split(updates)
         else:
-            home, leaves = params, tree.match(updates, params, "updates", "params")
+            template, leaves = params, tree.match(updates, params, "updates", "params")
             pairs = [_halves(g, p) for g, p in zip(leaves, tree.flatten(params)[0], strict=True)]
             parts = tree.structure(params).unflatten(pairs)
         halves = None if params is None else _split(params)
         new, inner_state = member.update(parts, state.inner_state, halves, **extra_args)
-        return _joined(new, home), SplitRealAndImaginaryState(inner_state)
+        return _merge(new, template), SplitRealAndImaginaryState(inner_state)
 
     def evaluates(state: Any, params: Any) -> Any:
         parts = _split(params)
         other = eval_params(member, state.inner_state, parts)
-        return params if other is parts else _joined(other, params)
+        return params if other is parts else _merge(other, params)
 
     return around(
         member,
@@ -73,7 +78,7 @@ def _split(params: Tree) -> Tree:
 
 
 def _halves(g: Any, p: Any) -> Any:
-    """The parts of `g`, which belongs to `p`."""
+    """The real and imaginary parts of `g`, the gradient of `p`; `g` itself if `p` is real."""
     if tree.absent(p) or not is_complex(p):
         return g
     if tree.absent(g):
@@ -83,11 +88,11 @@ def _halves(g: Any, p: Any) -> Any:
     return SplitRealAndImaginaryArrays(tree.as_array(g).real, tree.as_array(g).imag)
 
 
-def _joined(parts: Tree, home: Tree) -> Tree:
-    """What `_split` was given, where `home` is complex."""
-    structure = tree.structure(home)
-    found = [
+def _merge(parts: Tree, template: Tree) -> Tree:
+    """Inverse of `_split`: complex leaves where `template` has them."""
+    structure = tree.structure(template)
+    leaves = [
         x if not isinstance(x, SplitRealAndImaginaryArrays) else None if x.real is None else jax.lax.complex(*x)
         for x in structure.flatten_up_to(parts)
     ]
-    return structure.unflatten(found)
+    return structure.unflatten(leaves)

@@ -22,7 +22,11 @@ class WrappedScheduleState(NamedTuple):
 
 
 class WrappedSchedule:
-    """A schedule with a state of its own: the number of updates done before."""
+    """A schedule of the count as a stateful one, whose state is the number of updates done so far.
+
+    Args:
+      schedule_fn: a schedule, count -> value.
+    """
 
     def __init__(self, schedule_fn: Schedule) -> None:
         self.schedule_fn = schedule_fn
@@ -39,14 +43,14 @@ class WrappedSchedule:
         return self.schedule_fn(state.count)
 
 
-def _stateful(schedule: Any) -> Any:
-    """`schedule` with init() -> state, update(state, **extra) -> state, and itself a function of the state."""
+def _as_stateful(schedule: Any) -> Any:
+    """`schedule` as an object with init() -> state, update(state, **extra) -> state, and a call state -> value."""
     has_state = callable(getattr(schedule, "init", None)) and callable(getattr(schedule, "update", None))
     return schedule if has_state else WrappedSchedule(schedule)
 
 
 class InjectHyperparamsState(NamedTuple):
-    """What older versions of other libraries kept in place of `InjectStatefulHyperparamsState`."""
+    """State of Optax's older `inject_hyperparams`, which had no states of schedules."""
 
     count: Count
     hyperparams: dict[str, Array]
@@ -60,17 +64,17 @@ class InjectStatefulHyperparamsState(NamedTuple):
     inner_state: Any
 
 
-def _started(schedule: Any) -> Any:
-    """A fresh state, whose leaves are arrays that keep their dtypes."""
+def _fresh_state(schedule: Any) -> Any:
+    """A fresh state of a schedule, whose leaves are strongly typed copies."""
     return jax.tree.map(lambda x: numerics.convert(jnp.array(x, copy=True), jnp.result_type(x)), schedule.init())
 
 
-def _like(new: Any, old: Array) -> Array:
+def _cast_like(new: Any, old: Array) -> Array:
     return numerics.convert(jnp.asarray(new), old.dtype)
 
 
 class InjectedFactory(Recorded):
-    """A factory whose numeric arguments live in the state of what it makes."""
+    """A factory of transformations whose numeric arguments are stored in the state."""
 
     def __init__(self, factory: Callable[..., Any], static: frozenset[str], dtype: DType) -> None:
         self.factory, self.static, self.dtype = factory, static, dtype
@@ -93,18 +97,18 @@ class InjectedFactory(Recorded):
         return tx._recorded(made) if made else tx
 
     def _make(self, bound: inspect.BoundArguments) -> GradientTransformationExtraArgs:
-        fixed, numbers, schedules = self._sorted(bound)
+        fixed, numbers, schedules = self._groups(bound)
 
         def build(values: Mapping[str, Any]) -> GradientTransformationExtraArgs:
             now = inspect.BoundArguments(self.__signature__, {**bound.arguments, **fixed, **values})
             return chain(self.factory(*now.args, **now.kwargs))
 
-        # Concrete values are checked where the user can see them: here, not in a trace.
-        member = build({**numbers, **{k: s(_started(s)) for k, s in schedules.items()}})
+        # Check concrete values now, in the user's call, and not in a later trace.
+        member = build({**numbers, **{k: s(_fresh_state(s)) for k, s in schedules.items()}})
 
         def init(params: Params) -> InjectStatefulHyperparamsState:
             values = {k: self._array(v) for k, v in numbers.items()}
-            states = {k: _started(s) for k, s in schedules.items()}
+            states = {k: _fresh_state(s) for k, s in schedules.items()}
             values |= {k: self._array(s(states[k])) for k, s in schedules.items()}
             inner = build(values).init(params)
             return InjectStatefulHyperparamsState(jnp.zeros((), jnp.int32), values, states, inner[0])
@@ -114,7 +118,7 @@ class InjectedFactory(Recorded):
             for name, schedule in schedules.items():
                 old = states[name]
                 values[name] = numerics.convert(jnp.asarray(schedule(old, **extra_args)), values[name].dtype)
-                states[name] = jax.tree.map(_like, schedule.update(old, **extra_args), old)
+                states[name] = jax.tree.map(_cast_like, schedule.update(old, **extra_args), old)
             inner = build(values)
             updates, (inner_state,) = inner.update(updates, (state.inner_state,), params, **extra_args)
             count = numerics.safe_increment(state.count)
@@ -134,25 +138,25 @@ class InjectedFactory(Recorded):
         )
 
     def _array(self, value: Any) -> Array:
-        """A copy: the state must not share a buffer with an array of the caller's."""
+        """A copy: the state must not share a buffer with the caller's array."""
         wide = numerics.hyperparameter(value)
         return jnp.array(wide, self.dtype or wide.dtype, copy=True)
 
-    def _sorted(self, bound: inspect.BoundArguments) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """The arguments by what becomes of them: fixed, a number in the state, a schedule whose value is."""
+    def _groups(self, bound: inspect.BoundArguments) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """The arguments in three groups: fixed Python values, numbers in the state, and schedules."""
         entry = entry_of(self.factory)
         fixed, numbers, schedules = {}, {}, {}
         for name, value in bound.arguments.items():
             kind = bound.signature.parameters[name].kind
             real = kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
             real &= name not in self.static
-            known = entry.ranges if entry else checks.RANGES
+            ranges = entry.ranges if entry else checks.RANGES
             if entry or isinstance(value, int):
-                real &= name in known and not known[name].integer
+                real &= name in ranges and not ranges[name].integer
             if real and (checks.is_number(value) or checks.is_array(value)):
                 numbers[name] = value
             elif real and callable(value):
-                schedules[name] = _stateful(value)
+                schedules[name] = _as_stateful(value)
             else:
                 fixed[name] = value
         return fixed, numbers, schedules
@@ -162,24 +166,27 @@ class InjectedFactory(Recorded):
 def inject_hyperparams(
     inner_factory: Callable[..., Any], static_args: Any = (), hyperparam_dtype: DType = None
 ) -> InjectedFactory:
-    """Make a factory whose numeric arguments, defaults included, live in the state of what it makes.
+    """Make a factory whose numeric arguments, defaults included, are stored in the state.
 
-    `inject_hyperparams(adam)(learning_rate=schedule, b1=0.9)` reads `state.hyperparams["learning_rate"]`; setting it,
-    as in `optim.tree.set(state, learning_rate=0.01)`, acts from the next update without another trace. A schedule
-    given for any of these arguments is evaluated at each update; one with a state of its own has init() -> state,
-    update(state, **extra) -> state, and is a function (state, **extra) -> value of it and of the extra arguments.
+        tx = inject_hyperparams(adam)(learning_rate=schedule, b1=0.9)
+        state.hyperparams["learning_rate"]; state = optim.tree.set(state, b1=0.8)
 
-    Args:    inner_factory: a factory of transformations. static_args: names of arguments that stay Python values.
-             hyperparam_dtype: by default float32, float64 where JAX has it enabled.
+    A value that was set acts from the next update on, without retracing. A schedule given for an argument is evaluated
+    at every update. It may be stateful: an object with init() -> state, update(state, **extra) -> state and a call
+    (state, **extra) -> value, where extra are the extra arguments of update.
+
+    Args:
+      inner_factory: a factory of transformations.
+      static_args: name or names of arguments that stay Python values.
+      hyperparam_dtype: dtype of the stored numbers; None takes float32, float64 where JAX has it enabled.
     State:   InjectStatefulHyperparamsState(count, hyperparams, hyperparams_states, inner_state).
-    Raises:  TypeError for what is no function, ValueError for a static name it does not have.
-    Differs: a hyperparameter given as an integer is floating, so that a learning rate of 1 can later be set to 0.5;
-             other integers, which count something, stay Python values. In Optax the first keep their dtype, and the
-             second are in the state.
+    Raises:  TypeError if inner_factory is not a function; ValueError for a name in static_args that it does not have.
+    Differs: a hyperparameter given as an integer is stored as a float, so that a learning rate of 1 can be set to 0.5;
+             integer arguments, which count something, stay Python values. Optax keeps the dtype, and stores both.
     """
     checks.function("inner_factory", inner_factory)
     static = frozenset({static_args} if isinstance(static_args, str) else static_args)
     names = inspect.signature(inner_factory).parameters
     for name in sorted(static - set(names)):
-        checks.fail(f"static_args has {name!r}, which is no argument of {inner_factory}{checks.near(name, names)}")
+        checks.fail(f"static_args has {name!r}, which is not an argument of {inner_factory}{checks.near(name, names)}")
     return InjectedFactory(inner_factory, static, hyperparam_dtype)

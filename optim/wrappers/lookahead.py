@@ -1,4 +1,4 @@
-"""Fast parameters that a slow copy follows, and goes back to."""
+"""Lookahead: fast parameters, and slow ones that follow them."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -20,14 +20,18 @@ from .gate import fitted
 
 
 class LookaheadParams(NamedTuple):
-    """The parameters to take gradients at, and those that follow them."""
+    """The fast parameters, at which gradients are taken, and the slow ones that follow them."""
 
     fast: Params
     slow: Params
 
     @classmethod
     def init_synced(cls, params: Params) -> "LookaheadParams":
-        """Both equal to `params`; the slow ones in buffers of their own, so that both can be donated."""
+        """Fast and slow parameters equal to `params`; the slow ones are copies, so that both can be donated.
+
+        Args:
+          params: the initial parameters.
+        """
         return cls(params, tree.map(lambda p: jnp.array(p, copy=True), params))
 
 
@@ -37,7 +41,7 @@ class LookaheadState(NamedTuple):
 
 
 class LookaheadSlowState(NamedTuple):
-    """`LookaheadState` with the slow parameters, where `params` are the fast ones alone."""
+    """`LookaheadState` with the slow parameters, for plain `params`, which are the fast ones."""
 
     fast_state: Any
     steps_since_sync: Count
@@ -45,7 +49,7 @@ class LookaheadSlowState(NamedTuple):
 
 
 def _paired(params: Any) -> bool:
-    """Whether these are fast and slow parameters, of this library or another."""
+    """Whether `params` is a `LookaheadParams`, of this library or of Optax."""
     return isinstance(params, tuple) and getattr(params, "_fields", None) == LookaheadParams._fields
 
 
@@ -59,36 +63,40 @@ def _paired(params: Any) -> bool:
 def lookahead(
     fast_optimizer: Any, sync_period: Scalar, slow_step_size: Scalar, reset_state: bool = False
 ) -> GradientTransformationExtraArgs:
-    """Let slow parameters follow every k-th step of fast ones, which then start again from there.
+    """Let slow parameters follow every k-th step of fast ones, which then restart from them.
 
         slow <- slow + alpha (fast - slow);  fast <- slow      every k = sync_period updates
 
-    With plain parameters, which are the fast ones, the state holds the slow ones, and `eval_params` gives them. With
-    `LookaheadParams(fast, slow)`, whose gradients are shaped like fast, they are the caller's, and the update is a
-    `LookaheadParams` as well.
+    Plain parameters are the fast ones: the state holds the slow ones, and `eval_params` returns them. With
+    `LookaheadParams(fast, slow)` the caller holds both; gradients are shaped like fast, and the update is a
+    `LookaheadParams`.
 
-    Args:    fast_optimizer: a transformation. sync_period: an integer >= 1. slow_step_size (alpha) in [0, 1].
-             reset_state: whether the state of fast_optimizer starts anew with the fast parameters.
-    State:   LookaheadState(fast_state, steps_since_sync), or LookaheadSlowState with slow besides: 4 bytes per float32
+    Args:
+      fast_optimizer: a transformation, which moves the fast parameters.
+      sync_period: k, an integer >= 1. Usually 5 or 10.
+      slow_step_size: alpha, in [0, 1]. Usually 0.5.
+      reset_state: whether to initialise the state of fast_optimizer anew at every synchronisation.
+    State:   LookaheadState(fast_state, steps_since_sync), or LookaheadSlowState with slow as well: 4 bytes per float32
              parameter.
     Source:  Zhang et al. 2019, Alg. 1.
-    Differs: Optax knows `LookaheadParams` only.
+    Differs: Optax accepts `LookaheadParams` only.
+    When:    to make a fast optimizer more stable, at its usual learning rate.
     """
     member = taking_extra_args(fast_optimizer, "fast_optimizer")
 
     def rule(u: Array, p: Array, slow: Array, to_fast: Array, to_slow: Array) -> Any:
-        gap = (slow - p) - u  # in this order nothing as large as p is rounded
+        gap = (slow - p) - u  # this order rounds no intermediate of the magnitude of p
         return u + scaled(gap, to_slow), slow - scaled(gap, to_fast)
 
     def scalars(steps_since_sync: Count) -> dict[str, Array]:
         count = safe_increment(steps_since_sync)
         synced = count >= sync_period
-        # 0 but where they meet; a condition would write every tree to memory.
+        # 0 except at a synchronisation; `cond` or `where` would write whole trees to memory.
         now = synced.astype(scalar_dtype())
         to_fast = now * like(now, slow_step_size)
         return {"steps_since_sync": jnp.where(synced, 0, count), "to_fast": to_fast, "to_slow": now - to_fast}
 
-    meeting = wrap(
+    synchronising = wrap(
         member,
         rule,
         LookaheadSlowState,
@@ -99,7 +107,7 @@ def lookahead(
     )
 
     def init(params: Params) -> Any:
-        state = meeting.init(params.fast if _paired(params) else params)
+        state = synchronising.init(params.fast if _paired(params) else params)
         return LookaheadState(*state[:2]) if _paired(params) else state
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
@@ -110,31 +118,31 @@ def lookahead(
             kinds = ("LookaheadParams", "the fast parameters alone")
             checks.fail(f"params are {kinds[not paired]}, init was given {kinds[paired]}")
         fast = params.fast if paired else params
-        whole = (
+        full_state = (
             LookaheadSlowState(state.fast_state, state.steps_since_sync, tree.widen(params.slow)) if paired else state
         )
-        new, after = meeting.update(updates, whole, fast, **extra_args)
+        new, after = synchronising.update(updates, full_state, fast, **extra_args)
         if reset_state:
-            started = fitted(member.init(apply_updates(fast, new)), after.fast_state)
+            fresh_state = fitted(member.init(apply_updates(fast, new)), after.fast_state)
             synced = after.steps_since_sync == 0
-            fast_state = jax.tree.map(lambda a, b: jnp.where(synced, a, b), started, after.fast_state)
+            fast_state = jax.tree.map(lambda a, b: jnp.where(synced, a, b), fresh_state, after.fast_state)
             after = after._replace(fast_state=fast_state)
         if not paired:
             return new, after
-        follow = tree.map(lambda _, to, at: to - at, new, after.slow, whole.slow)
+        follow = tree.map(lambda _, to, at: to - at, new, after.slow, full_state.slow)
         return type(params)(new, tree.cast_like(follow, params.slow)), LookaheadState(*after[:2])
 
     def evaluates(state: Any, params: Any) -> Any:
-        assert meeting.facts.evaluates is not None
-        return params.slow if _paired(params) else meeting.facts.evaluates(state, params)
+        assert synchronising.facts.evaluates is not None
+        return params.slow if _paired(params) else synchronising.facts.evaluates(state, params)
 
-    (inside,) = meeting.facts.members
-    inside = replace(inside, state=lambda state: state.fast_state, params=lambda p: p.fast if _paired(p) else p)
+    (part,) = synchronising.facts.members
+    part = replace(part, state=lambda state: state.fast_state, params=lambda p: p.fast if _paired(p) else p)
     pair = GradientTransformationExtraArgs(init, update)
     return pair.declaring(
-        grain=meeting.grain,
-        members=(inside,),
+        grain=synchronising.grain,
+        members=(part,),
         state_classes=(LookaheadSlowState, LookaheadState),
-        slots=meeting.facts.slots,
+        slots=synchronising.facts.slots,
         evaluates=evaluates,
     )

@@ -1,4 +1,4 @@
-"""Mechanic: a learning rate that tunes itself."""
+"""Mechanic: a learned factor for the learning rate."""
 
 from typing import Any, NamedTuple
 
@@ -41,19 +41,23 @@ def mechanize(
     s_init: Scalar = 1e-6,
     num_betas: int = 6,
 ) -> GradientTransformationExtraArgs:
-    """Scale all that `base_optimizer` has done so far by a factor that is learnt as the run goes on.
+    """Scale the sum of all updates of `base_optimizer` by a factor learned during training.
 
         D <- D + u;  p = x0 + sum(s) D        for each beta_i = 1 - 10^-i:
         h = -<D, g + lambda sum(s) |g| p / |p|>,  with D as it was before;  c = min(max(h, -m), m)
         m <- max(beta m, |h| + eps);  v <- beta^2 v + h^2;  r <- beta r + s c
         s <- (s_init m / n + max(r, 0)) / (sqrt(v) + eps)
 
-    Args:    base_optimizer: a transformation that descends, its learning rate a schedule of size 1. weight_decay
-             (lambda), s_init, eps >= 0: eps also keeps the divisions by |p| and sum(s) safe. num_betas (n): an
-             integer >= 1, a Python number.
-    State:   MechanicState(base_optimizer_state, count, r, m, v, s, x0): n numbers each, and x0 the parameters at
-             first: 4 bytes per float32 parameter. D is (p - x0) / (sum(s) + eps).
-    Source:  Cutkosky, Defazio & Mehta 2023, Alg. 1, with h limited in r as the authors' own code does.
+    Args:
+      base_optimizer: a transformation that descends; its learning rate is a schedule of magnitude 1.
+      weight_decay: lambda, >= 0. Usually 0.01.
+      eps: added to denominators, also to |p| and sum(s), >= 0. Usually 1e-8.
+      s_init: initial scale, >= 0. Usually 1e-6 or smaller.
+      num_betas: n, number of decays beta_i, a Python integer >= 1. Usually 6.
+    State:   MechanicState(base_optimizer_state, count, r, m, v, s, x0): r, m, v, s have shape (n,); x0, the initial
+             parameters, takes 4 bytes per float32 parameter. D is (p - x0) / (sum(s) + eps).
+    Source:  Cutkosky, Defazio & Mehta 2023, Alg. 1, with h clipped in r as in the authors' code.
+    When:    the best learning rate is unknown.
     """
     member = taking_extra_args(base_optimizer, "base_optimizer")
     if not isinstance(num_betas, int):
@@ -93,13 +97,13 @@ def mechanize(
 
 
 def _slope(g: Tree, p: Tree, x0: Tree, total: Array, decay: Scalar, least: Scalar) -> Array:
-    """-<D, g + decay total |g| p / |p|>, held where its square is finite."""
+    """-<D, g + decay total |g| p / |p|>, clipped so that its square is finite."""
     dtype = total.dtype
     most = numerics.saturated(jnp.full((), jnp.inf, dtype))
     p = tree.map(lambda g, p: p, g, p)
     raised = decay * total * numerics.saturated(tree.global_norm(g).astype(dtype))
     inverse = 1 / (tree.global_norm(p).astype(dtype) + least)
-    # Sums held finite, so that a zero times one of them is zero.
+    # Clip the sums to finite numbers, so that zero times one of them is zero.
     along_g = jnp.clip(tree.total(lambda g, x, p: (x - p) * g, g, x0, p).astype(dtype), -most, most)
     along_p = jnp.clip(tree.total(lambda _, x, p: (x - p) * p, g, x0, p).astype(dtype), -most, most)
     h = (along_g + raised * (inverse * along_p)) / (total + least)

@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization: the gradient at a point where the loss is worse."""
+"""Sharpness-aware minimization: descend with the gradient at an adversarial point."""
 
 from typing import Any, NamedTuple
 
@@ -56,20 +56,26 @@ def sam(
     opaque_mode: bool = False,
     batch_axis_name: str | None = None,
 ) -> GradientTransformationExtraArgs:
-    """Step by the gradient at an adversarial point, which steps of `adv_optimizer`, taken uphill, lead to.
+    """Step with the gradient at an adversarial point, which `adv_optimizer` reaches by ascending.
 
         q <- p;  q <- q - adv(grad at q)      k - 1 times;  p <- p + opt(grad at q)
 
-    Plainly, every k-th update is a step of `optimizer` and returns to the parameters kept before; those between lead
-    uphill. In opaque mode one update does it all, with gradients from the extra argument grad_fn(params, i).
+    By default every k-th update is a step of `optimizer` from the cached parameters, and the k - 1 updates before it
+    ascend. In opaque mode one update does both, with gradients from the extra argument grad_fn(params, i).
 
-    Args:    optimizer, adv_optimizer: transformations; adv_optimizer descends: sgd(rho) after a normalization is SAM.
-             sync_period (k): an integer >= 1. reset_state: whether adv_optimizer starts anew at each step of
-             optimizer. opaque_mode; batch_axis_name: in it, the mapped axis over which the gradients at q, not those
-             that lead there, are averaged.
-    State:   SAMState(steps_since_sync, opt_state, adv_state, cache): cache is the parameters kept, 4 bytes per float32
-             parameter, None in opaque mode.
+    Args:
+      optimizer: a transformation, which takes the step.
+      adv_optimizer: a transformation that descends, and is applied with the opposite sign; `sgd(rho)` after `normalize`
+        is SAM, with rho usually 0.05.
+      sync_period: k, an integer >= 1. Usually 2.
+      reset_state: whether to initialise the state of adv_optimizer anew after every step of optimizer.
+      opaque_mode: whether one update does the whole ascent and the step.
+      batch_axis_name: in opaque mode, the mapped axis over which the gradients at q are averaged; None for none. The
+        gradients of the ascent are not averaged.
+    State:   SAMState(steps_since_sync, opt_state, adv_state, cache): cache is the parameters before the ascent, 4 bytes
+             per float32 parameter, or None in opaque mode.
     Source:  Foret et al. 2021, Alg. 1.
+    When:    for flatter minima, at twice the cost per step and the optimizer's usual learning rate.
     """
     outer, uphill = taking_extra_args(optimizer, "optimizer"), taking_extra_args(adv_optimizer, "adv_optimizer")
     cached = elementwise(lambda g, p, cache: (g + (cache - p), cache), _Cache, cache=Slot(init=lambda p: p))
@@ -134,7 +140,7 @@ def sam(
         Member("adv_optimizer", uphill, lambda state: state.adv_state),
     )
     return GradientTransformationExtraArgs(init, update).declaring(
-        # In opaque mode nobody knows what a gradient depends on.
+        # In opaque mode grad_fn may depend on anything.
         grain=None if opaque_mode else coarsest(outer.grain, uphill.grain),
         state_classes=(SAMState,),
         members=members,

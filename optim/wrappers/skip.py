@@ -1,4 +1,4 @@
-"""What `MultiSteps` may be told to leave out."""
+"""Conditions under which `MultiSteps` skips a micro-step."""
 
 from typing import Any
 
@@ -11,14 +11,16 @@ from ..types import Array, Count, Params, Scalar, Updates
 
 @register(kind="function")
 def skip_not_finite(updates: Updates, gradient_step: Count, params: Params | None) -> tuple[Array, Any]:
-    """Whether to leave out updates because some element is infinite or NaN.
+    """Skip updates with an infinite or NaN element, for `should_skip_update_fn` of `MultiSteps`.
 
-    Args:    updates; gradient_step and params, which it has no use for.
-    State:   a dict of should_skip and num_not_finite, the number of such elements.
+    Args:
+      updates: the gradients of a micro-step.
+      gradient_step, params: unused.
+    State:   a dict of should_skip and num_not_finite, the number of non-finite elements.
     """
     del gradient_step, params
-    found = [jnp.sum(~jnp.isfinite(tree.as_array(x)), dtype=jnp.int32) for x in tree.leaves(updates)]
-    number = jnp.sum(jnp.stack(found), dtype=jnp.int32) if found else jnp.zeros((), jnp.int32)
+    counts = [jnp.sum(~jnp.isfinite(tree.as_array(x)), dtype=jnp.int32) for x in tree.leaves(updates)]
+    number = jnp.sum(jnp.stack(counts), dtype=jnp.int32) if counts else jnp.zeros((), jnp.int32)
     skip = number > 0
     return skip, {"should_skip": skip, "num_not_finite": number}
 
@@ -27,10 +29,14 @@ def skip_not_finite(updates: Updates, gradient_step: Count, params: Params | Non
 def skip_large_updates(
     updates: Updates, gradient_step: Count, params: Params | None, max_squared_norm: Scalar
 ) -> tuple[Array, Any]:
-    """Whether to leave out updates because their squared global norm is not below a bound.
+    """Skip updates whose squared global norm is not below a bound, for `should_skip_update_fn` of `MultiSteps`.
 
-    Args:    updates; gradient_step and params, which it has no use for; max_squared_norm: the bound. Give it with
-             `functools.partial(skip_large_updates, max_squared_norm=...)`. A norm that is NaN is not below it.
+        MultiSteps(tx, 4, should_skip_update_fn=functools.partial(skip_large_updates, max_squared_norm=100.0))
+
+    Args:
+      updates: the gradients of a micro-step.
+      gradient_step, params: unused.
+      max_squared_norm: the bound, in units of g^2; updates with a NaN norm are skipped too.
     State:   a dict of should_skip and norm_squared.
     """
     del gradient_step, params

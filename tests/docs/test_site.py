@@ -18,6 +18,7 @@ import pytest
 
 import optim
 
+from ..flags import FAST
 from .browser import Browser, executable
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    environment = {**os.environ, "XLA_FLAGS": "", "NO_MKDOCS_2_WARNING": "1"}
+    environment = {**os.environ, "XLA_FLAGS": FAST, "NO_MKDOCS_2_WARNING": "1"}
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-5000:]

@@ -1,8 +1,10 @@
 """The rows of the sweep: every registered transformation with each of its examples, on one small tree."""
 
 import os
+import traceback
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -32,58 +34,82 @@ class Row:
             return tx.update(updates, state, params, **{**self.example.extra, **extra})
 
         # As one rule it would be called without them.
-        facts = {**vars(tx.facts), "rule": None, "sequential": False}
+        facts = {**(vars(tx.facts) if hasattr(tx, "facts") else {}), "rule": None, "sequential": False}
         return optim.GradientTransformationExtraArgs(tx.init, update).declaring(**facts)
 
+    def close(self, a: Any, b: Any, rtol: float = 2e-6, atol: float = 1e-7) -> None:
+        """`close`, or `close_in_size` for a rule on whole leaves, which may factorise them."""
+        same = close_in_size if self.grain == "leafwise" else close
+        same(a, b, rtol, atol)
 
-def all_rows() -> list[Row]:
-    found = []
-    for entry in optim.entries("transformation"):
-        for i, example in enumerate(entry.examples):
-            found.append(Row(entry, example, f"{entry.name}-{i}" if i else entry.name))
-    return found
+    @property
+    def is_first(self) -> bool:
+        return self.example is self.entry.examples[0]
+
+    @cached_property
+    def grain(self) -> str | None:
+        return self.make().grain
+
+    @cached_property
+    def is_alias(self) -> bool:
+        """Whether it is composed of others, which are rows of their own."""
+        return self.make().body is not None
 
 
-ROWS = all_rows()
-
-
-def of_grain(*grains: str | None) -> list[Row]:
-    return [r for r in ROWS if r.make().grain in grains]
-
+ROWS = [
+    Row(entry, example, f"{entry.name}-{i}" if i else entry.name)
+    for entry in optim.entries("transformation")
+    for i, example in enumerate(entry.examples)
+]
 
 # Columns in which another example of a factory, with other branches of its rule, may fail where the first does not.
 VARIED = {"jit", "precision", "errors"}
 # Columns in which a chain may fail though its members, which are rows of their own, do not.
 COMPOSED = {"jit", "none", "errors"}
-# What the quick part of the suite runs.
-QUICK = {"jit", "none", "errors"}
 # OPTIM_EVERY_CELL=1 runs every column for every example of every factory, about twice as many.
 EVERY_CELL = bool(os.environ.get("OPTIM_EVERY_CELL"))
 
 
-@cache
-def is_alias(row: Row) -> bool:
-    """Whether it is made of others, which are rows of their own."""
-    return row.make().body is not None
+def column(name: str, *grains: str, where: Callable[[Row], bool] = lambda _: True) -> Any:
+    """Run a test for every row, or for those of these grains; what the registry excepts is skipped with its reason.
 
-
-def column(name: str, rows: list[Row] = ROWS):
-    """Parametrise a test over the rows; what the registry excepts is skipped with its reason.
-
-    The quick part of the suite runs the first example of each factory that is no alias, in some columns.
+    Rows are made when pytest asks for them, those of the wanted factories only.
     """
 
     def wanted(row: Row) -> bool:
-        first = row.example is row.entry.examples[0]
-        return EVERY_CELL or ((first or name in VARIED) and (not is_alias(row) or name in COMPOSED))
+        if not (EVERY_CELL or row.is_first or name in VARIED):
+            return False
+        if not (EVERY_CELL or name in COMPOSED) and row.is_alias:
+            return False
+        return (not grains or row.grain in grains) and where(row)
 
-    def param(row: Row):
+    return of_rows(wanted, name)
+
+
+def of_rows(wanted: Callable[[Row], bool], name: str = "") -> Any:
+    """Run a test for the rows that `wanted` takes."""
+
+    def params(names: Container[str] | None) -> list[Any]:
+        return [param(r) for r in ROWS if (names is None or r.entry.name in names) and wanted(r)]
+
+    def param(row: Row) -> Any:
         reason = row.entry.exceptions.get(name)
-        marks = [pytest.mark.skip(reason=reason)] if reason else []
-        quick = name in QUICK and row.example is row.entry.examples[0] and not is_alias(row)
-        return pytest.param(row, id=row.id, marks=marks if quick else [*marks, pytest.mark.slow])
+        return pytest.param(row, id=row.id, marks=[pytest.mark.skip(reason=reason)] if reason else [])
 
-    return pytest.mark.parametrize("row", [param(r) for r in rows if wanted(r)])
+    return pytest.mark.column.with_args(params)
+
+
+def check_all(cases: Iterable[Any], check: Callable[..., None], name: Callable[[Any], str] = str) -> None:
+    """Run `check` on every case; one failure tells of all cases that failed, by name."""
+    failures = []
+    for case in cases:
+        try:
+            check(case)
+        except (Exception, pytest.fail.Exception) as error:
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            failures.append(f"{name(case)}: {type(error).__name__}: {error} (line {line.lineno} of {line.name})")
+    if failures:
+        pytest.fail(f"{len(failures)} failed\n" + "\n".join(failures), pytrace=False)
 
 
 def tree(dtype: Any = jnp.float32) -> dict[str, Any]:
@@ -120,6 +146,27 @@ def close(a: Any, b: Any, rtol: float = 2e-6, atol: float = 1e-7) -> None:
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_allclose(plain(x), plain(y), rtol=rtol, atol=atol)
+
+
+def close_in_size(a: Any, b: Any, rtol: float, atol: float = 0.0) -> None:
+    """Every array to `rtol` of its largest element: the results of factorisations, inverse roots and long sums.
+
+    They differ between processors by this much, in small elements too.
+    """
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(map(plain, jax.tree.leaves(a)), map(plain, jax.tree.leaves(b)), strict=True):
+        size = np.max(np.abs(y), initial=0, where=np.isfinite(y)) if y.dtype.kind in "fc" else 0
+        np.testing.assert_allclose(x, y, rtol=0 if size else rtol, atol=atol + rtol * size)
+
+
+def as_users_compile(f: Callable[..., Any]) -> Any:
+    """`jax.jit(f)` with XLA's own options in place of the suite's fast ones (tests/conftest.py)."""
+    options = {
+        "xla_backend_optimization_level": 3,
+        "xla_cpu_use_fusion_emitters": True,
+        "xla_cpu_parallel_codegen_split_count": 32,
+    }
+    return jax.jit(f, compiler_options=options)
 
 
 def equal(a: Any, b: Any) -> None:

@@ -8,7 +8,7 @@ from jax.interpreters import partial_eval
 
 import optim
 
-from .rows import avals, close, column, equal, finite, grads, inexact, of_grain, plain, tree
+from .rows import avals, column, equal, finite, grads, inexact, plain, tree
 
 NARROW = ["float16", "bfloat16"]
 MIXED = [
@@ -84,7 +84,7 @@ def test_tiny_and_huge_gradients_leave_no_nan(row):
             assert not any(np.isnan(plain(x)).any() for x in jax.tree.leaves((u, state)) if inexact(x)), size
 
 
-@column("magnitudes", of_grain("elementwise"))
+@column("magnitudes", "elementwise")
 @pytest.mark.parametrize("bad", [np.inf, np.nan], ids=["inf", "nan"])
 def test_a_bad_element_stays_where_it_is(row, bad):
     """Elementwise rules keep an infinite or undefined element to itself."""
@@ -222,7 +222,7 @@ def test_reading_params_is_an_error_without_them(row):
         with pytest.raises((ValueError, TypeError), match=needs):
             tx.update(grads(params), state)
     else:
-        close(tx.update(grads(params), state)[0], tx.update(grads(params), state, params)[0])
+        row.close(tx.update(grads(params), state)[0], tx.update(grads(params), state, params)[0])
 
 
 def reads_params(tx, state, params):
@@ -236,7 +236,7 @@ def reads_params(tx, state, params):
     return any(partial_eval.dce_jaxpr(jaxpr, [True])[1])
 
 
-@column("complex", of_grain("elementwise", "treewise"))
+@column("complex", "elementwise", "treewise")
 def test_a_complex_parameter_is_two_real_ones(row):
     tx = row.make()
     params = {"z": jnp.asarray([0.5 - 1j, 2 + 0.25j, -1 + 1j], jnp.complex64), "x": jnp.ones(2)}
@@ -254,5 +254,5 @@ def test_a_complex_parameter_is_two_real_ones(row):
         g = {"z": jnp.asarray([1 - 2j, 0.1j, n + 1j], jnp.complex64), "x": jnp.asarray([0.5, n - 1.0])}
         u, state = step(g, state, params)
         u_apart, state_apart = step(apart(g), state_apart, apart(params))
-        close(apart(u), u_apart)
+        row.close(apart(u), u_apart)
         params = optim.apply_updates(params, u)

@@ -17,6 +17,8 @@ import pytest
 
 import optim
 
+from ..flags import FAST
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ["digits", "custom_transform", "data_parallel", "plain_trees"]
 
@@ -44,7 +46,7 @@ def custom_transform():
 
 def run(name, *argv, cwd=None, **environment):
     """Run an example in a new process, without the virtual devices of the tests."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "", **environment}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": FAST, **environment}
     command = [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py", *argv]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 

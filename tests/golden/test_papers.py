@@ -7,13 +7,14 @@ import pytest
 
 import optim
 
+from ..every.rows import check_all, of_rows
 from .papers import PAPERS, SCHEDULES
 
 TOLERANCE = 1e-9
 
 
 def updates_of(tx, grads, params, extra):
-    """The updates of all steps, in one compiled scan that applies them to the parameters."""
+    """The updates of all steps, which are applied to the parameters."""
 
     def step(carry, inputs):
         p, state = carry
@@ -21,8 +22,7 @@ def updates_of(tx, grads, params, extra):
         u, state = tx.update(g, state, p, **extra_args)
         return (optim.apply_updates(p, u), state), u
 
-    params, inputs = jnp.asarray(params), (jnp.asarray(grads), {k: jnp.asarray(v) for k, v in extra.items()})
-    return np.asarray(jax.jit(lambda xs: jax.lax.scan(step, (params, tx.init(params)), xs)[1])(inputs))
+    return jax.lax.scan(step, (params, tx.init(params)), (grads, extra))[1]
 
 
 def relative_error(a, b):
@@ -35,61 +35,53 @@ def relative_error(a, b):
     return np.max(np.nan_to_num(error, nan=np.inf), initial=0)
 
 
-def case(name, i):
-    return pytest.param(name, i, id=f"{name}-{i}", marks=[pytest.mark.slow] if i else [])
-
-
-CASES = [case(name, i) for name, p in sorted(PAPERS.items()) for i in range(len(p.configs))]
-
-
-@pytest.mark.parametrize(("name", "i"), CASES)
-def test_transformation_is_the_paper(name, i, x64):
-    paper = PAPERS[name]
+@of_rows(lambda row: row.is_first, "golden")
+def test_transformation_is_the_paper(row, x64):
+    """All configurations in one program. `register(exceptions={"golden": reason})` marks factories without a paper."""
+    assert row.entry.name in PAPERS, "no transcription in tests/golden/papers, and no exception in the registry"
+    paper = PAPERS[row.entry.name]
     grads, params = paper.stream()
     extra = paper.extra(grads) if paper.extra else {}
-    ours = updates_of(optim.get(name, **paper.configs[i]), grads, params, extra)
-    assert relative_error(ours, paper.run(grads, params, **paper.configs[i])) < TOLERANCE
+    txs = [optim.get(paper.name, **config) for config in paper.configs]
+    inputs = jax.tree.map(jnp.asarray, (np.stack(grads), params, {k: np.asarray(v) for k, v in extra.items()}))
+    ours = jax.jit(lambda *inputs: [updates_of(tx, *inputs) for tx in txs])(*inputs)
+    errors = [relative_error(u, paper.run(grads, params, **c)) for u, c in zip(ours, paper.configs, strict=True)]
+    assert max(errors) < TOLERANCE, f"relative errors of the configurations: {errors}"
 
 
-@pytest.mark.parametrize("name", sorted(PAPERS))
-def test_the_golden_can_fail(name):
-    paper = PAPERS[name]
-    grads, params = paper.stream()
-    assert paper.mutations
-    for mutation in paper.mutations:
-        runs = [
-            relative_error(paper.run(grads, params, mutation=mutation, **c), paper.run(grads, params, **c))
-            for c in paper.configs
-        ]
-        assert max(runs) > 1e5 * TOLERANCE, mutation
+def test_the_goldens_can_fail(names):
+    """Every declared mutation changes the numbers of some configuration."""
+
+    def check(name):
+        paper = PAPERS[name]
+        grads, params = paper.stream()
+        plain = [paper.run(grads, params, **c) for c in paper.configs]
+        assert paper.mutations
+        for mutation in paper.mutations:
+            mutated = [paper.run(grads, params, mutation=mutation, **c) for c in paper.configs]
+            assert max(map(relative_error, mutated, plain)) > 1e5 * TOLERANCE, mutation
+
+    check_all([n for n in names if n in PAPERS], check)
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULES))
-def test_schedule_is_the_paper(name, x64):
-    paper = SCHEDULES[name]
-    for config in paper.configs:
-        schedule = optim.get(name, **config)
-        counts = list(range(60))
-        ours = jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32))
-        assert relative_error(ours, [paper.run(c, **config) for c in counts]) < TOLERANCE
-        assert float(schedule(7)) == pytest.approx(paper.run(7, **config), rel=TOLERANCE)
-    for mutation in paper.mutations:
-        runs = [
-            relative_error(*([paper.run(n, mutation=m, **c) for n in range(60)] for m in (mutation, None)))
-            for c in paper.configs
-        ]
-        assert max(runs) > 1e5 * TOLERANCE, mutation
+def test_schedules_are_the_papers(entries, x64):
+    counts = list(range(60))
+
+    def check(entry):
+        paper = SCHEDULES[entry.name]
+        plain = [[paper.run(n, **c) for n in counts] for c in paper.configs]
+        for config, expected in zip(paper.configs, plain, strict=True):
+            schedule = entry(**config)
+            assert relative_error(jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32)), expected) < TOLERANCE
+            assert float(schedule(7)) == pytest.approx(expected[7], rel=TOLERANCE)
+        for mutation in paper.mutations:
+            mutated = [[paper.run(n, mutation=mutation, **c) for n in counts] for c in paper.configs]
+            assert max(map(relative_error, mutated, plain)) > 1e5 * TOLERANCE, mutation
+
+    check_all([e for e in entries if e.kind == "schedule"], check, name=lambda entry: entry.name)
 
 
-def test_every_optimizer_has_a_golden():
-    # Without a formula, or with a random one.
-    without = {"chain", "named_chain", "masked", "partition", "stateless", "stateless_with_tree_map", "add_noise"}
-    without |= {"monitor", "snapshot", "sophia"}  # sophia needs a loss: tests/units/test_leafwise.py
-    # Wrappers that only change the inputs of their inner transformation; reduce_on_plateau needs a loss.
-    without |= {"apply_if_finite", "conditionally_mask", "conditionally_transform", "flatten", "freeze"}
-    without |= {"packed", "selective_transform", "split_real_and_imaginary", "reduce_on_plateau"}
-    without |= {"keras.TFOptimizer"}
-    # Line searches need a function: tests/units/test_linesearch.py.
-    without |= {"scale_by_backtracking_linesearch", "scale_by_zoom_linesearch"}
-    named = {e.name for kind in ("transformation", "schedule") for e in optim.entries(kind)}
-    assert named - without == (PAPERS.keys() | SCHEDULES.keys()) - without
+def test_every_transcription_is_of_a_factory():
+    without = {e.name for e in optim.entries() if "golden" in e.exceptions}
+    assert PAPERS.keys() - without == {e.name for e in optim.entries("transformation")} - without
+    assert SCHEDULES.keys() == {e.name for e in optim.entries("schedule")}

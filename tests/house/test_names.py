@@ -4,15 +4,13 @@ import enum
 import inspect
 import re
 
-import pytest
-
 import optim
 
+from ..every.rows import check_all
 from .parts import ROOT, bound_names
 
 ENTRIES = list(optim.entries())
 REGISTERED = {e.name for e in ENTRIES}
-EVERY = pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 
 
 def words(text):
@@ -80,25 +78,29 @@ def written(signature):
     return found
 
 
-@pytest.mark.parametrize("line", SIGNATURES, ids=lambda line: line.partition("(")[0])
-def test_signature_is_the_catalogues(line):
+def test_signatures_are_the_catalogues():
     """What is ours alone comes after, by keyword, and has a default."""
-    ours, listed = written(inspect.signature(resolve(line.partition("(")[0]))), parameters(line)
-    assert ours[: len(listed)] == listed
-    more = ours[len(listed) :]
-    assert not more or ("*", None) in ours
-    assert all(default for name, default in more if name != "*" and not name.startswith("**"))
+
+    def check(line):
+        ours, listed = written(inspect.signature(resolve(line.partition("(")[0]))), parameters(line)
+        assert ours[: len(listed)] == listed
+        more = ours[len(listed) :]
+        assert not more or ("*", None) in ours
+        assert all(default for name, default in more if name != "*" and not name.startswith("**"))
+
+    check_all(SIGNATURES, check, name=lambda line: line.partition("(")[0])
 
 
-@pytest.mark.parametrize("name", sorted(LISTED))
-def test_catalogues_name_exists(name):
-    assert resolve(name) is not None
+def test_catalogues_names_exist():
+    check_all(sorted(LISTED), resolve)
 
 
-@pytest.mark.parametrize("line", STATES, ids=lambda line: line.split()[0])
-def test_state_is_the_catalogues(line):
-    name, fields = line.split(" ", 1)
-    assert repr(getattr(optim, name)._fields) == fields
+def test_states_are_the_catalogues():
+    def check(line):
+        name, fields = line.split(" ", 1)
+        assert repr(getattr(optim, name)._fields) == fields
+
+    check_all(STATES, check)
 
 
 def test_the_catalogue_was_read():
@@ -145,21 +147,25 @@ def test_every_public_name_of_tree_is_known():
         assert getattr(optim.tree_utils, f"tree_{name}") is getattr(optim.tree, name)
 
 
-@EVERY
-def test_registered_factory_is_exported(entry):
-    exported = resolve(entry.name)
-    if not entry.name.startswith("keras."):
-        assert exported is entry.factory
-        return
-    first = entry.examples[0]
-    assert exported(*first.args, **first.kwargs) == entry(*first.args, **first.kwargs)
-    assert exported.__name__ == entry.name.removeprefix("keras.")
-    assert inspect.signature(exported) == entry.signature
+def test_registered_factories_are_exported():
+    def check(entry):
+        exported = resolve(entry.name)
+        if not entry.name.startswith("keras."):
+            assert exported is entry.factory
+            return
+        first = entry.examples[0]
+        assert exported(*first.args, **first.kwargs) == entry(*first.args, **first.kwargs)
+        assert exported.__name__ == entry.name.removeprefix("keras.")
+        assert inspect.signature(exported) == entry.signature
+
+    check_all(ENTRIES, check, name=lambda entry: entry.name)
 
 
 CATALOGUES_WORDS = {name.lstrip("*") for line in SIGNATURES for name, _ in parameters(line)}
 
 
-@EVERY
-def test_hyperparameters_have_the_houses_names(entry):
-    assert set(entry.signature.parameters) <= CATALOGUES_WORDS
+def test_hyperparameters_have_the_houses_names():
+    """The catalogue's, or names that say what they mean where they are registered."""
+    declared = {e.name: {name for name, r in e.ranges.items() if r.means} for e in ENTRIES}
+    other = {e.name: set(e.signature.parameters) - CATALOGUES_WORDS - declared[e.name] for e in ENTRIES}
+    assert {name: words for name, words in other.items() if words} == {}

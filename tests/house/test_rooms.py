@@ -6,8 +6,7 @@ import subprocess
 import sys
 import tomllib
 
-import pytest
-
+from ..every.rows import check_all
 from .parts import MODULES, ROOT, imports, room
 
 ROOMS = [  # from the bottom up: a room imports only from rooms before it
@@ -48,29 +47,35 @@ def test_every_room_is_known():
     assert {room(m) for m in MODULES} == set(ROOMS)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_strictly_down(module):
-    mine = room(module)
-    for imported in imports(module):
-        if imported.split(".")[0] != "optim":
-            continue
-        other = room(imported)
-        assert other == mine or ROOMS.index(other) < ROOMS.index(mine), f"{module} imports {imported}, which is above"
+def test_imports_go_strictly_down():
+    def check(module):
+        mine = room(module)
+        for imported in imports(module):
+            if imported.split(".")[0] == "optim":
+                other = room(imported)
+                below = other == mine or ROOMS.index(other) < ROOMS.index(mine)
+                assert below, f"{module} imports {imported}, which is above"
+
+    check_all(MODULES, check)
 
 
-@pytest.mark.parametrize("name", ROOMS)
-def test_a_room_has_no_cycle(name):
-    inside = {m: {i for i in imports(m) if i in MODULES and room(i) == name} for m in MODULES if room(m) == name}
-    for module, imported in inside.items():
-        assert module not in imported
-    graphlib.TopologicalSorter(inside).prepare()  # raises CycleError with the cycle
+def test_a_room_has_no_cycle():
+    def check(name):
+        inside = {m: {i for i in imports(m) if i in MODULES and room(i) == name} for m in MODULES if room(m) == name}
+        for module, imported in inside.items():
+            assert module not in imported
+        graphlib.TopologicalSorter(inside).prepare()  # raises CycleError with the cycle
+
+    check_all(ROOMS, check)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_third_parties(module):
-    others = {i.split(".")[0] for i in imports(module)} - sys.stdlib_module_names - {"optim"}
-    lazy = LAZY.get(module.rpartition(".")[2], set()) if room(module) in ("keras", "interop") else set()
-    assert others <= THIRD_PARTY | lazy
+def test_third_parties():
+    def check(module):
+        others = {i.split(".")[0] for i in imports(module)} - sys.stdlib_module_names - {"optim"}
+        lazy = LAZY.get(module.rpartition(".")[2], set()) if room(module) in ("keras", "interop") else set()
+        assert others <= THIRD_PARTY | lazy
+
+    check_all(MODULES, check)
 
 
 def test_dependencies_are_the_third_parties():

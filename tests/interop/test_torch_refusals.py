@@ -15,7 +15,7 @@ def without(mapping, *names):
 
 
 MAPPINGS = {
-    "mapping has nothing for params' leaf 'out/bias'": without(FLAT, "out/bias"),
+    "mapping has no entry for params' leaf 'out/bias'": without(FLAT, "out/bias"),
     "mapping has 'out/bais', params has no such leaf; did you mean 'out/bias'": {
         **without(FLAT, "out/bias"),
         "out/bais": 3,
@@ -27,7 +27,7 @@ MAPPINGS = {
     "mapping has 7 for 'out/bias', PyTorch has no such parameter": {**FLAT, "out/bias": 7},
     "mapping has '0.bias' for 'hidden/bias' and for 'out/bias'": {**FLAT, "out/bias": "0.bias"},
     "mapping must be a dict or a function of the path, got 3": 3,
-    "mapping has nothing for params' leaf 'out/kernel'": lambda path: None if path == "out/kernel" else FLAT[path],
+    "mapping has no entry for params' leaf 'out/kernel'": lambda path: None if path == "out/kernel" else FLAT[path],
     "mapping has ['2.bias'] for 'out/bias', expected a name, an index, or (either, function)": {
         **FLAT,
         "out/bias": ["2.bias"],
@@ -84,22 +84,22 @@ REFUSED = [
         "adam_amsgrad",
         optim.adam(0.1, 0.5, 0.6, 1e-3),
         None,
-        "PyTorch has max_exp_avg_sq of 0.bias, for which tx has no place",
+        "PyTorch has max_exp_avg_sq of 0.bias, for which tx has no slot",
     ),
     (
         "rmsprop_momentum",
         rms(optim.scale_by_rms),
         None,
-        "PyTorch has momentum_buffer of 0.bias, for which tx has no place",
+        "PyTorch has momentum_buffer of 0.bias, for which tx has no slot",
     ),
-    ("adam", optim.chain(optim.adam(0.01), optim.ema(0.9)), None, "ema keeps ema, which PyTorch has not"),
+    ("adam", optim.chain(optim.adam(0.01), optim.ema(0.9)), None, "ema stores ema, PyTorch does not"),
     (
         "adam",
         optim.chain(optim.scale_by_adam(), optim.adam(0.01)),
         None,
         "two members of tx would take exp_avg of 0.bias",
     ),
-    ("adam", optim.flatten(optim.adam(0.01)), None, "shows its members other leaves than params has"),
+    ("adam", optim.flatten(optim.adam(0.01)), None, "changes the leaves that its members see"),
     ("adam", optim.adam(0.01), lambda saved: saved["state"].update({9: {"exp_avg": 1.0}}), "mapping has no path for 9"),
     (
         "adam",

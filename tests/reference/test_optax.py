@@ -1,5 +1,6 @@
 """Step by step comparison with Optax: the same updates, and states with the same leaves."""
 
+import functools
 import inspect
 import warnings
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 import optim
+from optim.interop.optax import convert_state
 
-from ..every.rows import ROWS, Row, grads, inexact, is_alias, tree
+from ..every.rows import ROWS, Row, avals, check_all, close, close_in_size, equal, grads, inexact, of_rows, tree
 from . import page
 from .differences import COARSE, COARSE_IN_FLOAT32, DIFFERS, FAULTS, TESTED_APART
 
@@ -25,9 +27,6 @@ def theirs_of(name):
 def is_shared(row):
     excepted = row.id in DIFFERS or row.entry.name in FAULTS or row.entry.name in TESTED_APART
     return theirs_of(row.entry.name) and not excepted
-
-
-SHARED = list(filter(is_shared, ROWS))
 
 
 def theirs(x):
@@ -45,7 +44,7 @@ def make(row: Row):
     args, kwargs = map(theirs, (row.example.args, dict(row.example.kwargs)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if row.entry.name in ("add_noise", "noisy_sgd"):
+        if "seed" in row.entry.signature.parameters:  # Optax's name is key
             bound = row.entry.signature.bind(*args, **kwargs)
             bound.arguments["key"] = bound.arguments.pop("seed", bound.arguments.get("key"))
             return theirs_of(row.entry.name)(**bound.arguments)
@@ -58,40 +57,60 @@ def stream(params, steps=20):
     return [jax.tree.map(lambda g, s=sizes[n % 5]: s * g, grads(params, n)) for n in range(steps)]
 
 
-def quick(row):
-    """Mark all but the first example of a primitive as slow."""
-    further = row.example is not row.entry.examples[0] or is_alias(row)
-    return pytest.param(row, id=row.id, marks=[pytest.mark.slow] if further else [])
-
-
-@pytest.mark.parametrize("row", list(map(quick, SHARED)))
+@of_rows(is_shared)
 def test_same_steps(row, x64, standard_promotion):
+    """Equal for 20 steps. Optax's state continues here, by its leaves at the end and converted after three steps."""
     ours, other = row.make(), make(row)
     params = params_other = tree(jnp.float64)
     state, state_other = ours.init(params), other.init(params)
     rtol = max(tolerance(state), COARSE.get(row.entry.name, 0))
+    assert_close = functools.partial(assert_steps_close, rtol=rtol, in_size=row.grain == "leafwise")
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
     # The rounding of a narrow slot accumulates, so these run for 5 steps only.
-    for g in stream(params, 20 if rtol < 1e-8 or row.entry.name in COARSE else 5):
+    for n, g in enumerate(stream(params, 20 if rtol < 1e-8 or row.entry.name in COARSE else 5)):
+        if n == 3:
+            check_conversion(ours, state_other, params)
+            converted = convert_state(state_other, ours, params)
+            for x, y in zip(step(g, converted, params), step_other(g, state_other, params), strict=True):
+                assert_close(jax.tree.leaves(x), jax.tree.leaves(y))
         u, state = step(g, state, params)
         v, state_other = step_other(g, state_other, params_other)
-        assert_close(u, v, rtol)
+        assert_close(u, v)
         params, params_other = optim.apply_updates(params, u), optax.apply_updates(params_other, v)
     # A state saved by Optax can be restored here, leaf by leaf.
     mine, others = jax.tree.leaves(state), jax.tree.leaves(state_other)
     assert [x.shape for x in mine] == [x.shape for x in others]
-    assert_close(mine, others, rtol)
+    assert_close(mine, others)
     restored = jax.tree.unflatten(jax.tree.structure(state), others)
-    assert_close(step(g, restored, params)[0], step_other(g, state_other, params_other)[0], rtol)
+    assert_close(step(g, restored, params)[0], step_other(g, state_other, params_other)[0])
 
 
-IN_FLOAT32 = [
-    r for r in SHARED if not is_alias(r) and r.id not in COARSE_IN_FLOAT32 and "bfloat16" not in repr(r.make())
-]
+def check_conversion(ours, state_other, params):
+    """`convert_state` converts Optax's state, live or restored from a checkpoint without classes."""
+    converted, fresh = convert_state(state_other, ours, params), ours.init(params)
+    assert jax.tree.structure(converted) == jax.tree.structure(fresh)
+    assert avals(converted) == avals(fresh)
+    equal(convert_state(plain_containers(state_other), ours, params), converted)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("row", IN_FLOAT32, ids=lambda r: r.id)
+def plain_containers(state):
+    """A state as restored from a checkpoint without classes: dicts, lists, arrays and None."""
+    if isinstance(state, tuple) and hasattr(state, "_fields"):
+        return {f: plain_containers(getattr(state, f)) for f in state._fields}
+    if isinstance(state, dict):
+        return {str(k): plain_containers(x) for k, x in state.items()}
+    if isinstance(state, tuple | list):
+        return [plain_containers(x) for x in state]
+    return state if state is None or jnp.issubdtype(state.dtype, jax.dtypes.prng_key) else np.asarray(state)
+
+
+def is_compared_in_float32(row):
+    return (
+        is_shared(row) and not row.is_alias and row.id not in COARSE_IN_FLOAT32 and "bfloat16" not in repr(row.make())
+    )
+
+
+@of_rows(is_compared_in_float32)
 def test_same_steps_in_float32(row, standard_promotion):
     """Equal up to the rounding of both. The parameters are constant, so that rounding does not accumulate."""
     ours, other, params = row.make(), make(row), tree()
@@ -113,11 +132,13 @@ def tolerance(state):
     )
 
 
-def assert_close(a, b, rtol):
+def assert_steps_close(a, b, rtol, in_size=False):
+    """Leaf for leaf; `in_size`: to `rtol` of the largest element, as in `close_in_size`."""
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         if inexact(x):
-            np.testing.assert_allclose(np.asarray(x, np.float64), np.asarray(y, np.float64), rtol=rtol, atol=1e-9)
+            x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+            (close_in_size if in_size else close)(x, y, rtol=rtol, atol=1e-9)
         elif not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             np.testing.assert_array_equal(x, y)
 
@@ -127,19 +148,17 @@ def test_the_page_of_differences_is_up_to_date():
 
 
 def test_enough_is_compared():
-    assert len({r.entry.name for r in SHARED}) > 90
+    assert len({r.entry.name for r in ROWS if is_shared(r)}) > 90
 
 
-FIELDS = [
-    n
-    for n in dir(optim)
-    if inspect.isclass(getattr(optim, n)) and hasattr(getattr(optim, n), "_fields") and hasattr(theirs_of(n), "_fields")
-]
+def test_state_fields():
+    def check(name):
+        assert getattr(optim, name)._fields == theirs_of(name)._fields
 
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_state_fields(name):
-    assert getattr(optim, name)._fields == theirs_of(name)._fields
+    classes = [n for n in dir(optim) if inspect.isclass(getattr(optim, n))]
+    named = [n for n in classes if hasattr(getattr(optim, n), "_fields") and hasattr(theirs_of(n), "_fields")]
+    assert len(named) > 50
+    check_all(named, check)
 
 
 OTHER_DEFAULTS = {
@@ -149,32 +168,34 @@ OTHER_DEFAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted({e.name for e in optim.entries() if theirs_of(e.name)}))
-def test_signature(name):
+def test_signatures(names):
     """Optax's parameters have the same names, order and defaults here; additional parameters come after them."""
 
-    def shape(f):
-        return [(p.name, p.kind, default(p)) for p in inspect.signature(f).parameters.values()]
+    def shape(name, f):
+        return [(p.name, p.kind, default(name, p)) for p in inspect.signature(f).parameters.values()]
 
-    def default(p):
+    def default(name, p):
         other = inspect.isfunction(p.default) or (name, p.name) in OTHER_DEFAULTS
         return "another" if other else p.default
 
-    ours, other = shape(getattr(optim, name)), shape(theirs_of(name))
-    assert ours[: len(other)] == other
+    def check(name):
+        ours, other = shape(name, getattr(optim, name)), shape(name, theirs_of(name))
+        assert ours[: len(other)] == other
+
+    check_all([n for n in names if theirs_of(n)], check)
 
 
-SCHEDULES = [(e, i) for e in optim.entries("schedule") if hasattr(optax, e.name) for i in range(len(e.examples))]
-SCHEDULES = [(e, i) for e, i in SCHEDULES if f"{e.name}-{i}" not in DIFFERS]
+def test_schedules(entries, standard_promotion):
+    def check(case):
+        entry, example, _ = case
+        ours = entry(*example.args, **example.kwargs)
+        other = getattr(optax, entry.name)(*example.args, **example.kwargs)
+        for count in range(25):
+            np.testing.assert_allclose(ours(count), other(count), rtol=2e-6, atol=1e-9)
 
-
-@pytest.mark.parametrize(("entry", "i"), SCHEDULES, ids=[f"{e.name}-{i}" for e, i in SCHEDULES])
-def test_schedules(entry, i, standard_promotion):
-    example = entry.examples[i]
-    ours = entry(*example.args, **example.kwargs)
-    other = getattr(optax, entry.name)(*example.args, **example.kwargs)
-    for count in range(25):
-        np.testing.assert_allclose(ours(count), other(count), rtol=2e-6, atol=1e-9)
+    shared = [e for e in entries if e.kind == "schedule" and hasattr(optax, e.name)]
+    cases = [(e, x, f"{e.name}-{i}") for e in shared for i, x in enumerate(e.examples)]
+    check_all([c for c in cases if c[-1] not in DIFFERS], check, name=lambda case: case[-1])
 
 
 def test_inject_hyperparams(standard_promotion):

@@ -9,7 +9,7 @@ import pytest
 
 import optim
 
-from ..every.rows import ROWS, close, finite, grads, inexact, tree
+from ..every.rows import ROWS, check_all, close, finite, grads, inexact, tree
 
 LABELS = optim.label_by_path([("*/bias", "no_decay"), ("*", "decay")])
 
@@ -57,8 +57,8 @@ def test_first_match_wins_and_patterns_cover_classes_and_single_characters():
 @pytest.mark.parametrize(
     ("rules", "sentence"),
     [
-        ([("*/w", "a")], r"label_by_path: no pattern matches 'b'; a last rule \('\*', label\) takes what is left"),
-        ([("*", "a"), ("b", "b")], r"pattern 'b' labels no parameter: an earlier one took them all$"),
+        ([("*/w", "a")], r"label_by_path: no pattern matches 'b'; add a last rule \('\*', label\) for the rest"),
+        ([("*", "a"), ("b", "b")], r"pattern 'b' labels no parameter: earlier patterns match all of its parameters$"),
         ([("biass", "a"), ("*", "b")], r"pattern 'biass' labels no parameter: no path fits it"),
     ],
 )
@@ -231,14 +231,17 @@ def test_inspect_sees_through_other_libraries_states(standard_promotion):
     assert int(optim.inspect(tx, state)["step"]) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("row", ROWS, ids=lambda r: r.id)
-def test_summary_is_exact(row):
-    tx, params = row.make(), tree()
-    summary = optim.summary(tx, params)
-    shapes = jax.tree.leaves(jax.eval_shape(tx.init, params))
-    assert summary.bytes == sum(x.size * x.dtype.itemsize for x in shapes)
-    assert len(str(summary).splitlines()) == len(summary.members) + 2
+def test_summary_is_exact():
+    params = tree()
+
+    def check(row):
+        tx = row.make()
+        summary = optim.summary(tx, params)
+        shapes = jax.tree.leaves(jax.eval_shape(tx.init, params))
+        assert summary.bytes == sum(x.size * x.dtype.itemsize for x in shapes)
+        assert len(str(summary).splitlines()) == len(summary.members) + 2
+
+    check_all(ROWS, check, name=lambda row: row.id)
 
 
 def test_summary_of_groups(params):
@@ -254,9 +257,12 @@ def test_summary_of_groups(params):
     assert optim.summary(grouped(), shapes) == optim.summary(grouped(), params)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("row", [r for r in ROWS if r.example is r.entry.examples[0]], ids=lambda r: r.id)
-def test_eval_params_and_inspect_take_every_state(row):
+def test_eval_params_and_inspect_take_every_state():
+    with jax.disable_jit():  # nothing to compile for one step of each
+        check_all([r for r in ROWS if r.is_first], check_evaluated_and_inspected, name=lambda row: row.id)
+
+
+def check_evaluated_and_inspected(row):
     tx, params = row.make(), tree()
     _, state = tx.update(grads(params), tx.init(params), params)
     evaluated = optim.eval_params(tx, state, params)

@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.optimize
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from sklearn.datasets import load_breast_cancer, load_digits
 
 import optim
 
@@ -31,14 +29,20 @@ def quadratic(n=30, condition=1e4):
     return lambda x: 0.5 * jnp.sum(jnp.square(root @ (x - 1))), np.zeros(n)
 
 
+def datasets():
+    from sklearn import datasets  # which takes seconds to import
+
+    return datasets
+
+
 def breast_cancer():
-    x, y = load_breast_cancer(return_X_y=True)
+    x, y = datasets().load_breast_cancer(return_X_y=True)
     x, sign = jnp.asarray((x - x.mean(0)) / x.std(0)), jnp.asarray(2.0 * y - 1)
     return lambda w: jnp.mean(jnp.logaddexp(0.0, -sign * (x @ w))) + 5e-4 * jnp.sum(w**2), np.zeros(x.shape[1])
 
 
 def digits():
-    x, y = load_digits(return_X_y=True)
+    x, y = datasets().load_digits(return_X_y=True)
     x, one_hot = jnp.asarray(x / 16), jnp.asarray(np.eye(10)[y])
 
     def loss(w):
@@ -90,7 +94,9 @@ def by_scipy(loss, start):
     """The smallest loss, and how often it was evaluated on the way."""
     value_and_grad = jax.jit(jax.value_and_grad(loss))
     options = {"gtol": TOLERANCE, "ftol": 0, "maxiter": 2000, "maxfun": 2000}
-    found = scipy.optimize.minimize(
+    from scipy.optimize import minimize  # which takes a second to import
+
+    found = minimize(
         lambda x: tuple(map(np.asarray, value_and_grad(x))), start, jac=True, method="L-BFGS-B", options=options
     )
     assert np.max(np.abs(found.jac)) <= TOLERANCE

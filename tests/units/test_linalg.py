@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.optimize
 
 import optim
+
+from ..every.rows import close_in_size
 
 optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 
@@ -43,7 +44,7 @@ def test_power_iteration_step_by_step(steps):
     matrix = jnp.asarray(positive(), jnp.float32)
     ours = optim.power_iteration(matrix, v0=jnp.ones(4), num_iters=steps)
     for a, b in zip(ours, theirs(optax.power_iteration, matrix, v0=jnp.ones(4), num_iters=steps), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        close_in_size(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_power_iteration_stops_where_optax_does():
@@ -52,7 +53,7 @@ def test_power_iteration_stops_where_optax_does():
         ours = optim.power_iteration(matrix, v0=jnp.ones(4), error_tolerance=tolerance)
         other = theirs(optax.power_iteration, matrix, v0=jnp.ones(4), error_tolerance=tolerance)
         for a, b in zip(ours, other, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+            close_in_size(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_power_iteration_of_a_function():
@@ -94,7 +95,7 @@ def test_inverse_root(p, x64):
     ridge = 1e-6 * values[-1]
     exact = (vectors * (values + ridge) ** (-1 / p)) @ vectors.T
     root, error = optim.matrix_inverse_pth_root(jnp.asarray(matrix), p, error_tolerance=1e-10)
-    np.testing.assert_allclose(root, exact, rtol=1e-7, atol=1e-9)
+    close_in_size(root, exact, rtol=1e-7)
     assert error <= 1e-10
 
 
@@ -104,7 +105,7 @@ def test_inverse_root_step_by_step(p, steps):
     for matrix in (jnp.asarray(positive(), jnp.float32), -jnp.asarray(positive(), jnp.float32)):
         root, error = optim.matrix_inverse_pth_root(matrix, p, num_iters=steps)
         other, other_error = theirs(optax.matrix_inverse_pth_root, matrix, p, num_iters=steps)
-        np.testing.assert_allclose(root, other, rtol=2e-5, atol=1e-6)
+        close_in_size(root, other, rtol=2e-5, atol=1e-6)
         np.testing.assert_allclose(error, other_error, rtol=1e-4, atol=2e-6)
 
 
@@ -118,7 +119,7 @@ def test_inverse_root_at_its_edges():
     assert np.isfinite(optim.matrix_inverse_pth_root(jnp.zeros((2, 2)), 2)[0]).all()
     for scale in (1e-10, 1e25):
         scaled, _ = optim.matrix_inverse_pth_root(scale * diagonal, 2, ridge_epsilon=0.1)
-        np.testing.assert_allclose(scaled * np.float32(scale) ** 0.5, root, rtol=1e-5)
+        close_in_size(scaled * np.float32(scale) ** 0.5, root, rtol=1e-5)
     traced = jax.jit(lambda p: optim.matrix_inverse_pth_root(diagonal, p, ridge_epsilon=0.1)[0])
     np.testing.assert_array_equal(traced(2), root)
     narrow, error = optim.matrix_inverse_pth_root(diagonal.astype(jnp.bfloat16), 2, ridge_epsilon=0.1)
@@ -139,7 +140,9 @@ def test_inverse_root_at_its_edges():
 def test_nnls(shape, seed, x64):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=shape), rng.normal(size=shape[0])
-    exact, residual = scipy.optimize.nnls(a, b)
+    from scipy.optimize import nnls  # which takes a second to import
+
+    exact, residual = nnls(a, b)
     x = optim.nnls(jnp.asarray(a), jnp.asarray(b), 3000)
     assert (x >= 0).all()
     np.testing.assert_allclose(np.linalg.norm(a @ x - b), residual, rtol=1e-8)

@@ -90,12 +90,12 @@ MISTAKES = [
         lambda: optim.partition({0: ADAM}, jnp.array(0)).init(P),
         "params['b'] has the label an array, transforms has [0]",
     ),
-    (lambda: optim.label_by_path(5), "rules must be pairs (pattern, label), at least one, got 5"),
+    (lambda: optim.label_by_path(5), "rules must be one or more pairs (pattern, label), got 5"),
     (
         lambda: optim.muon(0.1, muon_weight_dimension_numbers=1).init(P),
         "numbers['b'] must have reduction_axis and output_axis",
     ),
-    (lambda: optim.adaptive_grad_clip(0.1, axis="a"), "axis must be an int, or several, got 'a'"),
+    (lambda: optim.adaptive_grad_clip(0.1, axis="a"), "axis must be an int or a tuple of ints, got 'a'"),
     (lambda: updated(optim.adaptive_grad_clip(0.1, axis=7)), "adaptive_grad_clip: a leaf of 1 axes has no axis 7"),
     # What an argument may be
     (lambda: updated(optim.reduce_on_plateau(), value=None), "value must be a scalar, the loss at params, got None"),
@@ -107,7 +107,7 @@ MISTAKES = [
     (lambda: optim.add_noise(0.1, 0.5, jnp.ones(2)), "key must be a PRNG key or an int, got an array of shape (2,)"),
     (lambda: optim.adafactor(0.1, decay_offset=1.5), "decay_offset must be an integer, got 1.5"),
     (lambda: optim.monitor([optim.global_norm]), "measures must be a dict name -> measure, got [<function global_norm"),
-    (lambda: optim.snapshot(5, optim.global_norm), "measure_name must be a word, got 5"),
+    (lambda: optim.snapshot(5, optim.global_norm), "measure_name must be a string, got 5"),
     (lambda: optim.replace(ADAM, 5, b1=0.5), "replace: where must be a name or a path, got 5"),
     # Configs
     (

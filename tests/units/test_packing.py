@@ -287,7 +287,7 @@ def test_data_parallel_steps():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: optim.pack([1.0], max_leaf=1.5), "pack: max_leaf must be a whole number, at least 0, got 1.5"),
+        (lambda: optim.pack([1.0], max_leaf=1.5), "pack: max_leaf must be an integer >= 0, got 1.5"),
         (lambda: optim.pack([1.0, 2.0], by=["a"]), "pack: by must be a prefix of the parameters' tree"),
         (lambda: optim.packed(optim.chain(optim.clip(1.0), optim.lamb(0.1))), "whole leaves, scale_by_trust_ratio()"),
         (lambda: optim.packed(optim.chain(optim.stateless(lambda u, p: u))), "does not say what its updates depend on"),

@@ -1,0 +1,61 @@
+"""Arithmetic that is cheap to trace.
+
+The operators of an array trace a function of their own for every shape; `jax.lax` does not.
+"""
+
+import functools
+import operator
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+
+from ..types import Array
+
+_Op = Callable[[Any, Any], Array]
+
+
+def _by_lax(fast: _Op, plain: _Op) -> _Op:
+    """`fast` where both operands have one dtype and one shape, a scalar aside; `plain` elsewhere."""
+
+    def op(x: Any, y: Any) -> Array:
+        if isinstance(y, float):
+            y = np.asarray(y, x.dtype)
+        elif isinstance(x, float):
+            x = np.asarray(x, y.dtype)
+        same = x.dtype == y.dtype and (x.shape == y.shape or x.shape == () or y.shape == ())
+        return fast(x, y) if same else plain(x, y)
+
+    return op
+
+
+add = _by_lax(lax.add, operator.add)
+sub = _by_lax(lax.sub, operator.sub)
+mul = _by_lax(lax.mul, operator.mul)
+div = _by_lax(lax.div, operator.truediv)
+
+
+def staged(x: Any) -> bool:
+    """Whether `x` is being traced into a program, and not evaluated one operation at a time."""
+    return isinstance(x, jax.core.Tracer) and type(x).__name__ in ("JitTracer", "DynamicJaxprTracer")
+
+
+def shared(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f(t, *numbers)` computed once for all leaves that share `t`, an array, in one trace."""
+    values: dict[Any, Any] = {}
+
+    @functools.wraps(f)
+    def once(t: Any, *numbers: Any) -> Any:
+        if not (staged(t) and all(isinstance(x, float | np.dtype) for x in numbers)):
+            return f(t, *numbers)
+        key = (id(t), *numbers)
+        owner, value = values.get(key, (None, None))
+        if owner is None or owner() is not t:
+            value = f(t, *numbers)
+            values[key] = weakref.ref(t, lambda _: values.pop(key, None)), value
+        return value
+
+    return once

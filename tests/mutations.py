@@ -1,0 +1,252 @@
+"""Break the library on purpose, one line at a time, and see that the suite tells. Not a part of CI.
+
+python -m tests.mutations [WORD...]     all mutations, or those whose names contain a word
+
+Each mutation replaces a text that stands once in `optim` (or in the file given) of a temporary copy of the repository,
+then runs the tests given. Whoever moves or rewrites the text rewrites it here.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PARTS = ["optim", "tests", "docs", "examples", "benchmarks", ".ci", "pyproject.toml"]
+PARTS += ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    old: str
+    new: str
+    tests: str
+    within: str = "optim/**/*.py"
+
+
+def sweep(factory: str, test: str, folder: str = "every") -> str:
+    return f"tests/{folder} --factory {factory} -k {test}"
+
+
+MUTATIONS = [
+    # The numbers
+    Mutation(
+        "a fresh slot forgets its parameter's sharding",
+        "return jnp.where(False, lax.convert_element_type(x, dtype), jnp.asarray(value, dtype))",
+        "return jnp.full(x.shape, value, dtype)",
+        sweep("scale_by_adam", "sharding"),
+    ),
+    Mutation(
+        "the derivative of a root is infinite at zero",
+        "slope = jnp.where(positive, 0.5 / _root(jnp.where(positive, x, 1)), 0)",
+        "slope = 0.5 / _root(x)",
+        sweep("scale_by_adam", "derivative"),
+    ),
+    Mutation(
+        "an average drifts with its rounded decay",
+        "return x + complement(x, decay) * (g - x)",
+        "return like(x, decay) * x + complement(x, decay) * g",
+        sweep("scale_by_adam", "float32_follows"),
+    ),
+    Mutation(
+        "a bias correction loses its digits",
+        "return -jnp.expm1(time * (math.log(decay) if decay > 0 else -math.inf))",
+        "return 1 - decay**time",
+        sweep("scale_by_adam", "float32_follows"),
+    ),
+    Mutation(
+        "no bias correction",
+        "return x * (1 / bias_factor(decay, t, real_dtype(x.dtype)))",
+        "return x",
+        sweep("scale_by_adam", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "eps stands under the root",
+        "below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)",
+        "below = root(bottom + like(bottom, eps_root) + like(bottom, eps))",
+        sweep("scale_by_adam", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "the sign of the learning rate",
+        "return scale(-floating(number) if flip_sign else number)",
+        "return scale(floating(number))",
+        sweep("adam", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "the clip factor is the inverse",
+        "jnp.where(over, like(norm, max_norm) / jnp.where(over, norm, 1), 1)",
+        "jnp.where(over, norm / like(norm, max_norm), 1)",
+        sweep("clip_by_global_norm", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "a huge gradient leaves an infinite moment",
+        "return saturated(square(g))",
+        "return square(g)",
+        sweep("scale_by_adam", "magnitudes or huge"),
+    ),
+    # Dtypes, weak types, buffers
+    Mutation(
+        "a rule computes in the dtype of its gradient",
+        "dtype = numerics.common_dtype(jnp.float32, *floats)",
+        "dtype = numerics.common_dtype(*floats)",
+        "tests/units/test_lift.py tests/units/test_faults.py",
+    ),
+    Mutation(
+        "a new slot is not cast to the old one's dtype",
+        "jax.tree.map(lambda n, o: _narrowed(n, o, reals), x, old) if slot.stored else None",
+        "x if slot.stored else None",
+        sweep("scale_by_adam", "dtype"),
+    ),
+    Mutation(
+        "a weak parameter becomes strong",
+        "return numerics.convert(moved, p.dtype, weak=p.weak_type)",
+        "return numerics.convert(moved, p.dtype)",
+        sweep("scale_by_adam", "weak"),
+    ),
+    Mutation(
+        "a slot shares its buffer with its parameter",
+        "copy: Array = jax.device_put(x, x.sharding if x.committed else None, may_alias=False)",
+        "copy: Array = x",
+        sweep("scale_by_madgrad", "donated"),
+    ),
+    Mutation(
+        "a count is weakly typed",
+        "return fresh(0, jnp.int32)",
+        "return jnp.asarray(0)",
+        sweep("scale_by_adam", "scan"),
+    ),
+    Mutation(
+        "one program for all calls of a factory",
+        "_programs.setdefault(_key(call), _Program(make))",
+        "_programs.setdefault(call.name, _Program(make))",
+        "tests/units/test_eager.py",
+    ),
+    # None, trees, extra arguments
+    Mutation(
+        "a parameter without an update is lost",
+        "    if tree.absent(u):\n        return p\n",
+        "    if tree.absent(u):\n        return u\n",
+        sweep("scale_by_adam", "none"),
+    ),
+    Mutation(
+        "extra arguments reach an update that does not name them",
+        "{k: v for k, v in extra_args.items() if k in named}",
+        "extra_args",
+        "tests/units/test_compose.py tests/units/test_mistakes.py",
+    ),
+    Mutation(
+        "a shape that does not fit is let in",
+        'checks.fail(f"updates{path} has shape {shape}, {name}{path} has {jnp.shape(other)}")',
+        "return",
+        sweep("scale_by_adam", "wrong_trees"),
+    ),
+    # What a transformation knows
+    Mutation(
+        "equal calls have other hashes",
+        "return hash((self.name, _hashable(self.arguments)))",
+        "return id(self)",
+        sweep("adam", "record"),
+    ),
+    Mutation(
+        "calls with other arguments are equal",
+        "isinstance(other, Call) and self.name == other.name and same(self.arguments, other.arguments)",
+        "isinstance(other, Call) and self.name == other.name",
+        "tests/every/test_arguments.py -k no_two_calls",
+    ),
+    Mutation(
+        "a config forgets that a tuple is one",
+        'return {"$tuple": [_encode(v, f"{where}[{i}]") for i, v in enumerate(x)]}',
+        'return [_encode(v, f"{where}[{i}]") for i, v in enumerate(x)]',
+        "tests/every/test_arguments.py -k record",
+    ),
+    # The house
+    Mutation(
+        "a factory is not exported",
+        "scale_by_yogi as scale_by_yogi",
+        "scale_by_yogi as _scale_by_yogi",
+        "tests/house/test_names.py",
+        "optim/__init__.py",
+    ),
+    Mutation(
+        "a primitive does not name its source",
+        "    Source: ",
+        "    After: ",
+        "tests/house/test_docstrings.py",
+        "optim/optimizers/yogi.py",
+    ),
+    Mutation(
+        "an import goes up",
+        "def common_dtype(",
+        "def _upward():\n    from ..optimizers import adam\n\n\ndef common_dtype(",
+        "tests/house/test_rooms.py",
+    ),
+    Mutation(
+        "a factory has no golden",
+        '"scale_by_yogi",',
+        '"scale_by_other",',
+        sweep("scale_by_yogi", "is_the_paper", "golden"),
+        "tests/golden/papers/yogi.py",
+    ),
+    Mutation(
+        "a range lets 1 in",
+        "DECAY = Range(0, 1, open_high=True)",
+        "DECAY = Range(0, 1)",
+        "tests/units/test_mistakes.py tests/house/test_docstrings.py",
+    ),
+]
+
+
+def pytest(copy: Path, tests: str) -> subprocess.CompletedProcess[str]:
+    """The tests in the copy, until one fails."""
+    words = tests.split(" -k ")
+    arguments = [*words[0].split(), *(["-k", words[1]] if words[1:] else [])]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+
+
+def survives(mutation: Mutation, copy: Path) -> str:
+    """Why a mutation was not caught; empty if it was."""
+    paths = [p for p in copy.glob(mutation.within) if mutation.old in p.read_text()]
+    if len(paths) != 1 or paths[0].read_text().count(mutation.old) != 1:
+        return f"its text is in {len(paths)} files, expected once in one"
+    (path,) = paths
+    text = path.read_text()
+    path.write_text(text.replace(mutation.old, mutation.new))
+    try:
+        done = pytest(copy, mutation.tests)
+    finally:
+        path.write_text(text)
+    return "" if done.returncode == 1 else f"pytest exited with {done.returncode}: {done.stdout[-300:]}"
+
+
+def main(words: list[str]) -> int:
+    chosen = [m for m in MUTATIONS if not words or any(w in m.name for w in words)]
+    alive = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in PARTS:
+            source = ROOT / part
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / part)
+        for tests in dict.fromkeys(m.tests for m in chosen):
+            done = pytest(copy, tests)
+            if done.returncode:
+                print(f"fails without a mutation: pytest {tests}\n{done.stdout[-2000:]}")
+                return 1
+        for mutation in chosen:
+            start = time.perf_counter()
+            why = survives(mutation, copy)
+            alive += bool(why)
+            verdict = f"SURVIVES ({why})" if why else "caught"
+            print(f"{time.perf_counter() - start:5.1f} s  {mutation.name}: {verdict}", flush=True)
+    print(f"{len(chosen) - alive} of {len(chosen)} caught")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
