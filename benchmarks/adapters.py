@@ -1,4 +1,4 @@
-"""The libraries as the measures see them: each makes sessions, and a session does one step at a time."""
+"""The libraries behind one interface: each makes sessions, and a session takes one step at a time."""
 
 import functools
 from collections.abc import Callable
@@ -17,16 +17,16 @@ REFERENCE = "optax"
 
 
 class Form:
-    """One way to use a JAX library. A form that differs from the usual one overrides what differs.
+    """One way to use a JAX library. Other forms override the methods that differ.
 
-    enter and leave: the parameters as the form keeps them, and back to the model's tree.
-    rule: what makes updates; start: the state it starts with; step: one update; program: the step as it is called.
-    apart: whether there is an update apart from the step that applies it; lowered: whether the step's program can be
-    had before it runs.
+    enter, leave: convert parameters from the model's tree to the form's representation, and back.
+    rule: the optimizer; start: its initial state; step: one update; program: the compiled step.
+    separate_update: whether the form has an update without its application.
+    lowerable: whether the step's program can be lowered before it runs.
     """
 
-    apart = True
-    lowered = True
+    separate_update = True
+    lowerable = True
 
     def __init__(self, name: str, module: str) -> None:
         self.name, self.module = name, module
@@ -51,7 +51,7 @@ class Form:
         return self.library().apply_updates(params, updates), state
 
     def program(self, rule: Any, step: Callable[..., Any], loss: Callable[..., Any] | None) -> Any:
-        """(params, state, grads or batch) -> (params, state, loss): `step` compiled; loss where there is a model."""
+        """Compile `step`: (params, state, grads or batch) -> (params, state, loss); loss is None without a model."""
         return jax.jit(step, donate_argnums=(0, 1))
 
     def eager(self, rule: Any, params: Any, state: Any, grads: Any) -> Any:
@@ -62,10 +62,10 @@ class Form:
 
 
 class Made(Form):
-    """This library's own compiled steps. Before it runs, its program is that of the plain form."""
+    """This library's own compiled steps, `make_update` and `make_step`."""
 
-    apart = False
-    lowered = False
+    separate_update = False
+    lowerable = False
 
     def program(self, rule: Any, step: Callable[..., Any], loss: Callable[..., Any] | None) -> Any:
         library = self.library()
@@ -90,7 +90,7 @@ class PackedParams(Packed):
     """This library with parameters, gradients and slots of small leaves in one buffer each."""
 
     def rule(self, optimizer: Optimizer, rate: float) -> Any:
-        super().rule(optimizer, rate)  # what it refuses is refused here
+        super().rule(optimizer, rate)  # raises MissingError for rules that cannot be packed
         return Form.rule(self, optimizer, rate)
 
     def enter(self, tree: Tree, leaves: list[Any]) -> Any:
@@ -101,9 +101,9 @@ class PackedParams(Packed):
 
 
 class Keras(Form):
-    """Keras on JAX by its stateless calls: lists of arrays for parameters and for the optimizer's variables."""
+    """Keras on JAX with its stateless API: lists of arrays for parameters and for the optimizer's variables."""
 
-    apart = False
+    separate_update = False
 
     def library(self) -> Any:
         keras = load_module(self.module)
@@ -115,7 +115,7 @@ class Keras(Form):
         keras, make = self.library(), optimizer.keras
         if make is None:
             raise MissingError(f"keras has no {optimizer.name}")
-        return _Rebuilt(lambda: make(keras, rate))
+        return _KerasRule(lambda: make(keras, rate))
 
     def enter(self, tree: Tree, leaves: list[Any]) -> Any:
         return leaves
@@ -134,8 +134,8 @@ class Keras(Form):
         return rule.optimizer.stateless_apply(state, grads, params)
 
 
-class _Rebuilt:
-    """A Keras optimizer owns its variables: every start makes a new one, and the first goes on being called."""
+class _KerasRule:
+    """Makes a new Keras optimizer for every start, because it owns its variables; the first one runs the steps."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make, self.optimizer = make, None
@@ -147,7 +147,7 @@ class _Rebuilt:
 
 
 class JaxSession:
-    """A jitted step that is given its parameters and its state to overwrite, as a training loop calls it."""
+    """A jitted step with donated parameters and state, as in a training loop."""
 
     moved: int | None = None
 
@@ -156,14 +156,14 @@ class JaxSession:
         self.rule = form.rule(optimizer, rate)
         self.compiled = form.program(self.rule, self._step, self._loss if train else None)
         self.carry: Any = None
-        self.known: Any = None
-        self.given: Any = None
+        self.avals: Any = None
+        self.data: Any = None
         self.loss: Any = None
 
-    def _step(self, params: Any, state: Any, given: Any) -> Any:
+    def _step(self, params: Any, state: Any, data: Any) -> Any:
         if not self.train:
-            return *self.form.step(self.rule, params, state, given), None
-        loss, grads = jax.value_and_grad(self._loss)(params, given)
+            return *self.form.step(self.rule, params, state, data), None
+        loss, grads = jax.value_and_grad(self._loss)(params, data)
         return *self.form.step(self.rule, params, state, grads), loss
 
     def _loss(self, params: Any, batch: Any) -> Any:
@@ -173,16 +173,16 @@ class JaxSession:
         leaves = [jnp.array(x, copy=True) for x in self.tree.params()]
         self.carry = self.form.start(self.rule, self.form.enter(self.tree, leaves))
         if self.train:
-            self.given = jax.device_put(self.tree.batch())
+            self.data = jax.device_put(self.tree.batch())
         else:
-            self.given = self.form.enter(self.tree, _gradients(self.tree))
-        jax.block_until_ready((self.carry, self.given))
+            self.data = self.form.enter(self.tree, _gradients(self.tree))
+        jax.block_until_ready((self.carry, self.data))
 
     def unload(self) -> None:
-        self.carry = self.given = self.loss = None
+        self.carry = self.data = self.loss = None
 
     def step(self) -> None:
-        *self.carry, self.loss = self.compiled(*self.carry, self.given)
+        *self.carry, self.loss = self.compiled(*self.carry, self.data)
 
     def wait(self) -> None:
         jax.block_until_ready((self.carry, self.loss))
@@ -194,29 +194,29 @@ class JaxSession:
         return jax.tree.leaves(tuple(self.carry))
 
     def reused(self, before: list[Any]) -> bool:
-        # A placeholder of one element may be a constant of the program.
-        given = jax.tree.leaves(self.given)
-        return all(x.is_deleted() for x in before if x.size > 1) and not any(x.is_deleted() for x in given)
+        # An array of one element may be a constant of the program.
+        data = jax.tree.leaves(self.data)
+        return all(x.is_deleted() for x in before if x.size > 1) and not any(x.is_deleted() for x in data)
 
     def eager(self) -> Any:
-        """The update outside jit; nothing is advanced."""
+        """The update outside jit; the session does not advance."""
         params, state = self.carry
-        return self.form.eager(self.rule, params, state, self.given)
+        return self.form.eager(self.rule, params, state, self.data)
 
     def lower(self) -> Any:
-        """The step traced and lowered anew, whatever was traced before."""
+        """Trace and lower the step again, without JAX's cache of traces."""
         return jax.jit(lambda *arguments: self._step(*arguments), donate_argnums=(0, 1)).lower(*self.shapes())
 
     def shapes(self) -> Any:
-        """What the step is given, without its numbers; known from the first load on."""
+        """Shapes and dtypes of the step's arguments; available after the first load."""
         if self.carry is not None:
-            self.known = jax.tree.map(_shape, (*self.carry, self.given))
-        return self.known
+            self.avals = jax.tree.map(_shape, (*self.carry, self.data))
+        return self.avals
 
 
 @functools.lru_cache(maxsize=1)
 def _gradients(tree: Tree) -> list[jax.Array]:
-    """Nobody overwrites them, so all sessions of a tree share them."""
+    """The gradients of a tree; they are never donated, so all its sessions share them."""
     return [jnp.array(x, copy=True) for x in tree.grads()]
 
 

@@ -1,4 +1,4 @@
-"""The fastest a step could be: the memory's bandwidth, measured as one pass of AdamW or as a copy on the device."""
+"""A lower bound for a step: the memory bandwidth, measured with one pass of AdamW, or with a copy on the device."""
 
 import ctypes
 import functools
@@ -22,7 +22,7 @@ from .trees import Tree
 
 NAME = "ceiling"
 BYTES = 28
-"""What AdamW moves for a float32 parameter: reads p, g, m, v, writes p, m, v."""
+"""Bytes that AdamW moves per float32 parameter: it reads p, g, m, v and writes p, m, v."""
 
 SOURCE = """
 #include <math.h>
@@ -43,7 +43,7 @@ Pass = Callable[..., None]
 
 @functools.cache
 def compiled() -> Pass | None:
-    """The pass in C, or None where there is no compiler."""
+    """The pass in C; None without a compiler."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         return None
@@ -65,7 +65,7 @@ def compiled() -> Pass | None:
 
 
 def chunked(p: Any, g: Any, m: Any, v: Any, low: int, high: int, *scalars: float, chunk: int = 16_384) -> None:
-    """The same in NumPy, by pieces that stay in the cache between one operation and the next."""
+    """The same in NumPy, in chunks that stay in the cache."""
     rate, first, second, eps, decay = (np.float32(x) for x in scalars)
     for i in range(low, high, chunk):
         s = slice(i, min(i + chunk, high))
@@ -75,7 +75,7 @@ def chunked(p: Any, g: Any, m: Any, v: Any, low: int, high: int, *scalars: float
 
 
 class AdamwPass:
-    """AdamW over one flat buffer, by as many threads as serve it."""
+    """AdamW over one flat buffer, with the fastest number of threads."""
 
     def __init__(self, tree: Tree, rate: float) -> None:
         self.tree, self.rate = tree, rate
@@ -88,21 +88,21 @@ class AdamwPass:
         self.arrays = [_flat(self.tree.params()), _flat(self.tree.grads())]
         self.arrays += [np.zeros(self.tree.size, np.float32) for _ in range(2)]
         self.t = 0
-        kept = [x.copy() for x in self.arrays] if self.tree.size < 1_000_000 else None
-        if kept:  # only a small tree may be faster without a second thread
-            tried = {n: self._timed(n) for n in (1, os.cpu_count() or 1)}
-            self.threads = min(tried, key=tried.__getitem__)
-            self.arrays, self.t = kept, 0
+        initial = [x.copy() for x in self.arrays] if self.tree.size < 1_000_000 else None
+        if initial:  # a single thread can only be faster for a small tree
+            seconds = {n: self._timed(n) for n in (1, os.cpu_count() or 1)}
+            self.threads = min(seconds, key=seconds.__getitem__)
+            self.arrays, self.t = initial, 0
         else:
             self.threads = os.cpu_count() or 1
 
     def _timed(self, threads: int) -> float:
-        self.threads, found = threads, []
+        self.threads, seconds = threads, []
         for _ in range(5):
             start = time.perf_counter()
             self.step()
-            found.append(time.perf_counter() - start)
-        return min(found)
+            seconds.append(time.perf_counter() - start)
+        return min(seconds)
 
     def unload(self) -> None:
         self.arrays = []
@@ -117,7 +117,7 @@ class AdamwPass:
         wait(others)
 
     def wait(self) -> None:
-        """Every step has waited."""
+        """Nothing to do: every step waits."""
 
     def parameters(self) -> list[np.ndarray]:
         ends = np.cumsum([int(np.prod(s)) for s in self.tree.flat])
@@ -131,7 +131,7 @@ class AdamwPass:
 
 
 class DeviceCopy:
-    """A copy from one buffer of the device to another."""
+    """A copy between two buffers of the device."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

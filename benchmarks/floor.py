@@ -1,9 +1,9 @@
-"""Why a step takes as long as it does: AdamW on one leaf, in every way that XLA's CPU backend knows.
+"""The parts of a step: AdamW on one leaf, in all ways that XLA's CPU backend can run it.
 
-A kernel of it has one output. So AdamW takes three: the moments read 8 bytes a parameter and write 4, each; the
-parameter reads 12, the moments once more among them, and writes 4: 40 where a single pass would move 28. If each of
-the three, alone, has the memory's bandwidth, no order of them is faster. The loop works on pieces that stay in the
-cache from one kernel to the next, so that only 28 bytes come from memory, but copies what it computes into place.
+A kernel of this backend has one output, so AdamW needs three: each moment reads 8 bytes per parameter and writes 4; the
+parameter reads 12, including both moments again, and writes 4. That is 40 bytes, while a single pass would move 28. If
+each kernel alone reaches the memory bandwidth, no order of them is faster. The loop works on chunks that stay in the
+cache between kernels, so that it moves only 28 bytes, but it copies its results into place.
 """
 
 import functools
@@ -40,25 +40,25 @@ def three(p: Any, m: Any, v: Any, g: Any) -> Any:
 
 
 def loop(p: Any, m: Any, v: Any, g: Any, *, piece: int = PIECE) -> Any:
-    """Without the branch that is never taken XLA would merge the pieces with the whole, and copy that every turn."""
+    """The branch that is never taken keeps XLA from fusing the chunks with the whole array and copying that."""
 
     def body(i: Any, carry: Any) -> Any:
         start = i * piece
 
-        def there(*arrays: Any) -> Any:
+        def compute(*arrays: Any) -> Any:
             return three(*[lax.dynamic_slice(x, (start,), (piece,)) for x in arrays])
 
-        def nowhere(*_: Any) -> Any:
+        def unused(*_: Any) -> Any:
             return (jnp.zeros(piece, p.dtype),) * 3
 
-        pieces = lax.cond(i >= 0, there, nowhere, *carry, g)
+        pieces = lax.cond(i >= 0, compute, unused, *carry, g)
         return tuple(lax.dynamic_update_slice(x, new, (start,)) for x, new in zip(carry, pieces, strict=True))
 
     return lax.fori_loop(0, p.size // piece, body, (p, m, v))
 
 
 class Leaf:
-    """A function of (p, m, v, g) that overwrites what it returns, on one leaf of a tree's size."""
+    """A function of some of (p, m, v, g) on one leaf of a tree's size; it overwrites the arrays that it returns."""
 
     def __init__(self, function: Callable[..., Any], names: str, size: int, moved: int) -> None:
         self.names, self.size, self.moved = names, size, moved * size
@@ -74,8 +74,8 @@ class Leaf:
         self.arrays = {}
 
     def step(self) -> None:
-        found = self.compiled(*[self.arrays[n] for n in self.names])
-        self.arrays.update(zip(self.returned, found if len(self.returned) > 1 else [found], strict=True))
+        results = self.compiled(*[self.arrays[n] for n in self.names])
+        self.arrays.update(zip(self.returned, results if len(self.returned) > 1 else [results], strict=True))
 
     def wait(self) -> None:
         jax.block_until_ready(self.arrays)
@@ -91,7 +91,7 @@ class Leaf:
 
 
 def sessions(tree: Tree, piece: int = PIECE) -> dict[str, Leaf]:
-    """Each way, with the bytes a parameter that it moves to and from memory."""
+    """Every way, with the bytes per parameter that it moves."""
     size = -(-tree.size // piece) * piece
     ways: dict[str, tuple[Callable[..., Any], str, int]] = {
         "three kernels": (three, "pmvg", 40),

@@ -1,4 +1,4 @@
-"""What is measured, of one optimizer on one tree, and how: every library in turn, round after round."""
+"""The measures. Each takes one optimizer on one tree, and measures all libraries in rounds."""
 
 import gc
 import math
@@ -18,19 +18,20 @@ from .rounds import Plan, Result, Session, Visit, interleave
 from .trees import TINY, Tree
 
 RATE = 1e-3
-ALIKE = 1e-5
-"""How far two libraries' parameters may be apart after three steps, by the longest way that one has gone."""
+TOLERANCE = 1e-5
+"""Tolerance for parameters after three steps, relative to the largest change of a parameter."""
 RESIDENT = 0.75
-"""Where the libraries together need more than this of the free memory, each visit loads its own and frees it again."""
+"""If all libraries together need a larger part of the free memory, each visit loads its arrays and frees them again."""
 STATE = 14
-"""Bytes a parameter that a session holds on the average: parameter, two slots, and a gradient that JAX's share."""
+"""Average bytes per parameter of a session: parameter, two slots, and a gradient that the JAX sessions share."""
 
 
-Say = Callable[[str], None]
+Skip = Callable[[str], None]
+"""Reports a skipped library or table, with the reason."""
 
 
 def available() -> float:
-    """The bytes that are free on the device."""
+    """The free bytes on the device."""
     facts = jax.devices()[0].memory_stats() or {}
     if "bytes_limit" in facts:
         return float(facts["bytes_limit"] - facts["bytes_in_use"])
@@ -43,85 +44,85 @@ def available() -> float:
 # Before anything is timed
 
 
-def distances(optimizer: Optimizer, libraries: list[str], say: Say) -> dict[str, float]:
-    """How far each library is from Optax after three steps on a small tree, by the longest way gone.
+def distances(optimizer: Optimizer, libraries: list[str], skip: Skip) -> dict[str, float]:
+    """The distance of each library from Optax after three steps on a small tree, relative to the largest change.
 
-    Raises: AssertionError for a library that should be there and is not.
+    Raises: AssertionError for a library that should agree with Optax and does not.
     """
-    found, start = {}, TINY.params()
-    for name, session in _sessions(optimizer, TINY, {REFERENCE, *libraries}, say, rate=1.0).items():
+    results, start = {}, TINY.params()
+    for name, session in _sessions(optimizer, TINY, {REFERENCE, *libraries}, skip, rate=1.0).items():
         session.load()
         for _ in range(3):
             session.step()
         session.wait()
-        found[name] = session.parameters()
+        results[name] = session.parameters()
     if optimizer.name == "adamw" and jax.default_backend() == "cpu":
         session = ceiling.session(TINY, 1.0)
         session.load()
         for _ in range(3):
             session.step()
-        found[ceiling.NAME] = session.parameters()
-    if REFERENCE not in found:
+        results[ceiling.NAME] = session.parameters()
+    if REFERENCE not in results:
         return {}
-    reference = found.pop(REFERENCE)
+    reference = results.pop(REFERENCE)
     length = max(np.abs(r - p).max() for r, p in zip(reference, start, strict=True))
-    apart = {
+    relative = {
         name: float(max(np.abs(x - r).max() for x, r in zip(xs, reference, strict=True)) / length)
-        for name, xs in found.items()
+        for name, xs in results.items()
     }
-    for name, distance in apart.items():
-        alike = optimizer.alike or name.startswith(PLAIN)
-        assert not alike or distance < ALIKE, f"{optimizer.name}: {name} is {distance:.1e} from {REFERENCE}"
-    return apart
+    for name, distance in relative.items():
+        same_formula = optimizer.same_formula or name.startswith(PLAIN)
+        assert not same_formula or distance < TOLERANCE, f"{optimizer.name}: {name} is {distance:.1e} from {REFERENCE}"
+    return relative
 
 
-_compiled: list[str] = []
-"""What JAX has traced, lowered or compiled so far."""
+_compilations: list[str] = []
+"""JAX's events of tracing, lowering and compiling so far."""
 
 
-def _note(event: str, duration: float, **_: Any) -> None:
+def _record(event: str, duration: float, **_: Any) -> None:
     if event.startswith("/jax/core/compile/"):
-        _compiled.append(event)
+        _compilations.append(event)
 
 
-jax.monitoring.register_event_duration_secs_listener(_note)
+jax.monitoring.register_event_duration_secs_listener(_record)
 
 
-def _settle(what: str, name: str, session: Session, say: Say) -> None:
-    """Two steps: the second one compiles nothing, and overwrites what it was given."""
+def _check(what: str, name: str, session: Session, skip: Skip) -> None:
+    """Run two steps; the second one must compile nothing and reuse its input buffers."""
     session.load()
     session.step()
     session.wait()
-    before, compiled = session.buffers(), len(_compiled)
+    before, compiled = session.buffers(), len(_compilations)
     session.step()
     session.wait()
     if not session.reused(before):
-        assert not name.startswith(PLAIN), f"{what}: {name} has not reused its buffers"
-        say(f"{what}: {name} does not reuse its buffers")
-    assert len(_compiled) == compiled, f"{what}: the second step of {name} was traced again"
+        assert not name.startswith(PLAIN), f"{what}: {name} did not reuse its buffers"
+        skip(f"{what}: {name} does not reuse its buffers")
+    assert len(_compilations) == compiled, f"{what}: the second step of {name} was retraced"
 
 
 # The measures
 
 
-def step(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, say: Say) -> Iterator[Result]:
-    """One update, jitted, parameters and state donated: seconds a step, many steps in a row."""
-    sessions = _sessions(optimizer, tree, libraries, say)
+def step(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, skip: Skip) -> Iterator[Result]:
+    """One jitted update with donated parameters and state: seconds per step, over many consecutive steps."""
+    sessions = _sessions(optimizer, tree, libraries, skip)
     if optimizer.least is not None and sessions:
         sessions[ceiling.NAME] = ceiling.session(tree, RATE)
-    yield from _timed("step", optimizer, tree, sessions, plan, say)
+    yield from _timed("step", optimizer, tree, sessions, plan, skip)
 
 
-def train(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, say: Say) -> Iterator[Result]:
-    """Forward, backward and update of the tree's model: seconds a step, many steps in a row."""
+def train(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, skip: Skip) -> Iterator[Result]:
+    """Forward pass, backward pass and update of the tree's model: seconds per step, over many consecutive steps."""
     if tree.forward is None:
         return
-    yield from _timed("train", optimizer, tree, _sessions(optimizer, tree, libraries, say, train=True), plan, say)
+    yield from _timed("train", optimizer, tree, _sessions(optimizer, tree, libraries, skip, train=True), plan, skip)
 
 
-def eager(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, say: Say) -> Iterator[Result]:
-    """The update outside jit, of the libraries that know an update apart from the step: seconds."""
-    sessions = _sessions(optimizer, tree, [n for n in libraries if ADAPTERS[n].apart], say)
+def eager(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, skip: Skip) -> Iterator[Result]:
+    """The update outside jit, for libraries with an update that is separate from the step: seconds."""
+    sessions = _sessions(optimizer, tree, [n for n in libraries if ADAPTERS[n].separate_update], skip)
 
     def visit(session: Any) -> float:
         session.load()
@@ -138,9 +139,9 @@ def eager(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, sa
     )
 
 
-def trace(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, say: Say) -> Iterator[Result]:
-    """Tracing and lowering the step with JAX's caches empty, as a program's first step does: seconds."""
-    sessions = _jax_sessions(optimizer, tree, libraries, say)
+def trace(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, skip: Skip) -> Iterator[Result]:
+    """Tracing and lowering the step with empty caches, as for the first step of a program: seconds."""
+    sessions = _jax_sessions(optimizer, tree, libraries, skip)
 
     def visit(session: JaxSession) -> float:
         jax.clear_caches()
@@ -152,9 +153,9 @@ def trace(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, sa
     )
 
 
-def compile(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, say: Say) -> Iterator[Result]:
+def compile(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, skip: Skip) -> Iterator[Result]:
     """Compiling the lowered step: seconds."""
-    sessions = _jax_sessions(optimizer, tree, libraries, say)
+    sessions = _jax_sessions(optimizer, tree, libraries, skip)
 
     def visit(session: JaxSession) -> float:
         return _seconds(session.lower().compile)
@@ -163,9 +164,9 @@ def compile(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, 
     yield from _results("compile", optimizer, tree, sessions, visits, plan)
 
 
-def memory(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, say: Say) -> Iterator[Result]:
-    """What the compiled step says of itself: temporary bytes and bytes accessed a parameter, and its kernels."""
-    for name, session in _jax_sessions(optimizer, tree, libraries, say).items():
+def memory(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, skip: Skip) -> Iterator[Result]:
+    """The compiled step: temporary bytes and accessed bytes per parameter, and the number of kernels."""
+    for name, session in _jax_sessions(optimizer, tree, libraries, skip).items():
         program = session.lower().compile()
         costs = program.cost_analysis() or {}
         facts = {
@@ -177,11 +178,11 @@ def memory(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, s
             yield Result(what, tree.name, optimizer.name, name, unit, [value], tree.size)
 
 
-def floor(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, say: Say) -> Iterator[Result]:
-    """AdamW on one leaf of the tree's size, in the ways that XLA's CPU backend knows: seconds (see floor.py)."""
+def floor(optimizer: Optimizer, tree: Tree, libraries: list[str], plan: Plan, skip: Skip) -> Iterator[Result]:
+    """AdamW on one leaf of the tree's size, in all ways that XLA's CPU backend can run it: seconds (see floor.py)."""
     if optimizer.name == "adamw" and jax.default_backend() == "cpu":
         sessions: dict[str, Any] = {**floors.sessions(tree), ceiling.NAME: ceiling.session(tree, RATE)}
-        yield from _timed("floor", optimizer, tree, sessions, plan, say)
+        yield from _timed("floor", optimizer, tree, sessions, plan, skip)
 
 
 MEASURES = {f.__name__: f for f in (step, train, eager, trace, compile, memory, floor)}
@@ -189,48 +190,48 @@ ABOUT = {"temporary": memory, "accessed": memory, "kernels": memory, **MEASURES}
 
 
 def kernels(program: str) -> int:
-    """The instructions of a compiled program's entry that do something, not counting inner computations'."""
+    """The number of instructions that do work in the entry computation of a compiled program."""
     entry = re.search(r"^ENTRY .*?^}", program, re.M | re.S)
-    found = re.findall(r"^\s+(?:ROOT )?%?\S+ = .*?(?:\)|\]|\}|>) ([\w-]+)\(", entry[0] if entry else "", re.M)
+    names = re.findall(r"^\s+(?:ROOT )?%?\S+ = .*?(?:\)|\]|\}|>) ([\w-]+)\(", entry[0] if entry else "", re.M)
     free = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
-    return sum(name not in free for name in found)
+    return sum(name not in free for name in names)
 
 
-# Their parts
+# Helpers
 
 
 def _sessions(
-    optimizer: Optimizer, tree: Tree, libraries: Any, say: Say, *, rate: float = RATE, train: bool = False
+    optimizer: Optimizer, tree: Tree, libraries: Any, skip: Skip, *, rate: float = RATE, train: bool = False
 ) -> dict[str, Any]:
-    """A session of each library that has this optimizer; of the others the reason is said."""
-    found: dict[str, Any] = {}
+    """A session of each library that has this optimizer; for the others `skip` reports the reason."""
+    sessions: dict[str, Any] = {}
     for name in ADAPTERS:
         if name not in libraries:
             continue
         try:
-            found[name] = ADAPTERS[name].session(optimizer, tree, rate, train=train)
+            sessions[name] = ADAPTERS[name].session(optimizer, tree, rate, train=train)
         except MissingError as reason:
-            say(f"{optimizer.name}: no {name}: {reason}")
-    return found
+            skip(f"{optimizer.name}: no {name}: {reason}")
+    return sessions
 
 
-def _jax_sessions(optimizer: Optimizer, tree: Tree, libraries: list[str], say: Say) -> dict[str, JaxSession]:
-    """Sessions that know the shapes of what they hold, and hold nothing."""
-    found: dict[str, JaxSession] = _sessions(optimizer, tree, [n for n in libraries if ADAPTERS[n].lowered], say)
-    for session in found.values():
+def _jax_sessions(optimizer: Optimizer, tree: Tree, libraries: list[str], skip: Skip) -> dict[str, JaxSession]:
+    """Unloaded sessions that have recorded the shapes of their arguments."""
+    sessions: dict[str, JaxSession] = _sessions(optimizer, tree, [n for n in libraries if ADAPTERS[n].lowerable], skip)
+    for session in sessions.values():
         session.load()
         session.shapes()
         session.unload()
-    return found
+    return sessions
 
 
 def _timed(
-    measure: str, optimizer: Optimizer, tree: Tree, sessions: dict[str, Any], plan: Plan, say: Say
+    measure: str, optimizer: Optimizer, tree: Tree, sessions: dict[str, Any], plan: Plan, skip: Skip
 ) -> Iterator[Result]:
     resident = STATE * tree.size * len(sessions) <= RESIDENT * available()
     visits = {}
     for name, session in sessions.items():
-        _settle(f"{optimizer.name}, {measure} on {tree.name}", name, session, say)
+        _check(f"{optimizer.name}, {measure} on {tree.name}", name, session, skip)
         visits[name] = _visit(session, plan, resident)
         if not resident:
             session.unload()
@@ -240,7 +241,7 @@ def _timed(
 
 
 def _visit(session: Session, plan: Plan, resident: bool) -> Visit:
-    """A visit: one step for the caches, or three for fresh memory, then as many as fill its time and one wait."""
+    """A visit: one step to warm the caches, or three after loading, then as many as fit its time, and one wait."""
     times = 0
 
     def visit() -> float:
@@ -248,15 +249,15 @@ def _visit(session: Session, plan: Plan, resident: bool) -> Visit:
         if not resident:
             session.load()
         for _ in range(1 if resident and times else 3):
-            one = _seconds(session.step, session.wait)
-        times = times or min(1000, max(2, round(plan.visit / one)))
-        compiled = len(_compiled)
+            seconds = _seconds(session.step, session.wait)
+        times = times or min(1000, max(2, round(plan.visit / seconds)))
+        compiled = len(_compilations)
         start = time.perf_counter()
         for _ in range(times):
             session.step()
         session.wait()
         seconds = time.perf_counter() - start
-        assert len(_compiled) == compiled, "a step was traced again while it was timed"
+        assert len(_compilations) == compiled, "a step was retraced while it was timed"
         if not resident:
             session.unload()
         return seconds / times

@@ -1,6 +1,6 @@
-"""The optimizers, each as every library writes it.
+"""The optimizers in the API of every library.
 
-`optax` is written once for all libraries of that style: its first argument is the module.
+The entry `optax` serves all libraries with that API: its first argument is the module.
 """
 
 import importlib
@@ -15,16 +15,16 @@ WARM_UP, STEPS = 100, 10_000
 
 
 class MissingError(Exception):
-    """What a library does not have: the reason is printed and the row left out."""
+    """A library or optimizer is not available. The reason is printed and the row skipped."""
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """One optimizer: (library's module, learning rate) -> its object; for PyTorch also parameters and options.
+    """One optimizer: (the library's module, learning rate) -> its object; for PyTorch also parameters and options.
 
-    least: the bytes a float32 parameter that any implementation must move: each array read or written once in every
-    pass that cannot be merged with another; None where it is not memory that bounds it.
-    alike: whether the peers of other styles compute the same formula to the last digits.
+    least: the minimal bytes per float32 parameter that any implementation moves, with each array read or written once
+    in every pass that cannot be merged with another; None where memory is not the bottleneck.
+    same_formula: whether Keras and PyTorch compute the same formula as Optax, up to rounding.
     """
 
     name: str
@@ -32,11 +32,11 @@ class Optimizer:
     optax: Callable[[Any, float], Any]
     keras: Callable[[Any, float], Any] | None = None
     torch: Callable[..., Callable[[], Any]] | None = None
-    alike: bool = True
+    same_formula: bool = True
 
 
 def find(module: Any, name: str) -> Any:
-    """A name of a library or of its `contrib`."""
+    """An object of a library or of its `contrib`."""
     for place in (module, getattr(module, "contrib", None)):
         if hasattr(place, name):
             return getattr(place, name)
@@ -44,7 +44,7 @@ def find(module: Any, name: str) -> Any:
 
 
 def load_module(module: str) -> Any:
-    """A library, or the reason why there is none."""
+    """Import a library, or raise MissingError with the reason."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -139,7 +139,7 @@ OPTIMIZERS = {
             40,
             lambda lib, rate: find(lib, "lamb")(rate, weight_decay=DECAY),
             lambda keras, rate: keras.optimizers.Lamb(rate, epsilon=1e-6, weight_decay=DECAY),
-            alike=False,
+            same_formula=False,
         ),
         Optimizer(
             "adafactor",
@@ -147,14 +147,14 @@ OPTIMIZERS = {
             lambda lib, rate: find(lib, "adafactor")(rate),
             lambda keras, rate: keras.optimizers.Adafactor(rate, relative_step=False),
             _torch_unfused("Adafactor"),
-            alike=False,
+            same_formula=False,
         ),
         Optimizer(
             "muon",
             None,
             lambda lib, rate: find(lib, "muon")(rate),
             lambda keras, rate: keras.optimizers.Muon(rate),
-            alike=False,
+            same_formula=False,
         ),
     )
 }

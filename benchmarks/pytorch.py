@@ -1,4 +1,4 @@
-"""PyTorch as the measures see it."""
+"""PyTorch behind the interface of the sessions."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from .trees import Tree
 
 
 class Torch:
-    """PyTorch's own optimizers in one of their two fast forms."""
+    """PyTorch's optimizers, fused or foreach."""
 
-    apart = False
-    lowered = False
+    separate_update = False
+    lowerable = False
 
     def __init__(self, name: str, **form: bool) -> None:
         self.name, self.form = name, form
@@ -29,7 +29,7 @@ class Torch:
 
 
 class TorchSession:
-    """Parameters with their gradients in `.grad`, changed in place."""
+    """Parameters with gradients in `.grad`, updated in place."""
 
     moved: int | None = None
 

@@ -1,4 +1,4 @@
-"""From values to ratios, bars, tables, a chart: everything that is said of what was measured."""
+"""The report: ratios, bars, tables and a chart of the results."""
 
 import datetime
 import importlib.metadata
@@ -27,12 +27,12 @@ TORCH = "torch fused"
 PACKAGES = ("optim", "jax", "jaxlib", "numpy", "optax", "keras", "torch")
 PLATFORM = "JAX runs on"
 START, END = "<!-- measured -->", "<!-- end of measured -->"
-"""The marks in the README between which the bars stand."""
+"""The marks around the bars in the README."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The median over the rounds, and the quartiles around it."""
+    """Median and quartiles over the rounds."""
 
     low: float
     median: float
@@ -49,13 +49,13 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def ratio(mine: Result, other: Result) -> Spread:
-    """Mine over the other's, round by round. Where the other has nothing, nothing is 1 and something infinite."""
+    """The ratio of each round. Where `other` is zero it is 1 if `mine` is zero too, otherwise infinite."""
     pairs = zip(mine.values, other.values, strict=True)
     return spread([a / b if b else 1.0 if not a else float("inf") for a, b in pairs])
 
 
 class Table:
-    """All results, by what they are of."""
+    """All results, indexed by measure, tree, optimizer and library."""
 
     def __init__(self, results: Iterable[Result]) -> None:
         self.results = list(results)
@@ -68,11 +68,11 @@ class Table:
         return list(dict.fromkeys((r.measure, r.tree, r.optimizer) for r in self.results))
 
     def ratio(self, cell: tuple[str, str, str], library: str, other: str) -> Spread | None:
-        mine, its = self.get(*cell, library), self.get(*cell, other)
-        return ratio(mine, its) if mine and its else None
+        mine, others = self.get(*cell, library), self.get(*cell, other)
+        return ratio(mine, others) if mine and others else None
 
     def share(self, cell: tuple[str, str, str], library: str) -> Spread | None:
-        """The fraction of the ceiling's bandwidth that a step reaches, over the bytes that it must move at least."""
+        """The fraction of the ceiling's bandwidth that a step reaches, counting only the minimal bytes."""
         mine, top, least = self.get(*cell, library), self.get(*cell, CEILING), OPTIMIZERS[cell[2]].least
         if not (mine and top and top.moved and least) or library == CEILING:
             return None
@@ -85,7 +85,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Bar:
-    """What was promised of a measure, and what was measured: `library` is the form it was measured with."""
+    """A target for a measure, and the result; `library` is the form that reached it."""
 
     measure: str
     bar: str
@@ -95,7 +95,7 @@ class Bar:
 
 
 def bars(table: Table, platform: str) -> list[Bar]:
-    """The bars that this platform can be held to, in the order of the issue that set them."""
+    """The bars of a platform."""
     if platform != "cpu":
         return [_most(table, "adamw on gpt2, of the copy's bandwidth", ("step", "gpt2", "adamw"), 0.9)]
     trees = {r.tree for r in table.results}
@@ -125,35 +125,35 @@ def _least(
     other: str,
     forms: Sequence[str] = tuple(OWN),
 ) -> Bar:
-    """The worst over the cells of the best of the forms, which must be at most `bar` times the other's."""
+    """The best form of each cell, of the worst cell: it must be at most `bar` times the other's."""
     worst: tuple[Spread, str, tuple[str, str, str]] | None = None
     for cell in sorted(cells):
-        found = [(s, form) for form in forms if (s := table.ratio(cell, form, other))]
-        if found:
-            best = min(found, key=lambda x: x[0].median)
+        ratios = [(s, form) for form in forms if (s := table.ratio(cell, form, other))]
+        if ratios:
+            best = min(ratios, key=lambda x: x[0].median)
             if worst is None or best[0].median > worst[0].median:
                 worst = (*best, cell)
-    told = f"<= {bar:.2f} of {other}"
+    target = f"<= {bar:.2f} of {other}"
     if worst is None:
-        return Bar(measure, told, "not measured", "", None)
+        return Bar(measure, target, "not measured", "", None)
     ratio_, form, cell = worst
     where = f" ({cell[1]}, {cell[2]})" if len(cells) > 1 else ""
-    return Bar(measure, told, f"{ratio_}{where}", form, ratio_.median <= bar)
+    return Bar(measure, target, f"{ratio_}{where}", form, ratio_.median <= bar)
 
 
 def _most(table: Table, measure: str, cell: tuple[str, str, str], bar: float) -> Bar:
-    found = [(s, form) for form in OWN if (s := table.share(cell, form))]
-    if not found:
+    shares = [(s, form) for form in OWN if (s := table.share(cell, form))]
+    if not shares:
         return Bar(measure, f">= {bar:.2f}", "not measured", "", None)
-    share, form = max(found, key=lambda x: x[0].median)
+    share, form = max(shares, key=lambda x: x[0].median)
     return Bar(measure, f">= {bar:.2f}", str(share), form, share.median >= bar)
 
 
-# What it ran on
+# The machine
 
 
 def about() -> dict[str, str]:
-    """The machine without its name, the versions, the date."""
+    """The date, the machine without its name, and the versions."""
     facts = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "CPU": _cpu()}
     facts["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     facts["load"] = f"{os.getloadavg()[0]:.1f} over the last minute" if hasattr(os, "getloadavg") else "unknown"
@@ -169,10 +169,10 @@ def about() -> dict[str, str]:
 
 
 def _import_seconds() -> float:
-    """The median of five imports, each in a Python of its own, with bytecode kept from the first on."""
+    """The median of five imports, each in a new process, with bytecode cached by an earlier import."""
     code = "import time, jax, jax.numpy, chex; t = time.perf_counter(); import optim; print(time.perf_counter() - t)"
-    with tempfile.TemporaryDirectory() as kept:
-        env = {**os.environ, "PYTHONPYCACHEPREFIX": kept, "PYTHONDONTWRITEBYTECODE": ""}
+    with tempfile.TemporaryDirectory() as cache:
+        env = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
         runs = [subprocess.check_output([sys.executable, "-c", code], env=env, text=True) for _ in range(6)]
     return statistics.median(map(float, runs[1:]))
 
@@ -185,7 +185,7 @@ def _cpu() -> str:
     return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), platform.machine())
 
 
-# Words and pictures
+# Tables and charts
 
 
 def duration(x: float) -> str:
@@ -196,27 +196,27 @@ def duration(x: float) -> str:
 
 
 def rows(table: Table, cell: tuple[str, str, str]) -> list[tuple[str, ...]]:
-    """Of one measure, tree and optimizer: library, median, ratio to Optax, share of the ceiling, rounds."""
-    found = []
+    """The rows of one measure, tree and optimizer: library, median, ratio to Optax, share of the ceiling, rounds."""
+    lines = []
     for r in table.results:
         if (r.measure, r.tree, r.optimizer) != cell:
             continue
         median = spread(r.values).median
         value = duration(median) if r.unit == "s" else f"{median:.3g}"
         ratio_, share = table.ratio(cell, r.library, REFERENCE), table.share(cell, r.library)
-        shown = "" if ratio_ is None or r.library == REFERENCE else str(ratio_)
-        if r.unit != "s" and shown:
-            shown = f"{ratio_.median:.2f}" if ratio_ else ""
-        found.append((r.library, value, shown, f"{share.median:.2f}" if share else "", str(len(r.values))))
-    return found
+        of_optax = "" if ratio_ is None or r.library == REFERENCE else str(ratio_)
+        if r.unit != "s" and of_optax:
+            of_optax = f"{ratio_.median:.2f}" if ratio_ else ""
+        lines.append((r.library, value, of_optax, f"{share.median:.2f}" if share else "", str(len(r.values))))
+    return lines
 
 
 def verdict(bar: Bar) -> str:
     return {True: "met", False: "NOT met", None: "-"}[bar.met]
 
 
-def as_json(table: Table, facts: dict[str, str], apart: dict[str, dict[str, float]], skipped: list[str]) -> Any:
-    """Everything, with the ratios to Optax beside the values they were made of."""
+def as_json(table: Table, facts: dict[str, str], distances: dict[str, dict[str, float]], skipped: list[str]) -> Any:
+    """Everything, with the values and their ratios to Optax."""
     results = []
     for r in table.results:
         ratio_ = table.ratio((r.measure, r.tree, r.optimizer), r.library, REFERENCE)
@@ -225,24 +225,24 @@ def as_json(table: Table, facts: dict[str, str], apart: dict[str, dict[str, floa
             asdict(r)
             | {"ratio": asdict(ratio_) if ratio_ else None, "share_of_ceiling": asdict(share) if share else None}
         )
-    told = [asdict(b) for b in bars(table, facts[PLATFORM].split(",")[0])]
-    return {"about": facts, "distances": apart, "skipped": skipped, "bars": told, "results": results}
+    targets = [asdict(b) for b in bars(table, facts[PLATFORM].split(",")[0])]
+    return {"about": facts, "distances": distances, "skipped": skipped, "bars": targets, "results": results}
 
 
-def from_json(found: Any) -> list[Result]:
-    """The results in what `as_json` gave."""
-    return [Result(**{f.name: r[f.name] for f in fields(Result)}) for r in found["results"]]
+def from_json(data: Any) -> list[Result]:
+    """The results from the output of `as_json`."""
+    return [Result(**{f.name: r[f.name] for f in fields(Result)}) for r in data["results"]]
 
 
 def short(table: Table, facts: dict[str, str]) -> list[str]:
     """The bars, as a table."""
-    told = bars(table, facts[PLATFORM].split(",")[0])
+    targets = bars(table, facts[PLATFORM].split(",")[0])
     lines = ["| measure | bar | measured | with | |", "|---|---|---|---|---|"]
-    return lines + [f"| {b.measure} | {b.bar} | {b.measured} | {b.library} | {verdict(b)} |" for b in told]
+    return lines + [f"| {b.measure} | {b.bar} | {b.measured} | {b.library} | {verdict(b)} |" for b in targets]
 
 
 def into_readme(page: str, table: Table, facts: dict[str, str]) -> str:
-    """The page with the bars between its two marks."""
+    """Replace the text between the two marks of the page by the bars."""
     before, start, rest = page.partition(START)
     _, end, after = rest.partition(END)
     on = "Measured on {date}: {CPU}, {cores} cores, jax {jax}, optax {optax}.".format_map(facts)
@@ -251,32 +251,41 @@ def into_readme(page: str, table: Table, facts: dict[str, str]) -> str:
 
 
 def programs(table: Table) -> list[str]:
-    """What the compiled steps say of AdamW, beside what a single pass over memory would need."""
+    """The kernels and bytes of the compiled AdamW steps, and the bytes of a single pass."""
     lines = []
     for tree in dict.fromkeys(r.tree for r in table.results if r.measure == "kernels"):
-        told = []
+        counts = []
         for name in (PLAIN, REFERENCE):
             kernels, accessed = (table.get(m, tree, "adamw", name) for m in ("kernels", "accessed"))
             if kernels and accessed:
-                told.append(f"{name} {kernels.values[0]:.0f} kernels, {accessed.values[0]:.1f} bytes a parameter")
-        if told:
+                counts.append(f"{name} {kernels.values[0]:.0f} kernels, {accessed.values[0]:.1f} bytes per parameter")
+        if counts:
             leaves = len(TREES[tree].flat) if tree in TREES else 0
             least = OPTIMIZERS["adamw"].least
-            lines.append(f"- {tree}, {leaves} leaves: {'; '.join(told)}; one pass over memory takes {least}")
+            lines.append(f"- {tree}, {leaves} leaves: {'; '.join(counts)}; a single pass moves {least}")
     return lines
 
 
 def markdown(table: Table, facts: dict[str, str], skipped: list[str]) -> str:
     """The page RESULTS.md."""
-    lines = ["# What was measured", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items()), ""]
-    lines += ["Every library in turn within each round; a ratio is taken round by round, and shown as its median and"]
-    lines += ["quartiles. Seconds depend on the machine, ratios less so. `python -m benchmarks --record` writes this."]
+    lines = ["# Benchmark results", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items()), ""]
+    lines += [
+        "Every round measures each library once. Ratios are taken within a round; the tables show their median and"
+    ]
+    lines += [
+        "quartiles. Seconds depend on the machine, ratios less so. `python -m benchmarks --record` writes this page."
+    ]
     lines += ["", "## Bars", "", *short(table, facts)]
-    if told := programs(table):
-        lines += ["", "XLA's CPU backend makes a kernel of every output, so AdamW takes three a leaf, and what two of"]
-        lines += ["them write the third reads again: 40/28 = 1.43 times the bytes of a single pass. How fast each of"]
-        lines += ["the three is alone, and what else was tried, is under `floor`. The plain AdamW step:"]
-        lines += ["", *told]
+    if counts := programs(table):
+        lines += [
+            "",
+            "XLA's CPU backend compiles every output to a kernel of its own. AdamW needs three per leaf, and the",
+        ]
+        lines += [
+            "third reads again what the other two write: 40/28 = 1.43 times the bytes of a single pass. The section"
+        ]
+        lines += ["`floor` shows each kernel alone, and a loop over chunks. The plain AdamW step:"]
+        lines += ["", *counts]
     for measure in dict.fromkeys(c[0] for c in table.cells()):
         lines += ["", f"## {measure}", "", (ABOUT[measure].__doc__ or "").strip(), ""]
         lines += ["| tree | optimizer | library | median | of Optax | of the ceiling | rounds |"]
@@ -284,33 +293,33 @@ def markdown(table: Table, facts: dict[str, str], skipped: list[str]) -> str:
         for cell in (c for c in table.cells() if c[0] == measure):
             lines += [f"| {' | '.join((*cell[1:], *row))} |" for row in rows(table, cell)]
     if skipped:
-        lines += ["", "## Left out", "", *(f"- {s}" for s in skipped)]
+        lines += ["", "## Skipped", "", *(f"- {s}" for s in skipped)]
     return "\n".join(lines) + "\n"
 
 
 def chart(table: Table, path: Path, optimizers: Sequence[str] = tuple(OPTIMIZERS)) -> None:
-    """Ratios to Optax of every measure in seconds, with their quartiles: left of the line is faster."""
+    """Ratios to Optax of every measure in seconds, with quartiles. Left of the line is faster than Optax."""
     from matplotlib.figure import Figure
 
     others = [n for n in ADAPTERS if n != REFERENCE]
     cells = [c for c in table.cells() if ABOUT[c[0]].__name__ != "memory" and c[2] in optimizers]
     cells = [c for c in cells if any(table.ratio(c, n, REFERENCE) for n in others)]
-    shown = [n for n in others if any(table.ratio(c, n, REFERENCE) for c in cells)]
-    if not shown:
+    libraries = [n for n in others if any(table.ratio(c, n, REFERENCE) for c in cells)]
+    if not libraries:
         return
     figure = Figure(figsize=(9, 1.5 + 0.32 * len(cells)), layout="constrained")
     axes = figure.subplots()
-    for i, name in enumerate(shown):
-        found = [(y, s) for y, c in enumerate(cells) if (s := table.ratio(c, name, REFERENCE))]
-        xs = [s.median for _, s in found]
-        around = [[s.median - s.low for _, s in found], [s.high - s.median for _, s in found]]
-        ys = [y + 0.7 * (i / len(shown) - 0.5) for y, _ in found]
-        axes.errorbar(xs, ys, xerr=around, fmt="o", ms=4, lw=1, label=name)
+    for i, name in enumerate(libraries):
+        points = [(y, s) for y, c in enumerate(cells) if (s := table.ratio(c, name, REFERENCE))]
+        xs = [s.median for _, s in points]
+        errors = [[s.median - s.low for _, s in points], [s.high - s.median for _, s in points]]
+        ys = [y + 0.7 * (i / len(libraries) - 0.5) for y, _ in points]
+        axes.errorbar(xs, ys, xerr=errors, fmt="o", ms=4, lw=1, label=name)
     axes.axvline(1.0, color="black", lw=0.8)
     axes.set_yticks(range(len(cells)), [", ".join(c) for c in cells], fontsize=8)
-    axes.set(xscale="log", xlabel="times Optax's, median and quartiles")
+    axes.set(xscale="log", xlabel="time relative to Optax, median and quartiles")
     axes.invert_yaxis()
-    figure.legend(loc="outside lower center", ncols=len(shown), fontsize=8)
+    figure.legend(loc="outside lower center", ncols=len(libraries), fontsize=8)
     figure.savefig(path, dpi=120)
 
 
@@ -319,7 +328,7 @@ def show(table: Table, facts: dict[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table as Grid
 
-    # A terminal's width where there is one; a file is not cut.
+    # In a file the tables are not cut to a terminal's width.
     console = Console(width=None if os.isatty(1) else 140)
     for measure in dict.fromkeys(c[0] for c in table.cells()):
         grid = Grid("tree", "optimizer", "library", title=measure, title_justify="left")

@@ -1,4 +1,4 @@
-"""Every library in turn, round after round, and what is kept of it."""
+"""Rounds: every library is measured once per round. Also the sessions, the plan and the results."""
 
 import gc
 import time
@@ -14,7 +14,7 @@ Visit = Callable[[], float]
 class Session(Protocol):
     """One library, optimizer and tree. `load` puts parameters, state and gradients on the device, `unload` frees them.
 
-    moved: the bytes a step moves, where that is what it is for.
+    moved: the bytes that one step moves, for sessions that measure bandwidth.
     """
 
     moved: int | None
@@ -30,7 +30,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How often and how long: rounds at most, seconds for one table, seconds for one visit, the order's seed."""
+    """The maximal number of rounds, the seconds per table, the seconds per visit, and the seed of the order."""
 
     rounds: int = 30
     seconds: float = 30.0
@@ -40,7 +40,7 @@ class Plan:
 
 @dataclass
 class Result:
-    """One library's values, one per round; `moved` are the bytes that one step of the ceiling moves."""
+    """The values of one library, one per round; `moved` is the number of bytes that one step moves, where measured."""
 
     measure: str
     tree: str
@@ -53,11 +53,11 @@ class Result:
 
 
 def interleave(visits: Mapping[str, Visit], plan: Plan) -> dict[str, list[float]]:
-    """Visit everyone once a round, each round in another order, until the rounds or the seconds are over."""
+    """Call every visit once per round, in random order, until the rounds or the seconds are used up."""
     rng = np.random.default_rng(plan.seed)
-    found: dict[str, list[float]] = {name: [] for name in visits}
+    values: dict[str, list[float]] = {name: [] for name in visits}
     gc.collect()
-    gc.freeze()  # else every collection walks through all that the libraries have imported
+    gc.freeze()  # otherwise every collection scans all imported modules
     start = time.perf_counter()
     for done in range(plan.rounds):
         if done >= 3 and time.perf_counter() - start > plan.seconds:
@@ -66,9 +66,9 @@ def interleave(visits: Mapping[str, Visit], plan: Plan) -> dict[str, list[float]
             name = list(visits)[i]
             gc.disable()
             try:
-                found[name].append(visits[name]())
+                values[name].append(visits[name]())
             finally:
                 gc.enable()
                 gc.collect()
     gc.unfreeze()
-    return found
+    return values

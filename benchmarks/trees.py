@@ -1,4 +1,4 @@
-"""The parameter trees: shapes of real models, and for the small ones the model itself."""
+"""The parameter trees: the shapes of real models, and for small ones also the model."""
 
 import functools
 import math
@@ -16,7 +16,7 @@ Forward = Callable[[Any, Any, Callable[[Any], Any]], Any]
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Shapes of parameters, and how they are used where there is a model small enough to train."""
+    """The shapes of parameters, and a forward pass where the model is small enough to train."""
 
     name: str
     shapes: Any
@@ -37,11 +37,11 @@ class Tree:
         return sum(math.prod(s) for s in self.flat)
 
     def params(self) -> list[np.ndarray]:
-        """Small numbers, as an initialiser would draw them. Whoever takes them copies them."""
+        """Small random numbers, like those of an initialiser. They are shared, so callers must copy them."""
         return _params(self)
 
     def grads(self) -> list[np.ndarray]:
-        """Numbers away from zero: near it an epsilon's place decides the update, which is no fault in anybody."""
+        """Random numbers away from zero. Near zero the update depends on how a library applies epsilon."""
         return _grads(self)
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,7 @@ class Tree:
     def loss(self, params: Any, batch: Any, tanh: Callable[[Any], Any]) -> Any:
         """The mean squared error of the model."""
         if self.forward is None:
-            raise ValueError(f"{self.name} has shapes only")
+            raise ValueError(f"{self.name} has no model, only shapes")
         inputs, targets = batch
         return ((self.forward(params, inputs, tanh) - targets) ** 2).mean()
 
@@ -65,8 +65,8 @@ def _params(tree: Tree) -> list[np.ndarray]:
 @functools.lru_cache(maxsize=1)
 def _grads(tree: Tree) -> list[np.ndarray]:
     rng = np.random.default_rng(1)
-    found = [rng.random(s, np.float32) for s in tree.flat]
-    return [np.where(x < 0.5, x - np.float32(1.5), x + np.float32(0.5)) for x in found]
+    uniform = [rng.random(s, np.float32) for s in tree.flat]
+    return [np.where(x < 0.5, x - np.float32(1.5), x + np.float32(0.5)) for x in uniform]
 
 
 def _is_shape(x: Any) -> bool:
@@ -132,4 +132,4 @@ def _gpt2(width: int = 768, layers: int = 12) -> Tree:
 
 TREES = {t.name: t for t in (_mlp(), _resnet50(), _gpt2(), Tree("thousand", [(1000,)] * 1000), _narrow())}
 TINY = Tree("tiny", {"a": _dense(6, 7), "b": [(), (5,)]})
-"""What the libraries are compared on before anything is timed."""
+"""The tree on which the libraries are compared before anything is timed."""

@@ -1,12 +1,12 @@
-"""Save a training run with Orbax, and go on: on other devices, with another optimizer.
+"""Save a training run with Orbax, and resume it on other devices or with another optimizer.
 
     python examples/checkpoint.py runs/a --devices 4     # 20 steps, then a checkpoint
     python examples/checkpoint.py runs/a --devices 2     # 20 more, on two devices
-    python examples/checkpoint.py runs/a --schedule      # 20 more, with a clip and a falling learning rate
+    python examples/checkpoint.py runs/a --schedule      # 20 more, with gradient clipping and a decaying learning rate
 
-The weights are cut along their rows, one part for each device, and so is the optimizer's state. The state is saved by
-name (`optim.state_dict`), so that it need not be read by the optimizer that wrote it: where a clip came in there is
-nothing to restore, and a schedule that came in goes on at the step that the run is at. It needs the extra `orbax`.
+The weights and the optimizer's state are sharded by rows over the devices. The state is saved by name
+(`optim.state_dict`), so a different optimizer can load it: a new clip has no state to restore, and a new schedule
+continues at the step of the run. It needs the extra `orbax`.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Result(NamedTuple):
     step: int
     losses: list[float]
     digest: str
-    """Of every bit of parameters and state."""
+    """A checksum of parameters and state."""
 
 
 def make_optimizer(schedule: bool) -> optim.GradientTransformation:
@@ -44,10 +44,13 @@ def make_optimizer(schedule: bool) -> optim.GradientTransformation:
 
 def initial(mesh: Mesh) -> Any:
     rng = np.random.default_rng(0)
-    rows, whole = NamedSharding(mesh, PartitionSpec("d")), NamedSharding(mesh, PartitionSpec())
+    by_rows, replicated = NamedSharding(mesh, PartitionSpec("d")), NamedSharding(mesh, PartitionSpec())
     kernels = [(rng.normal(size=s) * 0.1).astype(np.float32) for s in ((64, 32), (32, 10))]
     return {
-        name: {"kernel": jax.device_put(k, rows), "bias": jax.device_put(np.zeros(k.shape[1], np.float32), whole)}
+        name: {
+            "kernel": jax.device_put(k, by_rows),
+            "bias": jax.device_put(np.zeros(k.shape[1], np.float32), replicated),
+        }
         for name, k in zip(("hidden", "output"), kernels, strict=True)
     }
 
@@ -59,7 +62,7 @@ def loss_fn(params: Any, images: Any, labels: Any) -> jax.Array:
 
 
 def batch(n: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of step `n`, whoever asks and whenever."""
+    """The batch of step `n`; it depends on nothing else."""
     images, labels = load_digits(return_X_y=True)
     rows = np.random.default_rng(n).integers(len(labels), size=size)
     return images[rows].astype(np.float32) / 16, labels[rows].astype(np.int32)
@@ -72,20 +75,20 @@ def save(path: Path, tx: Any, params: Any, state: Any, step: int) -> None:
 
 
 def restore(path: Path, tx: Any, params: Any, state: Any) -> tuple[Any, Any, int]:
-    """What was saved, cut as `params` and `state` are: whatever is not theirs is whole on every device."""
+    """The saved run with the shardings of `params` and `state`; other arrays are replicated."""
     mesh = params["hidden"]["kernel"].sharding.mesh
-    whole = NamedSharding(mesh, PartitionSpec())
-    here = {"params": params, "state": optim.state_dict(tx, state), "step": np.asarray(0)}
+    replicated = NamedSharding(mesh, PartitionSpec())
+    fresh = {"params": params, "state": optim.state_dict(tx, state), "step": np.asarray(0)}
     with ocp.StandardCheckpointer() as checkpointer:
-        there = checkpointer.metadata(path).item_metadata
+        stored = checkpointer.metadata(path).item_metadata
 
         def place(x: Any, like: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(like, "sharding", whole))
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=getattr(like, "sharding", replicated))
 
         target = {
-            "params": jax.tree.map(place, there["params"], here["params"]),
-            "state": {name: place(x, here["state"].get(name)) for name, x in there["state"].items()},
-            "step": place(there["step"], None),
+            "params": jax.tree.map(place, stored["params"], fresh["params"]),
+            "state": {name: place(x, fresh["state"].get(name)) for name, x in stored["state"].items()},
+            "step": place(stored["step"], None),
         }
         saved = checkpointer.restore(path, target)
     return saved["params"], optim.load_state_dict(tx, state, saved["state"]), int(saved["step"])
@@ -93,12 +96,12 @@ def restore(path: Path, tx: Any, params: Any, state: Any) -> tuple[Any, Any, int
 
 def main(argv: Sequence[str] | None = None) -> Result:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("path", nargs="?", type=Path, help="of the checkpoint; without it nothing is saved")
-    parser.add_argument("--devices", type=int, default=1, help="devices, a power of 2 (default %(default)s)")
-    parser.add_argument("--steps", type=int, default=20, help="steps to go on for (default %(default)s)")
-    parser.add_argument("--schedule", action="store_true", help="go on with a clip and a falling learning rate")
+    parser.add_argument("path", nargs="?", type=Path, help="path of the checkpoint; without it nothing is saved")
+    parser.add_argument("--devices", type=int, default=1, help="number of devices, a power of 2 (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="number of steps (default %(default)s)")
+    parser.add_argument("--schedule", action="store_true", help="use gradient clipping and a decaying learning rate")
     args = parser.parse_args(argv)
-    # Before JAX is asked for a device, and only if the environment has not said it already.
+    # This must run before JAX initialises its devices. A number set in the environment takes precedence.
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", args.devices)
     devices = jax.devices()[: args.devices]
@@ -108,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> Result:
     state = jax.jit(tx.init)(params)
     if args.path is not None and args.path.exists():
         params, state, first = restore(args.path.resolve(), tx, params, state)
-        print(f"going on at step {first}")
+        print(f"resuming at step {first}")
     step, losses = optim.make_step(loss_fn, tx), []
     for n in range(first, first + args.steps):
         params, state, loss = step(params, state, *batch(n))

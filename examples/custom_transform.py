@@ -1,10 +1,10 @@
-"""Make transformations of your own, and combine them with the library's.
+"""Write your own transformations, and combine them with the library's.
 
     python examples/custom_transform.py
 
-Two are made: one from a rule on one array, one from the bare pair of functions. Both go into a chain with a warm-up
-schedule, weight decay on some parameters only, and another optimizer for the last layer. The chain then trains a small
-network to tell malignant tumours from benign ones (569 patients, 30 measurements each, bundled with scikit-learn).
+The example has two: one from a rule on one array, one from a pair of functions. Both are members of a chain with a
+warm-up schedule, weight decay on some parameters, and another optimizer for the last layer. The chain trains a small
+network to classify tumours as malignant or benign (569 patients, 30 measurements each, included in scikit-learn).
 """
 
 import argparse
@@ -24,9 +24,9 @@ import optim
 Params = dict[str, dict[str, jax.Array]]
 
 
-# One: a rule on one array. `g` is the gradient of one parameter, `mean` is the slot declared under that name; the rule
-# returns the update and the new slot. Trees, missing gradients, low precision and error sentences are taken care of.
-# Registered, what it makes prints as the call that made it, equals what an equal call makes, and has a config.
+# First, a rule on one array. `g` is the gradient of one parameter, `mean` is the slot declared under that name. The
+# rule returns the update and the new slot. The library handles trees, missing gradients, low precision and errors. A
+# registered transformation prints as the call that made it, compares equal to an equal call, and has a config.
 
 
 class DampDisagreementState(NamedTuple):
@@ -35,7 +35,7 @@ class DampDisagreementState(NamedTuple):
 
 @optim.register()
 def damp_disagreement(decay: float = 0.9, factor: float = 0.1) -> optim.GradientTransformation:
-    """Multiply by `factor` every element of the gradient whose sign is not that of its running mean."""
+    """Multiply by `factor` the elements of the gradient whose sign differs from that of their running mean."""
 
     def rule(g: jax.Array, mean: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean = mean + (1 - decay) * (g - mean)
@@ -44,12 +44,13 @@ def damp_disagreement(decay: float = 0.9, factor: float = 0.1) -> optim.Gradient
     return optim.elementwise(rule, DampDisagreementState, mean=optim.Slot(decay=decay))
 
 
-# Two: the pair itself, for what no rule on one array can say. The state is any pytree: here, one number.
+# Second, a pair of functions, for transformations that are not a rule on one array. The state is any pytree: here, one
+# number.
 
 
 @optim.register()
 def divide_by_largest_norm() -> optim.GradientTransformation:
-    """Divide by the largest global norm seen so far, so that later gradients shrink as training settles."""
+    """Divide by the largest global norm so far, so that updates shrink as the gradients do."""
 
     def init(params: Params) -> jax.Array:
         return jnp.zeros((), jnp.float32)
@@ -62,9 +63,9 @@ def divide_by_largest_norm() -> optim.GradientTransformation:
 
 
 def make_optimizer(steps: int) -> optim.GradientTransformation:
-    """Adam with warm-up and weight decay for the body, heavy-ball SGD for the head; own transformations before both.
+    """Both custom transformations, then Adam with warm-up and decay for the body, SGD with momentum for the head.
 
-    Labels and masks are trees shaped like the parameters, of which a whole branch may be one leaf.
+    Labels and masks are trees of the parameters' structure. One leaf may stand for a whole branch.
     """
     rate = optim.warmup_cosine_decay_schedule(0.0, 0.01, warmup_steps=steps // 10, decay_steps=steps)
     decay = optim.add_decayed_weights(1e-3, mask={"body": {"w": True, "b": False}, "head": False})
@@ -81,7 +82,7 @@ def make_optimizer(steps: int) -> optim.GradientTransformation:
 
 
 def load(seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Rows to train on and to test with, each measurement with mean 0 and variance 1 over the training rows."""
+    """Training and test data; every measurement has mean 0 and variance 1 over the training data."""
     x, y = load_breast_cancer(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=0.25, random_state=seed, stratify=y)
     mean, std = train_x.mean(axis=0), train_x.std(axis=0)
@@ -102,7 +103,7 @@ def logit(params: Params, x: jax.Array) -> jax.Array:
 
 
 def loss(params: Params, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Mean cross-entropy of a yes or no."""
+    """Mean binary cross-entropy."""
     z = logit(params, x)
     return jnp.mean(jax.nn.softplus(z) - y * z)
 
@@ -118,8 +119,8 @@ class Result:
 
 def main(argv: Sequence[str] | None = None) -> Result:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=300, help="steps, each on all training rows (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and the network (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="steps on the whole training set (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split and the network (default %(default)s)")
     args = parser.parse_args(argv)
     if args.steps < 10:
         parser.error("argument --steps: must be at least 10")

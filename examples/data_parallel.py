@@ -1,11 +1,11 @@
 """Train on one device, then data-parallel with `jax.pmap` and with a sharded batch, and compare the parameters.
 
-    python examples/data_parallel.py                  # all accelerators there are, or 8 devices made of the CPU
-    python examples/data_parallel.py --devices 2      # made of the CPU, where there is no accelerator
+    python examples/data_parallel.py                  # all accelerators, or 8 virtual CPU devices
+    python examples/data_parallel.py --devices 2      # 2 virtual CPU devices, without accelerators
 
-An optimizer needs nothing for it: `update` is a pure function, and every device that is given the same gradients and
-the same state does the same step. All three runs see the same batches, so they end with the same parameters, but for
-the order in which numbers are summed. The script fails if they do not.
+An optimizer needs no changes: `update` is a pure function, and devices with the same gradients and the same state take
+the same step. All three runs use the same batches, so their parameters only differ by the order of summation. The
+script fails if the difference is larger.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TX = optim.chain(optim.clip_by_global_norm(1.0), optim.adam(1e-3))
 
 
 def make_batches(steps: int, size: int, seed: int) -> list[Batch]:
-    """Random rows of the digits that scikit-learn brings with it, pixels scaled to [0, 1]."""
+    """Random batches of scikit-learn's digits, with pixels scaled to [0, 1]."""
     images, labels = load_digits(return_X_y=True)
     images, labels = images.astype(np.float32) / 16, labels.astype(np.int32)
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def init_network(key: jax.Array, hidden: int = 32) -> Params:
 def loss(params: Params, batch: Batch) -> jax.Array:
     """Mean cross-entropy over the batch, or over this device's part of it.
 
-    The network is smooth: at the kink of a rectified unit, the last bit of a number decides over a whole gradient.
+    The network is smooth: at the kink of a ReLU, rounding can change a whole gradient.
     """
     images, labels = batch
     hidden = jnp.tanh(images @ params["hidden"]["w"] + params["hidden"]["b"])
@@ -66,10 +66,10 @@ def step(params: Params, state: optim.OptState, batch: Batch) -> tuple[Params, o
     return apply(params, state, jax.grad(loss)(params, batch))
 
 
-def settled(results: Any) -> Any:
-    """Wait for `results` where devices are made of one CPU.
+def wait_on_cpu(results: Any) -> Any:
+    """Wait for `results` on virtual CPU devices.
 
-    They share its threads. Steps queued ahead would take the threads that an earlier step's sum over devices waits for.
+    These devices share their threads: queued steps could block the threads that an earlier all-reduce needs.
     """
     return jax.block_until_ready(results) if jax.default_backend() == "cpu" else results
 
@@ -86,9 +86,9 @@ def on_one_device(params: Params, batches: list[Batch]) -> Params:
 
 
 def with_pmap(params: Params, batches: list[Batch]) -> Params:
-    """One copy of everything per device, each with a part of the batch; the gradients are averaged before the update.
+    """Parameters and state are replicated, the batch is split; gradients are averaged before the update.
 
-    The mean comes first: a norm, and so a clip, of one device's gradients is not that of the whole batch.
+    Clipping needs the norm of the whole batch's gradient, so the average comes first.
     """
     n = jax.device_count()
 
@@ -100,26 +100,26 @@ def with_pmap(params: Params, batches: list[Batch]) -> Params:
     params, state = jax.pmap(lambda p: (p, TX.init(p)))(params)
     for batch in batches:
         parts = jax.tree.map(lambda x: x.reshape(n, -1, *x.shape[1:]), batch)
-        params, state = settled(train_step(params, state, parts))
+        params, state = wait_on_cpu(train_step(params, state, parts))
     for copies in jax.tree.leaves(jax.device_get(params)):
-        assert (copies == copies[0]).all(), "the devices have drifted apart"
+        assert (copies == copies[0]).all(), "the copies on the devices differ"
     return jax.tree.map(lambda x: x[0], params)
 
 
 def with_sharding(params: Params, batches: list[Batch]) -> Params:
-    """The step for one device as it is: the compiler sees a batch in parts and adds the sums over devices itself."""
+    """The unchanged step of one device; for a sharded batch the compiler inserts the sums over devices."""
     mesh = jax.make_mesh((jax.device_count(),), ("batch",), axis_types=(AxisType.Auto,))
-    everywhere, in_parts = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
-    train_step = jax.jit(step, donate_argnums=(0, 1), out_shardings=everywhere)
-    params = jax.device_put(params, everywhere, may_alias=False)  # the caller's own are not to be donated
-    state = jax.jit(TX.init, out_shardings=everywhere)(params)
+    replicated, by_rows = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+    train_step = jax.jit(step, donate_argnums=(0, 1), out_shardings=replicated)
+    params = jax.device_put(params, replicated, may_alias=False)  # do not donate the caller's arrays
+    state = jax.jit(TX.init, out_shardings=replicated)(params)
     for batch in batches:
-        params, state = settled(train_step(params, state, jax.device_put(batch, in_parts)))
+        params, state = wait_on_cpu(train_step(params, state, jax.device_put(batch, by_rows)))
     return params
 
 
 def difference(params: Params, reference: Params) -> float:
-    """The largest difference in any array, relative to the largest number in it."""
+    """The largest difference in any array, relative to the array's largest absolute value."""
 
     def of_leaf(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
@@ -128,18 +128,19 @@ def difference(params: Params, reference: Params) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
-    """Run all three; return the differences, or exit with 1 where one is beyond the tolerance."""
+    """Run all three and return the differences; exit with 1 if one exceeds the tolerance."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--devices", type=int, default=8, help="devices to make of the CPU (default %(default)s)")
+    parser.add_argument("--devices", type=int, default=8, help="number of virtual CPU devices (default %(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="steps of training (default %(default)s)")
     parser.add_argument("--rows", type=int, default=16, help="rows per device and step (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the network and the batches (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the network and the batches (default %(default)s)")
     parser.add_argument("--tolerance", type=float, default=1e-5, help="largest difference (default %(default)s)")
     args = parser.parse_args(argv)
     if min(args.devices, args.steps, args.rows) < 1:
         parser.error("--devices, --steps and --rows must be at least 1")
 
-    # Before JAX is asked for a device, and only if the environment has not said it already. Accelerators stay as many.
+    # This must run before JAX initialises its devices. A number set in the environment takes precedence. The number of
+    # accelerators does not change.
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", args.devices)
     n, size = jax.device_count(), args.rows * jax.device_count()
@@ -154,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         differences[name] = difference(run(params, batches), single)
         print(f"{name} on {n} {jax.default_backend()} devices: largest relative difference {differences[name]:.1e}")
     if not max(differences.values()) <= args.tolerance:
-        sys.exit(f"beyond the tolerance of {args.tolerance:.0e}")
+        sys.exit(f"the difference exceeds the tolerance of {args.tolerance:.0e}")
     return differences
 
 

@@ -1,10 +1,10 @@
-"""Train a small network on real handwritten digits with each of the Keras optimizers, and compare them.
+"""Train a digit classifier with each of the Keras optimizers, and compare them.
 
     python examples/digits.py                                               # all seven, with their defaults
     python examples/digits.py sgd:lr=0.1,momentum=0.9,nesterov=True adam    # two of them, one with options
 
-The data are scikit-learn's 1,797 scanned digits of 8 x 8 pixels; nothing is downloaded. At the end there are a table on
-standard output and the learning curves in a PNG. The same seed gives the same numbers, all but the speed.
+The data are scikit-learn's 1,797 digits of 8 x 8 pixels; nothing is downloaded. The results are a table on standard
+output and the learning curves in a PNG. The same seed gives the same numbers, except for the speed.
 """
 
 import argparse
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
 
 def load(seed: int) -> tuple[Batch, Batch]:
-    """Four fifths to train on and one fifth to test with; pixels are scaled to [0, 1]."""
+    """80% training and 20% test data, with pixels scaled to [0, 1]."""
     images, labels = load_digits(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(
         images.astype(np.float32) / 16, labels.astype(np.int32), test_size=0.2, random_state=seed, stratify=labels
@@ -51,7 +51,7 @@ def load(seed: int) -> tuple[Batch, Batch]:
 
 
 def batches(data: Batch, size: int, rng: np.random.Generator) -> list[Batch]:
-    """One epoch on the device: the rows in a new order, cut into batches. A last one that is not full is left out."""
+    """One epoch of shuffled batches, on the device. An incomplete last batch is dropped."""
     order = rng.permutation(len(data.labels))
     full = range(0, len(order) - size + 1, size)
     return jax.device_put([Batch(*(x[order[i : i + size]] for x in data)) for i in full])
@@ -61,7 +61,7 @@ def batches(data: Batch, size: int, rng: np.random.Generator) -> list[Batch]:
 
 
 def init_network(key: jax.Array, hidden: int) -> Params:
-    """64 pixels, one hidden layer of rectified units, 10 classes."""
+    """64 pixels, one hidden layer with ReLU, 10 classes."""
     w1, w2 = jax.random.split(key)
     return {
         "hidden": {"w": jax.random.normal(w1, (64, hidden)) * (2 / 64) ** 0.5, "b": jnp.zeros(hidden)},
@@ -88,7 +88,7 @@ def accuracy(params: Params, batch: Batch) -> jax.Array:
 
 
 def make_step(tx: optim.GradientTransformation) -> Any:
-    """One step of training as one program, which writes new parameters and state over the old ones."""
+    """A training step as one compiled program; parameters and state are donated."""
 
     def step(params: Params, state: optim.OptState, batch: Batch) -> tuple[Params, optim.OptState, jax.Array]:
         value, grads = jax.value_and_grad(loss)(params, batch)
@@ -100,7 +100,7 @@ def make_step(tx: optim.GradientTransformation) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one optimizer."""
+    """The results of one optimizer."""
 
     label: str
     losses: list[float]
@@ -119,12 +119,12 @@ def train(
     args: argparse.Namespace,
     report: Callable[[float], None] = lambda loss: None,
 ) -> Run:
-    """Train a new network; `report` gets the mean loss of each epoch."""
+    """Train a new network; `report` is called with the mean loss of each epoch."""
     training, test = data
     rng = np.random.default_rng(args.seed)
     params = init_network(jax.random.key(args.seed), args.hidden)
     state = tx.init(params)
-    # Compiled before the clock starts, and once: what is compiled would refuse a batch of another shape, not retrace.
+    # Compile once, before timing. A compiled step raises an error for a batch of another shape, and never retraces.
     example = Batch(*(x[: args.batch_size] for x in training))
     step = make_step(tx).lower(params, state, example).compile()
     score = jax.jit(accuracy)
@@ -136,7 +136,7 @@ def train(
         for batch in epoch:
             params, state, value = step(params, state, batch)
             values.append(value)
-        jax.block_until_ready(params)  # JAX returns before the work is done
+        jax.block_until_ready(params)  # JAX dispatches asynchronously
         seconds += time.perf_counter() - start
         steps += len(epoch)
         losses.append(float(np.mean(values)))
@@ -150,12 +150,12 @@ def train(
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """One line, without the usage that argparse puts before it."""
+        """Print one line, without argparse's usage message."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 
 def number(text: str) -> float | bool | None:
-    """The value of an option. Which values are right for which option is for the optimizer to say."""
+    """The value of an option. The optimizer checks its range."""
     words: dict[str, bool | None] = {"True": True, "False": False, "None": None}
     return words[text] if text in words else float(text)
 
@@ -163,7 +163,7 @@ def number(text: str) -> float | bool | None:
 def optimizer(spec: str) -> optim.GradientTransformation:
     """The optimizer that `name` or `name:key=value,key=value` describes.
 
-    Raises: ValueError for what has another form; whatever the library raises for a wrong name, option or value.
+    Raises: ValueError for another form, and the library's errors for a wrong name, option or value.
     """
     name, colon, rest = spec.partition(":")
     options: dict[str, Any] = {}
@@ -181,7 +181,7 @@ def optimizer(spec: str) -> optim.GradientTransformation:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """An argument's type: an integer from low to high."""
+    """The type of an argument: an integer from low to high."""
 
     def parse(text: str) -> int:
         if not (text.isdecimal() and low <= int(text) <= high):
@@ -199,22 +199,22 @@ def parser() -> Parser:
         nargs="*",
         default=OPTIMIZERS,
         metavar="NAME[:KEY=VALUE,...]",
-        help="a Keras optimizer in any case, with options of its own; all seven if none is named",
+        help="a Keras optimizer, case-insensitive, with options; default: all seven",
     )
     out.add_argument("--epochs", type=whole(1, 10_000), default=30, help="passes over the data (default %(default)s)")
     out.add_argument("--batch-size", type=whole(1, 1_437), default=16, help="rows per step (default %(default)s)")
     out.add_argument("--hidden", type=whole(1, 65_536), default=64, help="hidden units (default %(default)s)")
-    out.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help="of split, network and order (default 0)")
+    out.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help="seed of split, network and order (default 0)")
     out.add_argument("--png", type=Path, default=Path("digits.png"), help="learning curves (default %(default)s)")
-    out.add_argument("--list", action="store_true", help="list the optimizers and their options, and train nothing")
+    out.add_argument("--list", action="store_true", help="list the optimizers and their options, without training")
     return out
 
 
-# What one sees
+# Output
 
 
 def listing() -> str:
-    """Each optimizer as it is called, with its defaults."""
+    """Every optimizer with its default options, in the form of the command line."""
     lines = []
     for name in OPTIMIZERS:
         options = inspect.signature(getattr(optim.keras, name)).parameters.values()
@@ -233,7 +233,7 @@ def table(runs: Sequence[Run]) -> Table:
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
-    """Loss and accuracy by epoch, all optimizers in one figure."""
+    """Loss and accuracy by epoch for all optimizers, in one figure."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for run in runs:

@@ -1,9 +1,9 @@
-"""Train an Equinox module, which holds parameters, functions and numbers in one.
+"""Train an Equinox module, which contains parameters, functions and numbers.
 
     python examples/equinox_module.py
 
-`eqx.filter` puts None where there is no array to train, and there is nothing for the optimizer there: no gradient, no
-slot, no update. Groups are told by the attributes of the module. It needs the extra `equinox`.
+`eqx.filter` replaces leaves that are not trained with None. The optimizer ignores them: they have no gradient, no slot
+and no update. Groups are selected by the attributes of the module. It needs the extra `equinox`.
 """
 
 import argparse
@@ -22,8 +22,8 @@ import optim
 class Network(eqx.Module):
     hidden: eqx.nn.Linear
     output: eqx.nn.Linear
-    activation: Callable[..., Any]  # a leaf that is no array
-    name: str = eqx.field(static=True)  # no leaf at all
+    activation: Callable[..., Any]  # a leaf that is not an array
+    name: str = eqx.field(static=True)  # not a leaf
 
     def __init__(self, key: jax.Array) -> None:
         keys = jax.random.split(key)
@@ -37,7 +37,7 @@ class Network(eqx.Module):
 
 
 def make_optimizer() -> optim.GradientTransformation:
-    """Clipped gradients, and AdamW for all but the biases, which do not decay."""
+    """Gradient clipping, then AdamW; biases have no weight decay."""
     groups = optim.label_by_path([("*/bias", "rest"), ("*", "decay")])
     return optim.chain(
         optim.clip_by_global_norm(1.0),
@@ -60,12 +60,12 @@ def train_step(model: Network, state: Any, images: Any, labels: Any) -> tuple[Ne
 
 
 def in_order(model: Network) -> list[np.ndarray]:
-    """Equinox' weights are (out, in)."""
+    """The arrays of `plain_trees`; Equinox' weights are (out, in)."""
     return [np.asarray(x) for layer in (model.hidden, model.output) for x in (layer.weight.T, layer.bias)]
 
 
 def main(argv: Sequence[str] | None = None) -> Any:
-    """The arrays before and after, the losses, the model and the state at the end."""
+    """Return the arrays before and after, the losses, and the final model and state."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100, help="steps of training (default %(default)s)")
     args = parser.parse_args(argv)
@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> Any:
     for _ in range(args.steps):
         model, state, loss = train_step(model, state, images, labels)
         losses.append(float(loss))
-    told = optim.inspect(TX, state)
-    print(f"loss {losses[0]:.4f} at first, {losses[-1]:.6f} at last, after {told['step']} steps")
+    steps = optim.inspect(TX, state)["step"]
+    print(f"loss {losses[0]:.4f} at the first step, {losses[-1]:.6f} at the last, after {steps} steps")
     return first, in_order(model), losses, (model, state)
 
 

@@ -2,7 +2,7 @@
 
     python examples/flax_linen.py
 
-`TrainState` calls `tx.init` and `tx.update` by itself; whatever has the two will do. It needs the extra `flax`.
+`TrainState` calls `tx.init` and `tx.update`, so it accepts any transformation. It needs the extra `flax`.
 """
 
 import argparse
@@ -26,7 +26,7 @@ class Network(nn.Module):
 
 
 def make_optimizer() -> optim.GradientTransformation:
-    """Clipped gradients, and AdamW for all but the biases, which do not decay."""
+    """Gradient clipping, then AdamW; biases have no weight decay."""
     groups = optim.label_by_path([("*/bias", "rest"), ("*", "decay")])
     return optim.chain(
         optim.clip_by_global_norm(1.0),
@@ -49,7 +49,7 @@ def in_order(params: Any) -> list[np.ndarray]:
 
 
 def main(argv: Sequence[str] | None = None) -> Any:
-    """The arrays before and after, the losses, and the state at the end."""
+    """Return the arrays before and after, the losses, and the final state."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100, help="steps of training (default %(default)s)")
     args = parser.parse_args(argv)
@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> Any:
     for _ in range(args.steps):
         state, loss = train_step(state, images, labels)
         losses.append(float(loss))
-    told = optim.inspect(state.tx, state.opt_state)
-    print(f"loss {losses[0]:.4f} at first, {losses[-1]:.6f} at last, after {told['step']} steps")
+    steps = optim.inspect(state.tx, state.opt_state)["step"]
+    print(f"loss {losses[0]:.4f} at the first step, {losses[-1]:.6f} at the last, after {steps} steps")
     return first, in_order(state.params), losses, state
 
 

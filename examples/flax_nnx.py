@@ -2,8 +2,8 @@
 
     python examples/flax_nnx.py
 
-`nnx.Optimizer` keeps parameters and state in its variables. They are no part of a path: groups are told by the
-attributes of the module, `hidden/bias`, as they would be in a dict. It needs the extra `flax`.
+`nnx.Optimizer` stores parameters and state in variables. Variables are not part of a path: groups are selected by the
+attributes of the module, `hidden/bias`, as in a dict. It needs the extra `flax`.
 """
 
 import argparse
@@ -29,7 +29,7 @@ class Network(nnx.Module):
 
 
 def make_optimizer() -> optim.GradientTransformation:
-    """Clipped gradients, and AdamW for all but the biases, which do not decay."""
+    """Gradient clipping, then AdamW; biases have no weight decay."""
     groups = optim.label_by_path([("*/bias", "rest"), ("*", "decay")])
     return optim.chain(
         optim.clip_by_global_norm(1.0),
@@ -53,7 +53,7 @@ def in_order(model: Network) -> list[np.ndarray]:
 
 
 def main(argv: Sequence[str] | None = None) -> Any:
-    """The arrays before and after, the losses, and the optimizer at the end."""
+    """Return the arrays before and after, the losses, and the final optimizer."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100, help="steps of training (default %(default)s)")
     args = parser.parse_args(argv)
@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> Any:
     first = in_order(model)
     optimizer = nnx.Optimizer(model, make_optimizer(), wrt=nnx.Param)
     losses = [float(train_step(model, optimizer, images, labels)) for _ in range(args.steps)]
-    told = optim.inspect(optimizer.tx, optimizer.opt_state)
-    print(f"loss {losses[0]:.4f} at first, {losses[-1]:.6f} at last, after {told['step']} steps")
+    steps = optim.inspect(optimizer.tx, optimizer.opt_state)["step"]
+    print(f"loss {losses[0]:.4f} at the first step, {losses[-1]:.6f} at the last, after {steps} steps")
     return first, in_order(model), losses, optimizer
 
 

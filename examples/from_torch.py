@@ -1,10 +1,10 @@
-"""Train in PyTorch, stop in the middle, and go on in JAX with the same numbers.
+"""Train in PyTorch, stop half-way, and continue in JAX with the same numbers.
 
     python examples/from_torch.py
 
-A small network learns two interleaved spirals with PyTorch's AdamW. Half-way it is saved as anybody saves it, weights
-and optimizer. From the file both go on: PyTorch as it was, and JAX with this library's `adamw`, whose moments and
-counts are those of the file. They end at the same loss; with a fresh state it is another. It needs the extra `torch`.
+A small network learns two interleaved spirals with PyTorch's AdamW. Half-way the weights and the optimizer are saved.
+Then both continue: PyTorch, and JAX with this library's `adamw` and the moments and counts of the file. Both end at the
+same loss; with a fresh state the loss is different. It needs the extra `torch`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from optim.interop.torch import state_from_torch
 RATE, DECAY = 0.01, 0.05
 HIDDEN = 32
 
-# Where each leaf of the parameters in JAX is in PyTorch, and what becomes of it: PyTorch's weights are (out, in).
+# Leaf of the parameters in JAX -> its name in PyTorch, with a conversion, because PyTorch's weights are (out, in).
 MAPPING = {
     "hidden": {"kernel": ("0.weight", np.transpose), "bias": "0.bias"},
     "out": {"kernel": ("2.weight", np.transpose), "bias": "2.bias"},
@@ -32,7 +32,7 @@ MAPPING = {
 
 
 def spirals(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points of two spirals, the second turned half round, and which of them each is on."""
+    """Points of two spirals, the second rotated by 180 degrees, and the spiral of each point."""
     t = np.linspace(0.5, 3.0, n)
     points = [np.stack([np.cos(3 * t + turn), np.sin(3 * t + turn)], axis=1) * t[:, None] for turn in (0.0, np.pi)]
     return np.concatenate(points).astype(np.float32), np.repeat([0.0, 1.0], n).astype(np.float32)[:, None]
@@ -46,18 +46,18 @@ def make_network() -> torch.nn.Module:
 
 
 def make_optimizer(network: torch.nn.Module) -> torch.optim.Optimizer:
-    # From named parameters, so that the state dict knows their names.
+    # Named parameters give the state dict their names.
     return torch.optim.AdamW(network.named_parameters(), RATE, weight_decay=DECAY)
 
 
 def train_torch(network: Any, optimizer: Any, x: np.ndarray, y: np.ndarray, steps: int) -> float:
-    points, kinds = torch.from_numpy(x), torch.from_numpy(y)
+    points, labels = torch.from_numpy(x), torch.from_numpy(y)
     loss_fn = torch.nn.BCEWithLogitsLoss()
     for _ in range(steps):
         optimizer.zero_grad()
-        loss_fn(network(points), kinds).backward()
+        loss_fn(network(points), labels).backward()
         optimizer.step()
-    return loss_fn(network(points), kinds).item()
+    return loss_fn(network(points), labels).item()
 
 
 # In JAX
@@ -71,8 +71,8 @@ def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
 
 def params_from_torch(weights: dict[str, torch.Tensor]) -> Any:
     def one(place: Any) -> jax.Array:
-        name, turned = place if isinstance(place, tuple) else (place, np.array)
-        return jnp.array(turned(weights[name].numpy()))
+        name, convert = place if isinstance(place, tuple) else (place, np.array)
+        return jnp.array(convert(weights[name].numpy()))
 
     return jax.tree.map(one, MAPPING, is_leaf=lambda x: not isinstance(x, dict))
 
@@ -86,17 +86,17 @@ def train_jax(tx: Any, state: Any, params: Any, x: np.ndarray, y: np.ndarray, st
 
 @dataclass(frozen=True)
 class Result:
-    at_half: float
-    torch_end: float
-    jax_end: float
-    fresh_end: float
+    half_loss: float
+    torch_loss: float
+    jax_loss: float
+    fresh_loss: float
     state: Any
 
 
 def main(argv: Sequence[str] | None = None) -> Result:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=300, help="steps before and after the move (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the network (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="steps in each half (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the network (default %(default)s)")
     args = parser.parse_args(argv)
     if args.steps < 1:
         parser.error("argument --steps: must be at least 1")
@@ -105,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> Result:
     torch.manual_seed(args.seed)
     network = make_network()
     optimizer = make_optimizer(network)
-    at_half = train_torch(network, optimizer, x, y, args.steps)
-    print(f"{args.steps} steps in PyTorch: loss {at_half:.6f}")
+    half_loss = train_torch(network, optimizer, x, y, args.steps)
+    print(f"{args.steps} steps in PyTorch: loss {half_loss:.6f}")
 
     file = io.BytesIO()
     torch.save({"weights": network.state_dict(), "optimizer": optimizer.state_dict()}, file)
@@ -116,14 +116,14 @@ def main(argv: Sequence[str] | None = None) -> Result:
     tx = optim.adamw(RATE, weight_decay=DECAY)
     params = params_from_torch(saved["weights"])
     state = state_from_torch(saved["optimizer"], tx, params, MAPPING)
-    jax_end, state = train_jax(tx, state, params, x, y, args.steps)
-    torch_end = train_torch(network, optimizer, x, y, args.steps)
+    jax_loss, state = train_jax(tx, state, params, x, y, args.steps)
+    torch_loss = train_torch(network, optimizer, x, y, args.steps)
     params = params_from_torch(saved["weights"])
-    fresh_end, _ = train_jax(tx, tx.init(params), params, x, y, args.steps)
-    print(f"{args.steps} more in PyTorch: loss {torch_end:.6f}")
-    print(f"{args.steps} more in JAX:     loss {jax_end:.6f}, at step {int(optim.inspect(tx, state)['step'])}")
-    print(f"with a fresh state:    loss {fresh_end:.6f}")
-    return Result(at_half, torch_end, jax_end, fresh_end, state)
+    fresh_loss, _ = train_jax(tx, tx.init(params), params, x, y, args.steps)
+    print(f"{args.steps} more in PyTorch: loss {torch_loss:.6f}")
+    print(f"{args.steps} more in JAX:     loss {jax_loss:.6f}, at step {int(optim.inspect(tx, state)['step'])}")
+    print(f"with a fresh state:    loss {fresh_loss:.6f}")
+    return Result(half_loss, torch_loss, jax_loss, fresh_loss, state)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a Haiku network: its parameters are a dict of dicts, so there is nothing to adapt.
+"""Train a Haiku network. Its parameters are a dict of dicts, so no adapter is needed.
 
     python examples/haiku_mlp.py
 
@@ -23,7 +23,7 @@ def network(x: Any) -> Any:
 
 
 def make_optimizer() -> optim.GradientTransformation:
-    """Clipped gradients, and AdamW for all but the biases, which Haiku calls `b` and which do not decay."""
+    """Gradient clipping, then AdamW; biases, which Haiku calls `b`, have no weight decay."""
     groups = optim.label_by_path([("*/b", "rest"), ("*", "decay")])
     return optim.chain(
         optim.clip_by_global_norm(1.0),
@@ -36,7 +36,7 @@ def in_order(params: Any) -> list[np.ndarray]:
 
 
 def main(argv: Sequence[str] | None = None) -> Any:
-    """The arrays before and after, the losses, and the state at the end."""
+    """Return the arrays before and after, the losses, and the final state."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=100, help="steps of training (default %(default)s)")
     args = parser.parse_args(argv)
@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> Any:
     for _ in range(args.steps):
         params, state, loss = step(params, state, images, labels)
         losses.append(float(loss))
-    told = optim.inspect(tx, state)
-    print(f"loss {losses[0]:.4f} at first, {losses[-1]:.6f} at last, after {told['step']} steps")
+    steps = optim.inspect(tx, state)["step"]
+    print(f"loss {losses[0]:.4f} at the first step, {losses[-1]:.6f} at the last, after {steps} steps")
     return first, in_order(params), losses, state
 
 

@@ -1,9 +1,9 @@
-"""Keras 3 models with this library's optimizers: compile, fit, save, load and go on.
+"""Keras 3 models with this library's optimizers: compile, fit, save, load and continue.
 
     KERAS_BACKEND=jax python examples/keras_model.py
 
-The first model is the one that Keras 2's guide to its optimizers begins with. The second has a chain with two groups of
-parameters, whose learning rate one of Keras' callbacks sets.
+The first model is the first example of Keras 2's guide to optimizers. The second has a chain with two groups of
+parameters, and a Keras callback sets its learning rate.
 """
 
 import argparse
@@ -66,12 +66,12 @@ def main(argv: list[str] | None = None) -> None:
     for m in (model, loaded):
         m.fit(x, y, epochs=epochs, shuffle=False, verbose=0)
     same = all(np.array_equal(a, b) for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True))
-    print(f"saved, loaded and trained on: {'the same' if same else 'NOT the same'} weights")
+    print(f"saved, loaded and trained further: {'the same weights' if same else 'DIFFERENT weights'}")
 
     x, y = data(256, 4)
     model = grouped()
-    falling = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.01 * 0.5**epoch)
-    history = model.fit(x, y, epochs=epochs, verbose=0, callbacks=[falling]).history
+    decay = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.01 * 0.5**epoch)
+    history = model.fit(x, y, epochs=epochs, verbose=0, callbacks=[decay]).history
     print(f"grouped: loss {history['loss'][0]:.4f} to {history['loss'][-1]:.4f}")
     print("learning rates:", ", ".join(f"{rate:.2g}" for rate in history["learning_rate"]))
 

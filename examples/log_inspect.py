@@ -1,12 +1,11 @@
-"""Log what an optimizer's state tells, into a CSV file and for TensorBoard.
+"""Log the values in an optimizer's state to a CSV file and to TensorBoard.
 
     python examples/log_inspect.py runs/b               # then: tensorboard --logdir runs/b
     python examples/log_inspect.py runs/b --csv-only    # without TensorBoard
 
-`optim.inspect` gives the numbers that a state tells: the step, the learning rate, measured norms, skipped steps. They
-are arrays like any other, so the compiled step returns them beside the loss. Nothing calls back to the host from
-inside, and nobody waits for a number at the step it is made: every so often the last ones are fetched at once. It needs
-the extra `tensorboard`, unless only the CSV file is wanted.
+`optim.inspect` returns the values of a state by name: the step, the learning rate, measured norms, skipped steps. They
+are arrays, so the compiled step returns them together with the loss. There are no host callbacks, and no step waits for
+a value: the values of several steps are fetched at once. It needs the extra `tensorboard`, except with --csv-only.
 """
 
 import argparse
@@ -53,7 +52,7 @@ def initial(seed: int = 0) -> Any:
 
 
 class TensorBoard:
-    """A writer of scalars, from the package `tensorboard` alone."""
+    """A writer of scalars that only needs the package `tensorboard`."""
 
     def __init__(self, path: Path) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -87,10 +86,10 @@ class Csv:
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("path", type=Path, help="a directory, which is made where it is not there")
+    parser.add_argument("path", type=Path, help="output directory; created if it does not exist")
     parser.add_argument("--steps", type=int, default=100, help="steps of training (default %(default)s)")
     parser.add_argument("--every", type=int, default=25, help="steps between fetches (default %(default)s)")
-    parser.add_argument("--csv-only", action="store_true", help="no log for TensorBoard")
+    parser.add_argument("--csv-only", action="store_true", help="write no TensorBoard log")
     args = parser.parse_args(argv)
     args.path.mkdir(parents=True, exist_ok=True)
     writers = [Csv(args.path)] if args.csv_only else [Csv(args.path), TensorBoard(args.path)]
@@ -106,18 +105,18 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
         return optim.apply_updates(params, updates), state, {"loss": loss, **optim.inspect(tx, state)}
 
     params = initial()
-    state, waiting, rows = tx.init(params), [], []
+    state, pending, rows = tx.init(params), [], []
     for n in range(1, args.steps + 1):
-        params, state, told = step(params, state)
-        waiting.append(told)
+        params, state, values = step(params, state)
+        pending.append(values)
         if n % args.every == 0 or n == args.steps:
-            for numbers in jax.device_get(waiting):
+            for numbers in jax.device_get(pending):
                 row = {name: float(x) for name, x in numbers.items()}
-                at = int(row.pop("step"))
-                rows.append({"step": at, **row})
+                number = int(row.pop("step"))
+                rows.append({"step": number, **row})
                 for writer in writers:
-                    writer.write(at, row)
-            waiting = []
+                    writer.write(number, row)
+            pending = []
     for writer in writers:
         writer.close()
     print(f"{len(rows)} steps of {', '.join(rows[-1])} in {args.path}")

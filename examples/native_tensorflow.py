@@ -2,8 +2,8 @@
 
     python examples/native_tensorflow.py
 
-FTRL with an L1 penalty fits a sparse linear model. Its step runs in TensorFlow, on the host; its variables are the
-transformation's state, so the state of any step can be kept, and the run goes on from it with the same numbers.
+FTRL with an L1 penalty fits a sparse linear model. Its step runs in TensorFlow, on the host. Its variables are the
+transformation's state, so a run can be resumed from the state of any step, with the same numbers.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import optim
 
 
 def data(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ten columns matter; the others do not."""
+    """A linear model in which only ten columns have a non-zero weight."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, columns), np.float32)
     weights = np.where(np.arange(columns) < 10, 2.0, 0.0).astype(np.float32)
@@ -49,9 +49,9 @@ def main(argv: list[str] | None = None) -> None:
     w = jnp.zeros(x.shape[1])
     (w, state), losses = run(w, tx.init(w))
     print(f"loss {losses[0]:.3f} to {losses[-1]:.4f} in {steps} steps of one compiled program")
-    print(f"{int((w != 0).sum())} of {w.size} weights are not zero")
+    print(f"{int((w != 0).sum())} of {w.size} weights are non-zero")
     first, again = run(w, state)[0][0], run(w, state)[0][0]
-    print(f"from a kept state: {'the same numbers' if (first == again).all() else 'OTHER numbers'}")
+    print(f"resumed twice from one state: {'the same numbers' if (first == again).all() else 'DIFFERENT numbers'}")
 
 
 if __name__ == "__main__":

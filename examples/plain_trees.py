@@ -1,10 +1,10 @@
-"""Train a network whose parameters are plain dicts, then the same in dataclasses.
+"""Train a network whose parameters are plain dicts, then the same network with dataclasses.
 
     python examples/plain_trees.py
 
-Parameters are any tree of arrays: dicts, lists, tuples, or a class that JAX knows, as `register_dataclass` makes it
-known. Groups go by the paths of the leaves, which are keys in one and attributes in the other, so one optimizer does
-for both, and both end with the same numbers. The images are the 8 x 8 digits that scikit-learn brings along.
+Parameters can be any tree of arrays: dicts, lists, tuples, or a class registered with JAX, for example with
+`register_dataclass`. Groups are selected by the paths of the leaves: keys of dicts and attributes of classes give the
+same paths, so one optimizer works for both, and both give the same numbers. The images are scikit-learn's 8 x 8 digits.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Network:
 
 
 class Result(NamedTuple):
-    """Weights and biases of both layers before and after, and the loss at each step."""
+    """Weights and biases of both layers before and after training, and the loss at each step."""
 
     first: Arrays
     last: Arrays
@@ -45,7 +45,7 @@ class Result(NamedTuple):
 
 
 def make_optimizer() -> optim.GradientTransformation:
-    """Clipped gradients, and AdamW for all but the biases, which do not decay."""
+    """Gradient clipping, then AdamW; biases have no weight decay."""
     groups = optim.label_by_path([("*/bias", "rest"), ("*", "decay")])
     return optim.chain(
         optim.clip_by_global_norm(1.0),
@@ -89,7 +89,7 @@ def with_dataclass(params: Network, images: Any) -> jax.Array:
 
 
 def in_order(params: Any) -> Arrays:
-    """Of either, the arrays as `initial` has them."""
+    """The arrays in the order of `initial`."""
     if isinstance(params, Network):
         layers: list[Any] = [params.hidden, params.output]
         return [np.asarray(x) for layer in layers for x in (layer.kernel, layer.bias)]
@@ -111,10 +111,10 @@ def main(argv: Sequence[str] | None = None) -> list[Result]:
     parser.add_argument("--steps", type=int, default=100, help="steps of training (default %(default)s)")
     args = parser.parse_args(argv)
     results = []
-    for name, made, logits in (("dicts", as_dict, with_dict), ("dataclasses", as_dataclass, with_dataclass)):
-        results.append(train(made(initial()), logits, args.steps))
+    for name, make, logits in (("dicts", as_dict, with_dict), ("dataclasses", as_dataclass, with_dataclass)):
+        results.append(train(make(initial()), logits, args.steps))
         losses = results[-1].losses
-        print(f"{name}: loss {losses[0]:.4f} at first, {losses[-1]:.6f} at last")
+        print(f"{name}: loss {losses[0]:.4f} at the first step, {losses[-1]:.6f} at the last")
     return results
 
 

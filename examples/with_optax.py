@@ -1,4 +1,4 @@
-"""Side by side with Optax: its parts here, these parts there, and a run that changes over in the middle.
+"""Use Optax and this library together: in each other's chains, and with a run that switches from one to the other.
 
 python examples/with_optax.py
 """
@@ -36,19 +36,19 @@ def main(argv: list[str] | None = None) -> None:
     start = jnp.zeros(3)
 
     plateau = optim.reduce_on_plateau(patience=30)
-    for words, tx in {
+    for label, tx in {
         "Optax' clip in this library's chain": optim.chain(optax.clip_by_global_norm(1.0), optim.adam(0.1)),
         "this library's plateau in Optax' chain": optax.chain(optax.adam(0.1), as_optax(plateau)),
     }.items():
         w, _ = train(tx, start, tx.init(start), steps)
-        print(f"{words}: loss {loss(w):.1e}")
+        print(f"{label}: loss {loss(w):.1e}")
 
     theirs = optax.adamw(optax.cosine_decay_schedule(0.1, 2 * steps))
     w, state = train(theirs, start, theirs.init(start), steps)
     ours = optim.adamw(optim.cosine_decay_schedule(0.1, 2 * steps))
     here, _ = train(ours, w, convert_state(state, ours, w), steps)
     there, _ = train(theirs, w, state, steps)
-    print(f"changed over after {steps} steps: {jnp.abs(here - there).max():.1e} apart after as many more")
+    print(f"switched after {steps} steps: difference {jnp.abs(here - there).max():.1e} after {steps} more")
 
 
 if __name__ == "__main__":

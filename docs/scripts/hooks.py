@@ -1,4 +1,4 @@
-"""What happens when the site is built: the reference is generated, formulas become MathML."""
+"""Hooks of the site's build: they generate the reference and convert formulas to MathML."""
 
 import os
 import re
@@ -24,7 +24,7 @@ CHART = RESULTS.with_name("results.png")
 
 
 def on_config(config: Any) -> Any:
-    """The pages that are generated, in the navigation."""
+    """Add the generated pages to the navigation."""
     for item in config.nav:
         if isinstance(item, dict) and "Reference" in item:
             item["Reference"] = reference.navigation()
@@ -34,8 +34,8 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, *, config: Any) -> Any:
-    found = runs.all_runs(ROOT / "build" / "docs", log.info)
-    for path, text in reference.files(found):
+    optimizer_runs = runs.all_runs(ROOT / "build" / "docs", log.info)
+    for path, text in reference.files(optimizer_runs):
         files.append(File.generated(config, path, content=text))
     if RESULTS.exists():
         files.append(File.generated(config, "benchmarks.md", content=results()))
@@ -45,15 +45,15 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 
 def results() -> str:
-    """The benchmarks' page, with their picture; links to files of the repository, which are no pages here, as text."""
+    """The page of the benchmarks, with their chart. Links to files that are not on the site become text."""
     text = re.sub(r"(?<!!)\[([^\]]*)\]\((?!https?:|#)[^)]*\)", r"\1", RESULTS.read_text())
     if CHART.exists() and CHART.name not in text:
-        text += f"\n![The measurements as a picture]({CHART.name})\n"
+        text += f"\n![Chart of the measurements]({CHART.name})\n"
     return text
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Marks for the tests in the first line of a code block are for them alone."""
+    """Remove the marks that only the tests read from the first lines of code blocks."""
     return re.sub(r"^(```python)(?: needs=[\w.,]+)+$", r"\1", markdown, flags=re.M)
 
 

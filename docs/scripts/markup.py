@@ -1,7 +1,14 @@
-"""A docstring of the house as Markdown: the sentence, the formula, and what stands under its headings.
+"""Docstrings as Markdown: the first sentence, the formula, and the sections.
 
-Args:    b1, b2 in [0, 1); eps >= 0: becomes a list with one item per argument
-Source:  and the other headings become terms with their text
+`Args:` becomes a definition list with one entry per argument, every other section a term with its text. Two forms of
+`Args:` are read. In the first, the heading stands alone and every entry has a line of its own:
+
+    Args:
+      b1, b2: decays of the moments, in [0, 1).
+      eps: added to the denominator, in units of g;
+        usually 1e-8.
+
+In the second, the entries are clauses of a paragraph: `Args:    b1, b2 in [0, 1); eps >= 0`.
 """
 
 import html
@@ -9,8 +16,18 @@ import inspect
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-HEADINGS = ("Args", "State", "Raises", "Source", "Differs")
+HEADINGS = ("Args", "State", "Raises", "Source", "Differs", "When")
+ENTRY = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*): +(.*)")
+"""The first line of an entry: its names and the beginning of its text."""
+
+
+class Argument(NamedTuple):
+    """An entry of `Args:`: the arguments it describes, none where the text names them itself, and the text."""
+
+    names: tuple[str, ...]
+    text: str
 
 
 @dataclass
@@ -19,13 +36,17 @@ class Doc:
 
     sentence: str = ""
     parts: list[tuple[str, str]] = field(default_factory=list)
-    """("formula" or "prose", text), in their order."""
+    """("formula" or "prose", text), in order of appearance."""
     sections: dict[str, list[str]] = field(default_factory=dict)
-    """Heading -> its lines."""
+    """Heading -> its lines. The first is the rest of the heading's line; the others keep their indentation."""
 
     @property
     def formulas(self) -> list[str]:
         return [text for kind, text in self.parts if kind == "formula"]
+
+    def text(self, heading: str) -> str:
+        """A section as one paragraph."""
+        return " ".join(line.strip() for line in self.sections.get(heading, ())).strip()
 
 
 def read(docstring: str | None) -> Doc:
@@ -38,7 +59,7 @@ def read(docstring: str | None) -> Doc:
             section = doc.sections.setdefault(heading[1], [])
             section.append(heading[2])
         elif section is not None and line.startswith(" "):
-            section.append(line.strip())
+            section.append(line)
         else:
             section = None
             kind = "formula" if line.startswith("    ") else "prose"
@@ -48,12 +69,12 @@ def read(docstring: str | None) -> Doc:
                 doc.parts.append((kind, line))
             else:
                 doc.parts.append(("gap", ""))
-    doc.parts = _joined(doc.parts)
+    doc.parts = _without_gaps(doc.parts)
     return doc
 
 
-def _joined(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Without the gaps; formulas with only a gap between them are one."""
+def _without_gaps(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Drop the gaps; formulas with only a gap between them are joined."""
     out: list[tuple[str, str]] = []
     gap = False
     for kind, text in parts:
@@ -68,12 +89,39 @@ def _joined(parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return out
 
 
-def items(lines: Iterable[str], names: Iterable[str]) -> list[str]:
-    """What a section says of each argument: its text is cut where a name begins a clause."""
+def arguments(lines: list[str], names: Iterable[str]) -> list[Argument]:
+    """The entries of an `Args:` section, in either form. `names` are the arguments of the function."""
+    if lines and not lines[0].strip():
+        return _entries(lines[1:])
+    return [Argument((), text) for text in _clauses(lines, names)]
+
+
+def _entries(lines: list[str]) -> list[Argument]:
+    """One entry a line; a line that is indented further continues the entry above it."""
+    lines = [line for line in lines if line.strip()]
+    depth = min((_indentation(line) for line in lines), default=0)
+    entries: list[Argument] = []
+    for line in lines:
+        if entries and _indentation(line) > depth:
+            names, text = entries[-1]
+            entries[-1] = Argument(names, f"{text} {line.strip()}")
+        elif match := ENTRY.fullmatch(line.strip()):
+            entries.append(Argument(tuple(match[1].split(", ")), match[2]))
+        else:
+            entries.append(Argument((), line.strip()))
+    return entries
+
+
+def _indentation(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _clauses(lines: Iterable[str], names: Iterable[str]) -> list[str]:
+    """A paragraph, cut where an argument's name begins a clause."""
     word = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
     text = ""
-    for line in lines:
-        begins = word and re.match(rf"\*{{0,2}}({word})\b[^.;]*:", line)
+    for line in map(str.strip, lines):
+        begins = word and re.match(rf"\*{{0,2}}({word})\b[^.;]*:", line) and not text.endswith((",", "("))
         text += ("\n" if begins and text else " " if text else "") + line
     pieces = [text]
     if word:
@@ -83,7 +131,7 @@ def items(lines: Iterable[str], names: Iterable[str]) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Text in which Markdown sees nothing but the code in backticks."""
+    """Text without Markdown, except for code in backticks."""
     pieces = re.split(r"(`[^`]+`)", text)
     return "".join(p if p.startswith("`") else _escaped(p) for p in pieces)
 
@@ -93,7 +141,7 @@ def _escaped(text: str) -> str:
 
 
 def linked(text: str, links: Mapping[str, str]) -> str:
-    """Names in backticks that the reference has an entry for become links to it."""
+    """Text whose names in backticks are links, where the reference has an entry for them."""
 
     def link(match: re.Match[str]) -> str:
         return f"[{match[0]}][{links[match[1]]}]" if match[1] in links else match[0]
@@ -102,7 +150,7 @@ def linked(text: str, links: Mapping[str, str]) -> str:
 
 
 def coded(text: str, names: Iterable[str]) -> str:
-    """Names of arguments in backticks, where they are not yet."""
+    """Text whose argument names are all in backticks."""
     word = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
     if not word:
         return text
@@ -121,16 +169,22 @@ def markdown(doc: Doc, names: Iterable[str], links: Mapping[str, str], below: st
     def prose(text: str) -> str:
         return linked(plain(text), links)
 
+    def argument(entry: Argument) -> str:
+        text = prose(coded(entry.text, names))
+        if not entry.names:
+            return f"    - {text}"
+        return f"    {', '.join(f'`{name}`' for name in entry.names)}\n    :   {text}"
+
     out = [prose(doc.sentence), *([below] if below else [])]
     out += [formula(text) if kind == "formula" else prose(text) for kind, text in doc.parts]
-    terms = []
     for heading in HEADINGS:
         if heading not in doc.sections:
             continue
         if heading == "Args":
-            said = [prose(coded(item, names)) for item in items(doc.sections[heading], names)]
-            body = "\n".join(f"    - {item}" for item in said)
+            entries = arguments(doc.sections[heading], names)
+            gap = "\n\n" if any(entry.names for entry in entries) else "\n"
+            body = gap.join(map(argument, entries))
         else:
-            body = f"    {prose(' '.join(doc.sections[heading]))}"
-        terms.append(f"{heading}\n\n:   {body.lstrip()}")
-    return "\n\n".join([*out, *terms])
+            body = prose(doc.text(heading))
+        out.append(f"{heading}\n\n:   {body.lstrip()}")
+    return "\n\n".join(out)

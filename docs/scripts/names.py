@@ -1,4 +1,4 @@
-"""What the library has for its users: the public names, in the groups of `optim/__init__.py`."""
+"""The public names of the library, grouped by the modules that `optim/__init__.py` imports them from."""
 
 import ast
 import functools
@@ -18,10 +18,35 @@ from optim.core.registry import Entry
 
 ROOT = Path(__file__).parents[2]
 
+TITLES = {
+    "combine": "Combining",
+    "combine.labels": "Groups of parameters",
+    "core": "The pair",
+    "core.config": "The record of a call",
+    "core.edit": "Editing",
+    "core.inspection": "Inspection",
+    "core.record": "The record of a call",
+    "core.registry": "The record of a call",
+    "lift": "Custom transformations",
+    "linesearch": "Line searches",
+    "matrix": "Numbers, trees and types",
+    "numerics": "Numbers, trees and types",
+    "portable": "Portable states",
+    "step": "Training steps",
+    "step.microbatch": "Microbatches",
+    "transforms": "Transformations",
+    "tree": "Numbers, trees and types",
+    "tree.follow": "Trees shaped like the parameters",
+    "tree.packing": "Packing",
+    "tree_utils": "Numbers, trees and types",
+    "types": "Numbers, trees and types",
+}
+"""Module below `optim` -> title. A module without an entry has the title of its package, else the package's name."""
+
 
 @dataclass(frozen=True)
 class Name:
-    """A public name: where users find it, and the module that it is from."""
+    """A public name: its path for users, and the module that defines it."""
 
     path: str
     module: str
@@ -36,7 +61,7 @@ class Name:
 
     @property
     def is_state(self) -> bool:
-        """A named tuple that is made for its users, not by them."""
+        """Whether it is a state class: a named tuple that the library makes, not the user."""
         value = self.value
         tuples = isinstance(value, type) and hasattr(value, "_fields")
         return tuples and not issubclass(value, optim.GradientTransformation)
@@ -49,23 +74,25 @@ def by_name() -> dict[str, Entry]:
 
 @functools.cache
 def groups() -> dict[str, list[Name]]:
-    """Title -> names: a comment in `optim/__init__.py` is the title of the imports below it."""
-    text = (ROOT / "optim" / "__init__.py").read_text()
-    titles = [(i, line[2:]) for i, line in enumerate(text.splitlines(), 1) if line.startswith("# ")]
-    found: dict[str, list[Name]] = {}
-    for node in ast.parse(text).body:
-        title = next((t for i, t in reversed(titles) if i < node.lineno), None)
-        if title is None or not isinstance(node, ast.ImportFrom) or node.module is None:
-            continue
-        for alias in node.names:
-            found.setdefault(title, []).append(Name(f"optim.{alias.asname}", f"optim.{node.module}"))
-    return found
+    """Title -> the names that `optim/__init__.py` imports from the modules of that title."""
+    by_title: dict[str, list[Name]] = {}
+    for node in ast.parse((ROOT / "optim" / "__init__.py").read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            imported = [Name(f"optim.{alias.asname}", f"optim.{node.module}") for alias in node.names]
+            by_title.setdefault(title_of(node.module), []).extend(imported)
+    return by_title
+
+
+def title_of(module: str) -> str:
+    """The title of a module's names, given its path below `optim`."""
+    room = module.partition(".")[0]
+    return TITLES.get(module) or TITLES.get(room) or room.capitalize()
 
 
 def of_module(module: Any) -> list[Name]:
-    """The public names of a module that is itself public."""
+    """The public names of a public module."""
     listed = getattr(module, "__all__", None) or [
-        n for n, x in vars(module).items() if not n.startswith("_") and from_here(x, module)
+        n for n, x in vars(module).items() if not n.startswith("_") and defined_in(x, module)
     ]
     unique: dict[int, str] = {}
     for name in sorted(listed, key=str.lower):
@@ -75,28 +102,28 @@ def of_module(module: Any) -> list[Name]:
     return [Name(f"{module.__name__}.{n}", getattr(getattr(module, n), "__module__", "")) for n in unique.values()]
 
 
-def from_here(x: Any, module: Any) -> bool:
+def defined_in(x: Any, module: Any) -> bool:
     return callable(x) and str(getattr(x, "__module__", "")).startswith(module.__name__)
 
 
 @functools.cache
 def adapters() -> list[Any]:
-    """The modules for other libraries, none of which is imported by that; what has an underscore helps them."""
-    found = [m.name for m in pkgutil.iter_modules(optim.interop.__path__) if "_" not in m.name]
-    return [importlib.import_module(f"optim.interop.{name}") for name in found]
+    """The adapters to other libraries; importing them does not import the libraries. Helpers have an underscore."""
+    paths = [m.name for m in pkgutil.iter_modules(optim.interop.__path__) if "_" not in m.name]
+    return [importlib.import_module(f"optim.interop.{name}") for name in paths]
 
 
 @functools.cache
 def links() -> Mapping[str, str]:
-    """What may stand in backticks -> the place of its entry."""
-    found = {}
+    """Name in backticks -> the anchor of its entry."""
+    anchors = {}
     for name in [n for names in groups().values() for n in names] + of_module(optim.keras):
         short = name.path.removeprefix("optim.")
-        found |= {short: name.path, name.path: name.path}
+        anchors |= {short: name.path, name.path: name.path}
     for module in (optim.tree, optim.projections, *adapters()):
         for name in of_module(module):
-            found |= {name.path.removeprefix("optim."): name.path, name.path: name.path}
-    return found
+            anchors |= {name.path.removeprefix("optim."): name.path, name.path: name.path}
+    return anchors
 
 
 def slug(title: str) -> str:
@@ -107,8 +134,8 @@ def sentence(x: Any) -> str:
     return (inspect.getdoc(x) or "").partition("\n")[0]
 
 
-def others() -> list[tuple[str, str]]:
-    """(name, name) of what has two."""
+def aliases() -> list[tuple[str, str]]:
+    """(alias, name) of objects with two public names."""
     body = ast.parse((ROOT / "optim" / "__init__.py").read_text()).body
     return [
         (node.targets[0].id, node.value.id)

@@ -1,6 +1,6 @@
-"""Pictures of runs and schedules as SVG, each in the colours of the light and of the dark pages.
+"""Pictures of runs and schedules as SVG, each in the colours of the light and the dark pages.
 
-matplotlib draws what pictures share once (a surface, the axes of the digits); a run is a path laid over it.
+matplotlib draws the shared background once (a surface, the axes of the digits); a run is an SVG path on top of it.
 """
 
 import functools
@@ -18,7 +18,7 @@ from runs import DIGITS_EVERY, DIGITS_STEPS, SURFACES, Run
 
 from optim.core.registry import Entry
 
-# Colours while drawing -> in light and dark pages
+# Placeholder colour -> colour on light and dark pages
 TEXT, FAINT, LAND, RUN, OTHER = "#000001", "#000002", "#000003", "#000004", "#000005"
 PAGES = {
     "light": {TEXT: "#3b4252", FAINT: "#c9d1dc", LAND: "#0f8b8d", RUN: "#d1495b", OTHER: "#3066be"},
@@ -49,7 +49,7 @@ FONTS = "font-family: system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sa
 
 @dataclass(frozen=True)
 class Base:
-    """A drawing to lay paths over, and where its numbers are on it."""
+    """A background drawing, and the transform from its data coordinates to pixels."""
 
     svg: str
     height: float
@@ -58,13 +58,13 @@ class Base:
 
     def place(self, points: Any) -> np.ndarray:
         with np.errstate(all="ignore"):
-            found = self.to_pixels(np.asarray(points, float))
-        found[:, 1] = self.height - found[:, 1]
-        return np.clip(found, -1e4, 1e4)
+            pixels = self.to_pixels(np.asarray(points, float))
+        pixels[:, 1] = self.height - pixels[:, 1]
+        return np.clip(pixels, -1e4, 1e4)
 
 
 def written(figure: Figure) -> str:
-    """The figure as SVG, small: no metadata, one decimal, fonts of the reader's machine."""
+    """The figure as compact SVG: no metadata, one decimal, system fonts."""
     import io
 
     file = io.StringIO()
@@ -78,7 +78,7 @@ def written(figure: Figure) -> str:
 
 
 def base(figure: Figure, axes: Any) -> Base:
-    svg = written(figure)  # which lays the axes out
+    svg = written(figure)  # also lays out the axes
     box = axes.get_window_extent()
     height = figure.get_size_inches()[1] * 72
     left, top, right, bottom = box.x0, height - box.y1, box.x1, height - box.y0
@@ -91,7 +91,7 @@ def figure() -> Figure:
 
 @functools.cache
 def surface(name: str) -> Base:
-    """A surface from above: the lower, the darker; a cross where it is lowest."""
+    """A surface as filled contours: darker is lower; a cross at the minimum."""
     it = SURFACES[name]
     (x0, x1), (y0, y1) = it.view
     x, y = np.meshgrid(np.linspace(x0, x1, 60), np.linspace(y0, y1, 44))
@@ -108,7 +108,7 @@ def surface(name: str) -> Base:
 
 
 def over(drawing: Base, marks: str) -> str:
-    """`drawing` with `marks` on top, cut at the axes."""
+    """`drawing` with `marks` on top, clipped at the axes."""
     x, y, width, height = drawing.box
     cut = f'<clipPath id="box"><rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/></clipPath>'
     end = drawing.svg.rindex("</svg>")
@@ -116,16 +116,16 @@ def over(drawing: Base, marks: str) -> str:
 
 
 def d(points: np.ndarray) -> str:
-    """Points in pixels as the data of a path; it ends where they are no numbers."""
+    """Points in pixels as the data of an SVG path, up to the first non-finite point."""
     finite = np.isfinite(points).all(axis=1)
     points = points[: len(points) if finite.all() else int(np.argmin(finite))]
     return "M" + " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
 def path_picture(name: str, run: Run) -> str:
-    """The way on a surface: a ring where it starts, a dot at each step."""
+    """The path on a surface: a ring at the start, a dot at each step."""
     drawing = surface(name)
-    points = drawing.place(run.watched)
+    points = drawing.place(run.observations)
     line = d(points)
     dots = re.sub(r"([-\d.]+,[-\d.]+)", r"M\1h.01", line.replace("M", "", 1))
     (x, y), last = points[0], line.replace("M", "").split(" ")[-1].split(",")
@@ -142,7 +142,7 @@ STEPS = np.arange(0, DIGITS_STEPS + 1, DIGITS_EVERY)
 
 
 def digits_axes(curves: Sequence[Sequence[float]]) -> Base:
-    """Axes for the loss on the digits, with the middle eight tenths of all optimizers behind."""
+    """Axes for the loss on the digits; the background is the 10th to 90th percentile of all optimizers."""
     with np.errstate(all="ignore"):
         low, middle, high = np.nanpercentile(np.nan_to_num(np.array(curves), nan=1e3, posinf=1e3), (10, 50, 90), axis=0)
     with mpl.rc_context(STYLE):
@@ -164,13 +164,13 @@ def curve_picture(axes: Base, run: Run) -> str:
 
 
 def schedule_picture(entry: Entry) -> str:
-    """The value at every count, of the factory's first two examples."""
-    made = [entry(*e.args, **e.kwargs) for e in entry.examples[:2]]
+    """The value at every count, for the factory's first two examples."""
+    schedules = [entry(*e.args, **e.kwargs) for e in entry.examples[:2]]
     counts = np.arange(29)
     with mpl.rc_context(STYLE):
         drawing = Figure(figsize=(5.4, 2.5), dpi=72, layout="constrained")
         axes = drawing.subplots()
-        for schedule, colour, style in zip(made, (RUN, OTHER), ("-", (0, (4, 2))), strict=False):
+        for schedule, colour, style in zip(schedules, (RUN, OTHER), ("-", (0, (4, 2))), strict=False):
             values = np.asarray(jax.vmap(schedule)(counts), float)
             values = np.broadcast_to(values, counts.shape)
             axes.plot(counts, values, color=colour, linewidth=1.6, linestyle=style)
@@ -182,12 +182,12 @@ def schedule_picture(entry: Entry) -> str:
 
 
 def coloured(svg: str) -> Mapping[str, str]:
-    """light and dark -> the drawing in their colours."""
+    """light and dark -> the drawing in those colours."""
     return {page: functools.reduce(lambda s, c: s.replace(*c), colours.items(), svg) for page, colours in PAGES.items()}
 
 
 def number(x: float) -> str:
-    """A value as captions show it."""
+    """A value as the captions print it."""
     if not math.isfinite(x):
         return "not finite"
     if x == 0 or 1e-3 <= abs(x) < 1e4:

@@ -24,16 +24,16 @@ BY_MODULE = "Optimizers"
 
 
 class Page:
-    def __init__(self, path: str, title: str, lead: str, found: list[Name]) -> None:
-        self.path, self.title, self.lead, self.names = path, title, lead, found
+    def __init__(self, path: str, title: str, lead: str, members: list[Name]) -> None:
+        self.path, self.title, self.lead, self.names = path, title, lead, members
 
     def relative(self, path: str) -> str:
         up = len(PurePosixPath(self.path).parts) - 1
         return "../" * up + path
 
 
-def registered(found: list[Name]) -> list[Entry]:
-    return [n.entry for n in found if n.entry is not None]
+def registered(members: list[Name]) -> list[Entry]:
+    return [n.entry for n in members if n.entry is not None]
 
 
 def lead(module: Any) -> str:
@@ -41,32 +41,32 @@ def lead(module: Any) -> str:
 
 
 def pages() -> dict[str, list[Page]]:
-    """Section -> its pages; a section of one page is that page."""
-    found: dict[str, list[Page]] = {}
+    """Section -> its pages. Only the optimizers have several."""
+    sections: dict[str, list[Page]] = {}
     for title, members in sorted(names.groups().items(), key=lambda group: -len(registered(group[1]))):
         if title != BY_MODULE:
-            found[title] = [Page(f"{FOLDER}/{names.slug(title)}.md", title, "", members)]
+            sections[title] = [Page(f"{FOLDER}/{names.slug(title)}.md", title, "", members)]
             continue
         modules: dict[str, list[Name]] = {}
         for name in members:
             modules.setdefault(name.module, []).append(name)
-        found[title] = []
+        sections[title] = []
         for module, inside in modules.items():
             last = module.rpartition(".")[2]
             about = lead(importlib.import_module(module))
-            found[title].append(Page(f"{FOLDER}/optimizers/{last}.md", headline(inside), about, inside))
-        found[title].sort(key=lambda page: page.title)
+            sections[title].append(Page(f"{FOLDER}/optimizers/{last}.md", headline(inside), about, inside))
+        sections[title].sort(key=lambda page: page.title)
         keras = names.of_module(optim.keras)
-        found[title].append(Page(f"{FOLDER}/optimizers/keras.md", "keras", lead(optim.keras), keras))
+        sections[title].append(Page(f"{FOLDER}/optimizers/keras.md", "keras", lead(optim.keras), keras))
     for module in (optim.tree, optim.projections, *names.adapters()):
         short = module.__name__.removeprefix("optim.")
         path = f"{FOLDER}/{short.replace('.', '/')}.md"
-        found[module.__name__] = [Page(path, module.__name__, lead(module), names.of_module(module))]
-    return found
+        sections[module.__name__] = [Page(path, module.__name__, lead(module), names.of_module(module))]
+    return sections
 
 
 def headline(inside: list[Name]) -> str:
-    """The optimizers of a module, or whatever factories there are."""
+    """The names of a module's optimizers; without any, of all its factories."""
     entries = registered(inside)
     return ", ".join([e.name for e in entries if runs.is_optimizer(e)] or [e.name for e in entries])
 
@@ -81,15 +81,15 @@ def navigation() -> list[Any]:
     return out
 
 
-def files(found: Mapping[str, Mapping[str, Run]]) -> Iterator[tuple[str, str]]:
-    """Every generated file: its path and its text."""
+def files(optimizer_runs: Mapping[str, Mapping[str, Run]]) -> Iterator[tuple[str, str]]:
+    """Path and text of every generated file, given optimizer -> problem -> run."""
     for inside in pages().values():
         for page in inside:
-            yield page.path, "\n\n".join(blocks(page, found)) + "\n"
+            yield page.path, "\n\n".join(blocks(page, optimizer_runs)) + "\n"
     yield f"{FOLDER}/index.md", all_names()
-    yield f"{FOLDER}/optimizers/index.md", gallery(found)
-    axes = pictures.digits_axes([r["digits"].values for r in found.values()])
-    for name, of_problem in found.items():
+    yield f"{FOLDER}/optimizers/index.md", gallery(optimizer_runs)
+    axes = pictures.digits_axes([r["digits"].values for r in optimizer_runs.values()])
+    for name, of_problem in optimizer_runs.items():
         for problem, run in of_problem.items():
             svg = pictures.curve_picture(axes, run) if problem == "digits" else pictures.path_picture(problem, run)
             yield from variants(f"{name}-{problem.lower()}", svg)
@@ -103,7 +103,7 @@ def variants(name: str, svg: str) -> Iterator[tuple[str, str]]:
 
 
 def picture(page: Page, name: str, alt: str) -> str:
-    """Both variants, of which the page's colours show one."""
+    """Both variants of a picture; the style sheet shows the one in the page's colours."""
     path = page.relative(f"{PICTURES}/{name}")
     return "".join(f"![{alt}]({path}-{c}.svg#only-{c}){{ loading=lazy }}" for c in ("light", "dark"))
 
@@ -111,7 +111,7 @@ def picture(page: Page, name: str, alt: str) -> str:
 # Pages
 
 
-def blocks(page: Page, found: Mapping[str, Mapping[str, Run]]) -> Iterator[str]:
+def blocks(page: Page, optimizer_runs: Mapping[str, Mapping[str, Run]]) -> Iterator[str]:
     yield f"# {page.title}"
     if page.lead:
         yield f"{markup.linked(markup.plain(page.lead), names.links())}"
@@ -121,43 +121,44 @@ def blocks(page: Page, found: Mapping[str, Mapping[str, Run]]) -> Iterator[str]:
         yield f"::: {name.path}"
         entry = name.entry
         if entry is not None:
-            yield pictures_of(page, entry, found.get(entry.name))
+            yield pictures_of(page, entry, optimizer_runs.get(entry.name))
     if states:
         yield "## States { data-search-exclude }"
         for name in states:
             fields = ", ".join(name.value._fields)
             yield f"### {name.path.rpartition('.')[2]} {{ #{name.path} .state }}"
             yield f"`{name.path.removeprefix('optim.')}({fields})`"
-            if said := own_doc(name.value):
-                yield markup.linked(markup.plain(said), names.links())
+            if text := own_doc(name.value):
+                yield markup.linked(markup.plain(text), names.links())
 
 
 def own_doc(x: Any) -> str:
-    said = (inspect.getdoc(x) or "").partition("\n\n")[0].replace("\n", " ")
-    return "" if said.startswith(f"{x.__name__}(") else said
+    """The first paragraph of a docstring, unless it is the one that Python generates for a named tuple."""
+    text = (inspect.getdoc(x) or "").partition("\n\n")[0].replace("\n", " ")
+    return "" if text.startswith(f"{x.__name__}(") else text
 
 
 def rank(entry: Entry | None) -> int:
-    """Optimizers come first, then what they are made of, then the rest."""
+    """The order of a page: optimizers, then other factories, then the rest."""
     if entry is None:
         return 2
     return 0 if runs.is_optimizer(entry) else 1
 
 
 def facts_of(entry: Entry) -> str:
-    """What is known of a transformation besides its docstring."""
-    tx = facts.made(entry) if entry.kind != "function" else None
+    """Formulas and sources of an alias' members, and its chain, as definition lists."""
+    tx = facts.sample(entry) if entry.kind != "function" else None
     if not isinstance(tx, optim.GradientTransformation):
         return ""
     out = []
-    if told := facts.formulas(entry):
-        parts = [f"{reference(name)}\n\n    {indented(markup.formula(text))}" for name, text in told]
+    if formulas := facts.formulas(entry):
+        parts = [f"{reference(name)}\n\n    {indented(markup.formula(text))}" for name, text in formulas]
         out.append("Formula\n\n:   " + "\n\n    ".join(parts))
-    if said := facts.sources(entry):
-        rows = [f"- {reference(n)}: {markup.linked(markup.plain(text), names.links())}" for n, text in said]
+    if sources := facts.sources(entry):
+        rows = [f"- {reference(n)}: {markup.linked(markup.plain(text), names.links())}" for n, text in sources]
         out.append("Source\n\n:   " + "\n    ".join(rows))
     if tx.body is not None:
-        out.append(f"Made of\n\n:   `{tx.body}`")
+        out.append(f"Made of\n\n:   `{facts.composition(tx)}`")
     return "\n\n".join(out)
 
 
@@ -178,8 +179,8 @@ def reference(name: str) -> str:
 
 
 def chips(entry: Entry) -> str:
-    """Grain and memory in a line."""
-    if entry.kind == "function" or not isinstance(facts.made(entry), optim.GradientTransformation):
+    """Grain and memory, in one line."""
+    if entry.kind == "function" or not isinstance(facts.sample(entry), optim.GradientTransformation):
         return ""
     words = [f'<span class="chip {facts.grain(entry)}">{facts.grain(entry) or "grain unknown"}</span>']
     single, half = (facts.bytes_per_parameter(entry.name, dtype) for dtype in ("float32", "bfloat16"))
@@ -190,16 +191,16 @@ def chips(entry: Entry) -> str:
 
 
 def drawn(page: Page, entry: Entry, of_problem: Mapping[str, Run]) -> str:
-    """The pictures of one optimizer, each with what it shows."""
+    """The pictures of one optimizer with their captions."""
     figures = []
     for problem, run in of_problem.items():
         title = {"digits": "Digits"}.get(problem, problem)
         steps = runs.DIGITS_STEPS if problem == "digits" else runs.SURFACE_STEPS
-        rate = "as it is called" if run.rate is None else f"rate {run.rate:g}"
+        rate = "default arguments" if run.rate is None else f"rate {run.rate:g}"
         first, last = pictures.number(run.values[0]), pictures.number(run.values[-1])
         caption = f"**{title}**, {rate}, {steps} steps: {first} → {last}"
         if problem == "digits":
-            caption += f"; {run.watched[-1]:.1%} of the test rows right"
+            caption += f"; {run.observations[-1]:.1%} test accuracy"
         alt = f"{entry.name}: {'training loss on the digits' if problem == 'digits' else f'path on {problem}'}"
         figures.append(
             f'<figure markdown="1" class="run">\n\n{picture(page, f"{entry.name}-{problem.lower()}", alt)}\n\n'
@@ -209,9 +210,9 @@ def drawn(page: Page, entry: Entry, of_problem: Mapping[str, Run]) -> str:
 
 
 def schedule(page: Page, entry: Entry) -> str:
-    first, *others = [str(entry(*e.args, **e.kwargs)) for e in entry.examples[:2]]
+    first, *rest = [str(entry(*e.args, **e.kwargs)) for e in entry.examples[:2]]
     legend = f'<span class="line first"></span>`{first}`'
-    legend += "".join(f'<br><span class="line second"></span>`{other}`' for other in others)
+    legend += "".join(f'<br><span class="line second"></span>`{other}`' for other in rest)
     return (
         f'<figure markdown="1" class="schedule">\n\n{picture(page, entry.name, f"{entry.name} at every count")}\n\n'
         f"<figcaption markdown>{legend}</figcaption>\n\n</figure>"
@@ -226,7 +227,7 @@ def all_names() -> str:
     rows = [
         "# All names",
         "",
-        "Made from the registry and the docstrings when this site is built.",
+        "Generated from the registry and the docstrings when the site is built.",
         "",
     ]
     for title, inside in pages().items():
@@ -234,38 +235,39 @@ def all_names() -> str:
         for page in inside:
             for name in sorted(page.names, key=lambda n: (n.is_state, rank(n.entry))):
                 if not name.is_state:
-                    said = markup.linked(markup.plain(names.sentence(name.value)), names.links())
+                    text = markup.linked(markup.plain(names.sentence(name.value)), names.links())
                     short = name.path.removeprefix("optim.")
-                    said = said.replace("|", "&#124;") if described(name.value) else ""
-                    rows.append(f"| [`{short}`][{name.path}] | {said} |")
+                    text = text.replace("|", "&#124;") if described(name.value) else ""
+                    rows.append(f"| [`{short}`][{name.path}] | {text} |")
         rows.append("")
-    rows += ["## Other names for the same", "", "| name | is |", "|---|---|"]
-    rows += [f"| `{a}` | [`{b}`][optim.{b}] |" for a, b in names.others()]
+    rows += ["## Aliases", "", "| alias | name |", "|---|---|"]
+    rows += [f"| `{a}` | [`{b}`][optim.{b}] |" for a, b in names.aliases()]
     rows.append("| `tree_utils.tree_add` and so on | [`tree.add`][optim.tree.add] and so on |")
     return "\n".join(rows) + "\n"
 
 
 def described(x: Any) -> bool:
-    """Whether it has a docstring of its own: a type alias has that of its type."""
+    """Whether it has a docstring of its own. A type alias has its type's."""
     return callable(x) and str(getattr(x, "__module__", "")).startswith("optim")
 
 
-def gallery(found: Mapping[str, Mapping[str, Run]]) -> str:
+def gallery(optimizer_runs: Mapping[str, Mapping[str, Run]]) -> str:
     """All optimizers on one surface."""
     rates = f"{runs.RATES[0]:g} to {runs.RATES[-1]:g}"
     rows = [
         "# Optimizers",
         "",
-        f"{len(found)} optimizers, {runs.SURFACE_STEPS} steps on Rosenbrock's valley, from the ring towards the cross. "
-        f"Each has the best of {len(runs.RATES)} learning rates from {rates} that keeps it in view, or, where it "
-        "chooses the size of its steps itself, none. A surface of two parameters says how an optimizer moves, not how "
-        "well it trains. Below each name: its grain, and the bytes of state per float32 parameter.",
+        f"{len(optimizer_runs)} optimizers, {runs.SURFACE_STEPS} steps each on the Rosenbrock function, from the ring "
+        f"towards the minimum at the cross. Each runs with the best of {len(runs.RATES)} learning rates from {rates} "
+        "whose path stays in view; optimizers that choose their own step size run with their defaults. A surface of "
+        "two parameters shows how an optimizer moves, not how well it trains. Below each name: its grain, and the "
+        "bytes of state per float32 parameter.",
         "",
         '<div class="gallery" markdown>',
         "",
     ]
-    home = Page(f"{FOLDER}/optimizers/index.md", "", "", [])
-    for name in sorted(found, key=lambda n: ("." in n, n.lower())):
+    index = Page(f"{FOLDER}/optimizers/index.md", "", "", [])
+    for name in sorted(optimizer_runs, key=lambda n: ("." in n, n.lower())):
         entry = optim.lookup(name)
         size = facts.bytes_per_parameter(name)
         memory = "" if size is None else f"<br>{facts.amount(size)} bytes"
@@ -273,7 +275,7 @@ def gallery(found: Mapping[str, Mapping[str, Run]]) -> str:
         rows += [
             '<figure markdown="1">',
             "",
-            picture(home, f"{name}-rosenbrock", f"{name}: path on Rosenbrock"),
+            picture(index, f"{name}-rosenbrock", f"{name}: path on Rosenbrock"),
             "",
             f"<figcaption markdown>[`{name}`][optim.{name}]<br>{note}</figcaption>",
             "",
@@ -287,17 +289,17 @@ def gallery(found: Mapping[str, Mapping[str, Run]]) -> str:
 HOW = f"""\
 ## How the pictures are made
 
-`docs/scripts/runs.py` runs every optimizer when the site is built, all in the same way:
+`docs/scripts/runs.py` runs every optimizer under the same conditions when the site is built:
 
 - **Rosenbrock** and **Beale**: {runs.SURFACE_STEPS} steps with the exact gradient from the standard starting points,
-  (-1.2, 1) and (1, 1). Darker is lower.
+  (-1.2, 1) and (1, 1). Darker means a lower value.
 - **Digits**: a network of {runs.DIGITS_HIDDEN} hidden units on scikit-learn's 8 x 8 digits, {runs.DIGITS_STEPS}
-  steps of {runs.DIGITS_ROWS} rows; the curve is the loss on all training rows. The band holds the middle eight tenths
-  of all optimizers here, the dashed line is their median.
-- **Rates**: {", ".join(f"{r:g}" for r in runs.RATES)}; the one that ends lowest is shown, on a surface of those that
-  stay in view. An optimizer whose rate is 1 or None by default is shown as it is called, unless a rate brings it ten
-  times lower.
+  steps with batches of {runs.DIGITS_ROWS}; the curve is the loss on the whole training set. The band spans the 10th
+  to the 90th percentile of all optimizers on this site, the dashed line is their median.
+- **Rates**: {", ".join(f"{r:g}" for r in runs.RATES)}; the run with the lowest final value is shown; on a surface,
+  only runs that stay in view count. An optimizer whose default rate is 1 or None is shown with its defaults, unless
+  one of the rates ends more than ten times lower.
 
-Every other argument has its default. What an optimizer can do when it is tuned further, or on a large problem, these
-pictures do not say.
+All other arguments have their defaults. The pictures do not show how an optimizer performs after more tuning or on a
+large problem.
 """

@@ -1,9 +1,9 @@
-"""Run every optimizer on two standard surfaces and on the digits, and keep what it did.
+"""Run every optimizer on two standard surfaces and on the digits, and cache the runs.
 
-An optimizer is a registered factory that takes a learning rate, and no other transformation. It runs with all of
-`RATES` at once, and the run that ends lowest is kept; on a surface, of those that stay in view. One that has 1 or None
-for its rate by default may choose the size of its steps itself: it is shown as it is called, unless a rate brings it
-ten times lower. All start from the same points and see the same batches.
+An optimizer is a registered factory that takes a learning rate and no other transformation. It runs with all of `RATES`
+at once, and the run with the lowest final value is selected; on a surface, only runs that stay in view count. An
+optimizer whose default rate is 1 or None may choose its own step size: its run with default arguments is selected,
+unless one of the rates ends more than ten times lower. All optimizers have the same starting points and batches.
 """
 
 import functools
@@ -40,13 +40,13 @@ def is_optimizer(entry: Entry) -> bool:
 
 
 def why_not(entry: Entry) -> str | None:
-    """Why an optimizer cannot be run by itself."""
-    inner = [n for n, x in needed(entry).items() if isinstance(x, optim.GradientTransformation)]
+    """The reason why an optimizer cannot run by itself; None where it can."""
+    inner = [n for n, x in required(entry).items() if isinstance(x, optim.GradientTransformation)]
     return f"it wraps another optimizer, its `{inner[0]}`" if inner else None
 
 
-def needed(entry: Entry) -> dict[str, Any]:
-    """What it must be given besides a learning rate: as in its first example."""
+def required(entry: Entry) -> dict[str, Any]:
+    """The required arguments other than the learning rate, as in the factory's first example."""
     rate, first = rate_of(entry), entry.examples[0]
     given = entry.signature.bind(*first.args, **first.kwargs).arguments
     empty = {n for n, p in entry.signature.parameters.items() if p.default is p.empty}
@@ -60,7 +60,7 @@ def rate_of(entry: Entry) -> inspect.Parameter | None:
 
 def maker(entry: Entry) -> Callable[..., Any]:
     """learning rate -> the optimizer."""
-    rate, others = rate_of(entry), needed(entry)
+    rate, others = rate_of(entry), required(entry)
     assert rate is not None
 
     def make(*value: Any) -> Any:
@@ -70,7 +70,7 @@ def maker(entry: Entry) -> Callable[..., Any]:
 
 
 def called(entry: Entry, rate: float | None) -> str:
-    """The optimizer that was run, as it is written."""
+    """The optimizer of a run, as code."""
     return str((maker(entry)() if rate is None else maker(entry)(rate)).call)
 
 
@@ -85,11 +85,11 @@ class Problem:
     """value(params, batch)"""
     batches: Any
     """One entry per step."""
-    watch: Callable[[Any], Any]
-    """What is kept of the parameters after each step, and before the first."""
+    observe: Callable[[Any], Any]
+    """observe(params) -> (value, observation), evaluated before the first step and after every `every` steps."""
     every: int = 1
     view: Any = None
-    """What is watched should stay within; a range for each number."""
+    """The range in which each number of an observation should stay."""
 
 
 def rosenbrock(x: Any) -> Any:
@@ -97,8 +97,8 @@ def rosenbrock(x: Any) -> Any:
 
 
 def beale(x: Any) -> Any:
-    tries = zip((1.5, 2.25, 2.625), (1, 2, 3), strict=True)
-    return sum((c - x[0] * (1 - x[1] ** k)) ** 2 for c, k in tries)
+    terms = zip((1.5, 2.25, 2.625), (1, 2, 3), strict=True)
+    return sum((c - x[0] * (1 - x[1] ** k)) ** 2 for c, k in terms)
 
 
 SURFACE_STEPS = 200
@@ -111,7 +111,7 @@ class Surface:
     lowest: tuple[float, float]
     view: tuple[tuple[float, float], tuple[float, float]]
     levels: tuple[float, float]
-    """From where to where the picture tells heights apart."""
+    """The lowest and the highest contour of the picture."""
 
 
 SURFACES = {  # starts: More, Garbow & Hillstrom 1981
@@ -151,12 +151,12 @@ def digits() -> Problem:
         log_p = jax.nn.log_softmax(logits(params, batch[0]))
         return -jnp.mean(jnp.take_along_axis(log_p, batch[1][:, None], axis=1))
 
-    def watch(params: Any) -> Any:
-        right = jnp.argmax(logits(params, jnp.asarray(test_x)), axis=1) == jnp.asarray(test_y)
-        return loss(params, (jnp.asarray(x), jnp.asarray(y))), jnp.mean(right)
+    def observe(params: Any) -> Any:
+        correct = jnp.argmax(logits(params, jnp.asarray(test_x)), axis=1) == jnp.asarray(test_y)
+        return loss(params, (jnp.asarray(x), jnp.asarray(y))), jnp.mean(correct)
 
     batches = (jnp.asarray(x[picks]), jnp.asarray(y[picks]))
-    return Problem("digits", start, loss, batches, watch, DIGITS_EVERY)
+    return Problem("digits", start, loss, batches, observe, DIGITS_EVERY)
 
 
 # Runs
@@ -164,38 +164,38 @@ def digits() -> Problem:
 
 @dataclass(frozen=True)
 class Run:
-    """What one optimizer did on one problem."""
+    """The run of one optimizer on one problem."""
 
     rate: float | None
-    """The learning rate; None where it was called without one."""
+    """The learning rate; None for a run with default arguments."""
     values: list[float]
-    """Before the first step, and after every `Problem.every` of them."""
-    watched: list[Any]
-    """The other things that were watched: points of a path, or accuracies."""
+    """Values before the first step and after every `Problem.every` steps."""
+    observations: list[Any]
+    """The observations at the same steps: points of a path, or accuracies."""
 
 
 def run(entry: Entry, problem: Problem) -> Run:
     rate, make = rate_of(entry), maker(entry)
     assert rate is not None
-    values, watched = jax.jit(jax.vmap(lambda r: trajectory(make(r), problem)))(np.array(RATES, np.float32))
+    values, observed = jax.jit(jax.vmap(lambda r: trajectory(make(r), problem)))(np.array(RATES, np.float32))
     last = np.where(np.isfinite(np.asarray(values)[:, -1]), np.asarray(values)[:, -1], np.inf)
     if problem.view is not None:
         low, high = np.array(problem.view).T
-        inside = ((low <= watched) & (watched <= high)).all(axis=(1, 2))
+        inside = ((low <= observed) & (observed <= high)).all(axis=(1, 2))
         last = np.where(inside, last, np.inf) if inside.any() else last
     best = int(np.argmin(last))
-    found = Run(RATES[best], np.asarray(values)[best].tolist(), np.asarray(watched)[best].tolist())
+    tuned = Run(RATES[best], np.asarray(values)[best].tolist(), np.asarray(observed)[best].tolist())
     if rate.default in (1.0, None):
-        values, watched = jax.jit(lambda: trajectory(make(), problem))()
-        plain = Run(None, np.asarray(values).tolist(), np.asarray(watched).tolist())
-        if math.isfinite(plain.values[-1]) and plain.values[-1] <= max(10 * found.values[-1], 1e-3):
+        values, observed = jax.jit(lambda: trajectory(make(), problem))()
+        plain = Run(None, np.asarray(values).tolist(), np.asarray(observed).tolist())
+        if math.isfinite(plain.values[-1]) and plain.values[-1] <= max(10 * tuned.values[-1], 1e-3):
             return plain
-    return found
+    return tuned
 
 
 def trajectory(tx: Any, problem: Problem) -> Any:
-    """Values and whatever else is watched, at the parameters that are to be evaluated."""
-    each = wants_each(tx)
+    """Values and observations along a run, at the evaluation parameters."""
+    per_example = takes_per_example_gradients(tx)
 
     def step(carry: Any, batch: Any) -> Any:
         params, state = carry
@@ -204,51 +204,51 @@ def trajectory(tx: Any, problem: Problem) -> Any:
             return problem.value(p, batch)
 
         value, grads = jax.value_and_grad(f)(params)
-        given = per_row(problem.value, params, batch) if each else grads
-        more = {"value": value, "grad": grads, "value_fn": f, "obj_fn": f}
-        updates, state = tx.update(given, state, params, **more)
+        updates = per_example_gradients(problem.value, params, batch) if per_example else grads
+        extra = {"value": value, "grad": grads, "value_fn": f, "obj_fn": f}
+        updates, state = tx.update(updates, state, params, **extra)
         return (optim.apply_updates(params, updates), state), None
 
     def stretch(carry: Any, batches: Any) -> Any:
         carry, _ = jax.lax.scan(step, carry, batches)
-        return carry, watch(*carry)
+        return carry, observe(*carry)
 
-    def watch(params: Any, state: Any) -> Any:
-        return problem.watch(optim.eval_params(tx, state, params))
+    def observe(params: Any, state: Any) -> Any:
+        return problem.observe(optim.eval_params(tx, state, params))
 
     carry = problem.start, tx.init(problem.start)
     parts = jax.tree.map(lambda x: x.reshape(-1, problem.every, *x.shape[1:]), problem.batches)
-    first = watch(*carry)
+    first = observe(*carry)
     _, rest = jax.lax.scan(stretch, carry, parts)
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
 
 
-def wants_each(tx: Any) -> bool:
-    """Whether it takes the gradient of every row of the batch, as privacy needs it."""
+def takes_per_example_gradients(tx: Any) -> bool:
+    """Whether a transformation takes one gradient per example, as differential privacy requires."""
     if tx.call is not None and tx.call.name == "differentially_private_aggregate":
         return True
-    return any(wants_each(member) for member in (tx.body or tx).members or ())
+    return any(takes_per_example_gradients(member) for member in (tx.body or tx).members or ())
 
 
-def per_row(value: Any, params: Any, batch: Any) -> Any:
-    """The gradients of all rows, along a first axis; a surface is one row."""
+def per_example_gradients(value: Any, params: Any, batch: Any) -> Any:
+    """The gradients of all examples, along a new first axis; a surface is one example."""
     if not isinstance(batch, tuple):
         return jax.tree.map(lambda g: g[None], jax.grad(value)(params, batch))
     rows = jax.tree.map(lambda x: x[:, None], batch)
     return jax.vmap(jax.grad(value), in_axes=(None, 0))(params, rows)
 
 
-# Kept
+# The cache
 
 
 def key() -> str:
-    """What changes with every source that a run may depend on."""
+    """A hash of every source that a run may depend on."""
     sources = [Path(__file__), *sorted(Path(optim.__file__).parent.rglob("*.py"))]
     return hashlib.sha256(b"".join(p.read_bytes() for p in sources) + jax.__version__.encode()).hexdigest()[:16]
 
 
 def all_runs(cache: Path, report: Callable[[str], None]) -> dict[str, dict[str, Run]]:
-    """optimizer -> problem -> its run, from `cache` where it is there; what older sources left there is deleted."""
+    """optimizer -> problem -> run, from `cache` where possible. Runs of older sources are deleted."""
     folder = cache / f"runs-{key()}"
     for old in cache.glob("runs-*"):
         if old != folder:
@@ -256,7 +256,7 @@ def all_runs(cache: Path, report: Callable[[str], None]) -> dict[str, dict[str, 
                 path.unlink()
             old.rmdir()
     folder.mkdir(parents=True, exist_ok=True)
-    found = {}
+    by_optimizer = {}
     for entry in optimizers():
         if why_not(entry):
             continue
@@ -265,5 +265,5 @@ def all_runs(cache: Path, report: Callable[[str], None]) -> dict[str, dict[str, 
             report(f"Running {entry.name}")
             problems = (*map(surface, SURFACES), digits())
             path.write_text(json.dumps({p.name: asdict(run(entry, p)) for p in problems}))
-        found[entry.name] = {name: Run(**values) for name, values in json.loads(path.read_text()).items()}
-    return found
+        by_optimizer[entry.name] = {name: Run(**values) for name, values in json.loads(path.read_text()).items()}
+    return by_optimizer

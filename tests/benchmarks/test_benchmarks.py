@@ -1,4 +1,4 @@
-"""The comparison with other libraries: that it runs, and that its arithmetic is right. Nothing here is timed."""
+"""The benchmarks run, and their arithmetic is right. Nothing is timed here."""
 
 import json
 import math
@@ -30,38 +30,38 @@ def test_trees_are_the_real_ones(name, leaves, parameters):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """What a run over a tiny tree writes, of one measure of each kind."""
+    """The output of a run on a tiny tree, with one measure of each kind."""
     patch = pytest.MonkeyPatch()
     patch.setitem(command.TREES, "tiny", TINY)
     out = tmp_path_factory.mktemp("out")
     plan = ["--rounds", "1", "--seconds", "0", "--out", str(out)]
-    chosen = ["--trees", "tiny", "--optimizers", "adamw", "--measures", "step", "trace", "memory"]
+    selection = ["--trees", "tiny", "--optimizers", "adamw", "--measures", "step", "trace", "memory"]
     try:
         with jax.numpy_dtype_promotion("standard"):
-            assert command.main([*chosen, *plan, "--libraries", *MINE_AND_OPTAX]) == 0
+            assert command.main([*selection, *plan, "--libraries", *MINE_AND_OPTAX]) == 0
     finally:
         patch.undo()
     return out
 
 
 def test_a_run_is_resumed(written, monkeypatch, capsys):
-    """What has been measured is not measured again, and is in what is written."""
+    """A resumed run repeats no measurement, and writes the earlier ones."""
     before = json.loads((written / "results.json").read_text())["results"]
     monkeypatch.setitem(command.TREES, "tiny", TINY)
     monkeypatch.setattr(measures, "interleave", None)
-    chosen = ["--trees", "tiny", "--optimizers", "adamw", "--measures", "step", "trace", "memory"]
-    assert command.main([*chosen, "--libraries", *MINE_AND_OPTAX, "--out", str(written), "--resume"]) == 0
+    selection = ["--trees", "tiny", "--optimizers", "adamw", "--measures", "step", "trace", "memory"]
+    assert command.main([*selection, "--libraries", *MINE_AND_OPTAX, "--out", str(written), "--resume"]) == 0
     assert json.loads((written / "results.json").read_text())["results"] == before
     assert "step tiny" not in capsys.readouterr().err
 
 
 def test_json(written):
-    found = json.loads((written / "results.json").read_text())
-    assert set(found) == {"about", "distances", "skipped", "bars", "results"}
-    assert found["about"].keys() >= {"date", "CPU", "cores", "jax", "optax"}
-    assert 0 < found["distances"]["adamw"]["optim"] < 1e-5
-    assert 0 < found["distances"]["adamw"]["ceiling"] < 1e-5
-    by = {(r["measure"], r["library"]): r for r in found["results"]}
+    data = json.loads((written / "results.json").read_text())
+    assert set(data) == {"about", "distances", "skipped", "bars", "results"}
+    assert data["about"].keys() >= {"date", "CPU", "cores", "jax", "optax"}
+    assert 0 < data["distances"]["adamw"]["optim"] < 1e-5
+    assert 0 < data["distances"]["adamw"]["ceiling"] < 1e-5
+    by = {(r["measure"], r["library"]): r for r in data["results"]}
     kinds = ("step", "trace", "temporary", "accessed", "kernels")
     assert by.keys() == {(m, n) for m in kinds for n in MINE_AND_OPTAX} | {("step", "ceiling")}
     for (measure, _), r in by.items():
@@ -82,116 +82,116 @@ def test_page_and_chart(written):
     assert (written / "results.png").read_bytes().startswith(b"\x89PNG")
 
 
-def known(library, values, *, measure="step", tree="gpt2", optimizer="adamw", moved=None):
+def result(library, values, *, measure="step", tree="gpt2", optimizer="adamw", moved=None):
     return Result(measure, tree, optimizer, library, "s", values, parameters=100, moved=moved)
 
 
 def test_ratio_is_taken_within_the_round():
-    mine, other = known("optim", [1.0, 20.0, 3.0, 8.0, 5.0]), known("optax", [2.0, 10.0, 12.0, 8.0, 10.0])
+    mine, other = result("optim", [1.0, 20.0, 3.0, 8.0, 5.0]), result("optax", [2.0, 10.0, 12.0, 8.0, 10.0])
     assert report.ratio(mine, other) == Spread(0.5, 0.5, 1.0)
     assert Table([mine, other]).ratio(("step", "gpt2", "adamw"), "optim", "optax") == Spread(0.5, 0.5, 1.0)
 
 
 def test_share_of_the_ceiling_counts_bytes():
-    """clip+adamw must move 32 bytes where the ceiling moves 28."""
-    mine = known("optim", [2.0, 4.0], optimizer="clip+adamw")
-    top = known("ceiling", [1.0, 2.0], optimizer="clip+adamw", moved=2800)
+    """clip+adamw must move 32 bytes per parameter, the ceiling 28."""
+    mine = result("optim", [2.0, 4.0], optimizer="clip+adamw")
+    top = result("ceiling", [1.0, 2.0], optimizer="clip+adamw", moved=2800)
     assert Table([mine, top]).share(("step", "gpt2", "clip+adamw"), "optim").median == pytest.approx(0.5 * 32 / 28)
 
 
 def bar_of(results, measure, bar):
-    (found,) = [b for b in report.bars(Table(results), "cpu") if (b.measure, b.bar) == (measure, bar)]
-    return found
+    (match,) = [b for b in report.bars(Table(results), "cpu") if (b.measure, b.bar) == (measure, bar)]
+    return match
 
 
 def test_bar_takes_the_best_form_on_the_worst_tree():
     results = [
-        *(known(n, [x], tree="gpt2") for n, x in (("optim", 3.0), ("optim packed", 1.0), ("torch fused", 2.0))),
-        *(known(n, [x], tree="mlp") for n, x in (("optim", 3.0), ("optim packed", 5.0), ("torch fused", 2.0))),
+        *(result(n, [x], tree="gpt2") for n, x in (("optim", 3.0), ("optim packed", 1.0), ("torch fused", 2.0))),
+        *(result(n, [x], tree="mlp") for n, x in (("optim", 3.0), ("optim packed", 5.0), ("torch fused", 2.0))),
     ]
-    found = bar_of(results, "adamw step, every tree", "<= 1.00 of torch fused")
-    assert (found.library, found.met) == ("optim", False)
-    assert found.measured == "1.50 [1.50, 1.50] (mlp, adamw)"
-    assert bar_of(results[:3], found.measure, found.bar).met is True
+    bar = bar_of(results, "adamw step, every tree", "<= 1.00 of torch fused")
+    assert (bar.library, bar.met) == ("optim", False)
+    assert bar.measured == "1.50 [1.50, 1.50] (mlp, adamw)"
+    assert bar_of(results[:3], bar.measure, bar.bar).met is True
 
 
 def test_bar_on_any_step_is_the_plain_forms():
-    results = [known(n, [x]) for n, x in (("optim", 1.1), ("optim packed", 0.5), ("optax", 1.0))]
-    found = bar_of(results, "any step, plain form", "<= 1.05 of optax")
-    assert (found.library, found.met) == ("optim", False)
+    results = [result(n, [x]) for n, x in (("optim", 1.1), ("optim packed", 0.5), ("optax", 1.0))]
+    bar = bar_of(results, "any step, plain form", "<= 1.05 of optax")
+    assert (bar.library, bar.met) == ("optim", False)
 
 
-def test_bar_without_a_measurement_is_neither():
-    found = bar_of([], "adamw step, gpt2", "<= 0.80 of optax")
-    assert (found.measured, found.met) == ("not measured", None)
+def test_bar_without_a_measurement():
+    bar = bar_of([], "adamw step, gpt2", "<= 0.80 of optax")
+    assert (bar.measured, bar.met) == ("not measured", None)
 
 
-def test_every_round_visits_everyone():
+def test_every_round_has_every_visit():
     visited = []
     visits = {name: lambda name=name: float(visited.append(name) or len(visited)) for name in "abc"}
-    found = interleave(visits, Plan(rounds=4))
+    results = interleave(visits, Plan(rounds=4))
     assert [sorted(visited[i : i + 3]) for i in range(0, 12, 3)] == [list("abc")] * 4
     assert len({tuple(visited[i : i + 3]) for i in range(0, 12, 3)}) > 1
-    assert sorted(x for values in found.values() for x in values) == list(range(1, 13))
+    assert sorted(x for values in results.values() for x in values) == list(range(1, 13))
 
 
 def test_a_wrong_step_stops_the_run(monkeypatch):
-    class Late(type(ADAPTERS["optim"])):
+    class Wrong(type(ADAPTERS["optim"])):
         def step(self, rule, params, state, grads):
             params, state = super().step(rule, params, state, grads)
             return jax.tree.map(lambda p: p * 1.0001, params), state
 
-    monkeypatch.setitem(ADAPTERS, "optim", Late("optim", "optim"))
+    monkeypatch.setitem(ADAPTERS, "optim", Wrong("optim", "optim"))
     with pytest.raises(AssertionError, match=r"adamw: optim is .* from optax"):
         measures.distances(OPTIMIZERS["adamw"], ["optim"], print)
 
 
 def test_a_step_that_keeps_its_buffers_stops_the_run(monkeypatch):
-    class Keeping(type(ADAPTERS["optim"])):
+    class WithoutDonation(type(ADAPTERS["optim"])):
         def program(self, rule, step, loss):
             return jax.jit(step)
 
-    monkeypatch.setitem(ADAPTERS, "optim", Keeping("optim", "optim"))
-    with pytest.raises(AssertionError, match="has not reused its buffers"):
+    monkeypatch.setitem(ADAPTERS, "optim", WithoutDonation("optim", "optim"))
+    with pytest.raises(AssertionError, match="did not reuse its buffers"):
         list(measures.step(OPTIMIZERS["adamw"], TINY, ["optim"], Plan(1, 0), print))
 
 
-def test_what_is_missing_is_said():
-    said = []
-    list(measures.step(OPTIMIZERS["lion"], TINY, ["torch fused"], Plan(1, 0), said.append))
-    assert [s for s in said if s.startswith("lion: no torch fused: ")] == said
-    assert said
+def test_missing_optimizers_are_reported():
+    skipped = []
+    list(measures.step(OPTIMIZERS["lion"], TINY, ["torch fused"], Plan(1, 0), skipped.append))
+    assert [s for s in skipped if s.startswith("lion: no torch fused: ")] == skipped
+    assert skipped
 
 
 def test_ceilings_in_c_and_numpy_agree():
     runs = [r for r in (ceiling.compiled(), ceiling.chunked) if r]
-    found = []
+    results = []
     for run in runs:
         arrays = [np.linspace(0.1, 1, 100, dtype=np.float32) * k for k in (1, 2, 0, 0)]
         run(*arrays, 0, 100, 0.1, 10.0, 1000.0, 1e-8, 0.01)
-        found.append(arrays)
-    for arrays in found:
+        results.append(arrays)
+    for arrays in results:
         np.testing.assert_allclose(arrays[0], np.linspace(0.1, 1, 100) * 0.999 - 0.1, atol=3e-7)
         np.testing.assert_allclose(arrays[2], np.linspace(0.02, 0.2, 100), rtol=1e-6)
 
 
-def test_the_ways_to_the_floor_are_one_step():
-    """The loop is the three kernels, and each of them alone is its part of these."""
-    found = {}
+def test_the_floor_computes_one_step():
+    """The loop over chunks gives the result of the three kernels."""
+    results = {}
     for name, session in floor.sessions(TINY, piece=16).items():
         session.load()
         before = session.buffers()
         session.step()
         assert session.reused(before)
-        found[name] = dict(zip(session.returned, session.parameters(), strict=True))
+        results[name] = dict(zip(session.returned, session.parameters(), strict=True))
     for n in "pmv":
-        assert found["three kernels"][n].size == 64
-        np.testing.assert_array_equal(found["loop of pieces"][n], found["three kernels"][n])
-    np.testing.assert_allclose(found["three kernels"]["m"].mean(), 0.5, atol=0.1)
+        assert results["three kernels"][n].size == 64
+        np.testing.assert_array_equal(results["loop of pieces"][n], results["three kernels"][n])
+    np.testing.assert_allclose(results["three kernels"]["m"].mean(), 0.5, atol=0.1)
 
 
-def test_the_floor_is_told_by_bytes():
-    alone, top = known("first moment", [3.0], measure="floor", moved=1200), known("ceiling", [7.0], moved=2800)
+def test_the_floor_counts_bytes():
+    alone, top = result("first moment", [3.0], measure="floor", moved=1200), result("ceiling", [7.0], moved=2800)
     top.measure = "floor"
     assert Table([alone, top]).share(("floor", "gpt2", "adamw"), "first moment").median == 1.0
 
@@ -211,7 +211,7 @@ ENTRY %main (a: f32[2]) -> (f32[2], f32[]) {
     assert measures.kernels(program) == 2
 
 
-def test_torch_schedule_is_the_others():
+def test_torch_schedule_is_that_of_optax():
     import optax
 
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, 100, 10_000)
@@ -219,18 +219,18 @@ def test_torch_schedule_is_the_others():
         assert math.isclose(warm_up_cosine(count), float(schedule(count)), rel_tol=1e-5, abs_tol=1e-6)
 
 
-def test_a_step_that_is_traced_again_stops_the_run(monkeypatch):
-    class Fickle(type(ADAPTERS["optim"])):
+def test_a_retraced_step_stops_the_run(monkeypatch):
+    class Retracing(type(ADAPTERS["optim"])):
         def program(self, rule, step, loss):
-            return lambda *given: jax.jit(lambda *x: step(*x), donate_argnums=(0, 1))(*given)
+            return lambda *args: jax.jit(lambda *x: step(*x), donate_argnums=(0, 1))(*args)
 
-    monkeypatch.setitem(ADAPTERS, "optim", Fickle("optim", "optim"))
-    with pytest.raises(AssertionError, match="the second step of optim was traced again"):
+    monkeypatch.setitem(ADAPTERS, "optim", Retracing("optim", "optim"))
+    with pytest.raises(AssertionError, match="the second step of optim was retraced"):
         list(measures.step(OPTIMIZERS["adamw"], TINY, ["optim"], Plan(1, 0), print))
 
 
 def test_the_readme_has_the_bars_of_the_results():
-    """Recording writes both, so neither is older than the other."""
+    """`--record` writes both, so they agree."""
     page, results = ((report.Path(__file__).parents[2] / f).read_text() for f in ("README.md", "benchmarks/RESULTS.md"))
     block = page.partition(report.START)[2].partition(report.END)[0]
     rows = [line for line in block.splitlines() if line.startswith("| ")]

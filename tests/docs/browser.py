@@ -23,18 +23,19 @@ FLAGS = (
 )
 
 
-def found():
+def executable():
+    """The path of an installed Chromium, or None."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
 class Browser:
-    """One page. What goes wrong on it is gathered in `faults`."""
+    """One page of the browser. `faults` collects its errors."""
 
     def __init__(self, path, profile, origin):
         self.origin, self.faults, self.events, self.number, self.rest = origin, [], [], 0, b""
         there_read, self.write_end = os.pipe()
         self.read_end, there_write = os.pipe()
-        # The protocol is spoken on the descriptors 3 and 4.
+        # The browser reads the protocol from descriptor 3 and writes it to 4.
         shell = f'exec "$@" 3<&{there_read} 4>&{there_write} >/dev/null 2>&1'
         command = ["bash", "-c", shell, "chromium", path, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self.process = subprocess.Popen(command, pass_fds=(there_read, there_write))
@@ -59,7 +60,7 @@ class Browser:
         os.close(self.read_end)
 
     def send(self, method, **params):
-        """Call a method and wait for what it returns."""
+        """Call a method and wait for its result."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
         if self.session and not method.startswith(("Target.", "Browser.")):
@@ -74,7 +75,7 @@ class Browser:
         raise TimeoutError(method)
 
     def receive(self, seconds):
-        """The messages that come within some time; events are noted."""
+        """The messages that arrive within `seconds`; events are recorded."""
         if select.select([self.read_end], [], [], seconds)[0]:
             self.rest += os.read(self.read_end, 2**20)
         *whole, self.rest = self.rest.split(b"\0")
@@ -95,10 +96,10 @@ class Browser:
         elif method == "Network.requestWillBeSent":
             url = params["request"]["url"]
             if not url.startswith((self.origin, "data:", "blob:")):
-                self.faults.append(f"it asks for {url}")
+                self.faults.append(f"it requests {url}")
 
     def open(self, path):
-        """Load a page; the faults on it."""
+        """Load a page and return its faults."""
         self.faults, self.events = [], []
         answer = self.send("Page.navigate", url=f"{self.origin}/{path}")
         assert "errorText" not in answer, answer
@@ -109,7 +110,7 @@ class Browser:
     def until(self, condition, seconds=30):
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, "it does not happen"
+            assert time.monotonic() < deadline, "timed out"
             self.receive(0.05)
 
     def ask(self, expression):

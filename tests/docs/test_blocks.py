@@ -1,6 +1,6 @@
-"""The code on the site's pages runs: every Python block of a page in its turn, in one namespace.
+"""The code on the site's pages runs: the Python blocks of a page in order, in one namespace.
 
-A block of text or JSON below one is what it prints, but for the width of lines; `...` stands for anything.
+A block of text or JSON shows what the block above it prints. Line breaks may differ, and `...` matches anything.
 """
 
 import contextlib
@@ -36,17 +36,17 @@ class Block:
 
 
 def blocks(page):
-    text, found = page.read_text(), []
+    text, parsed = page.read_text(), []
     for match in FENCE.finditer(text):
         language, *marks = match[1].split()
-        found.append(Block(text[: match.start()].count("\n") + 2, language, tuple(marks), match[2]))
-    return found
+        parsed.append(Block(text[: match.start()].count("\n") + 2, language, tuple(marks), match[2]))
+    return parsed
 
 
-def is_there(module):
+def is_installed(module):
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package that it is in
+    except ModuleNotFoundError:  # its package is missing
         return False
 
 
@@ -60,11 +60,11 @@ def test_pages_were_found():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
 def test_every_block_says_what_it_is(page):
-    """So that none is left out: its language, and no marks but those that are known; and none is cut in two."""
+    """Every block has a language and only valid marks, so that none is skipped by mistake; no fence is indented."""
     for block in blocks(page):
         assert block.language in LANGUAGES, f"line {block.line}"
         assert all(m.startswith("needs=") for m in block.marks), f"line {block.line}"
-    assert page.read_text().count("```") == 2 * len(blocks(page)), "an indented fence, which nobody would run"
+    assert page.read_text().count("```") == 2 * len(blocks(page)), "an indented fence, which would not run"
 
 
 def fits(printed, shown):
@@ -80,36 +80,36 @@ def test_fits():
 
 
 def param(page):
-    """The quick part has the pages that everybody reads; those in folders are read by some."""
+    """Pages in folders are slow tests; the quick tests run the pages at the top."""
     marks = [pytest.mark.slow] if page.parent != DOCS else []
     return pytest.param(page, id=str(page.relative_to(DOCS)), marks=marks)
 
 
 @pytest.mark.parametrize("page", [param(p) for p in PAGES if has_code(p)])
 def test_code_runs(page, tmp_path, monkeypatch):
-    """What it registers is forgotten again; what it writes is in a folder of its own."""
+    """Each page runs in a folder of its own; its registrations are undone afterwards."""
     monkeypatch.chdir(tmp_path)
-    known, missing, namespace = dict(optim.core.registry._entries), set(), {"__name__": "page"}
+    entries, missing, namespace = dict(optim.core.registry._entries), set(), {"__name__": "page"}
     printed = ""
     try:
         for block in blocks(page):
             if block.language in ("text", "json") and printed:
-                assert fits(printed, block.text), f"line {block.line}: it prints {printed}"
+                assert fits(printed, block.text), f"line {block.line}: the output is {printed}"
             if block.language != "python":
                 continue
             printed = ""
-            absent = [n for n in block.needs if not is_there(n)]
-            missing.update(absent)
-            if not absent:
-                # With the line numbers of the page, so that an error points there.
+            uninstalled = [n for n in block.needs if not is_installed(n)]
+            missing.update(uninstalled)
+            if not uninstalled:
+                # Keep the line numbers of the page, so that errors point to it.
                 code = compile("\n" * (block.line - 1) + block.text, str(page), "exec")
-                # Other libraries count on JAX's default promotion of dtypes.
+                # Other libraries rely on JAX's default dtype promotion.
                 promotion = jax.numpy_dtype_promotion("standard" if block.needs else "strict")
                 with promotion, contextlib.redirect_stdout(io.StringIO()) as out:
                     exec(code, namespace)
                 printed = out.getvalue()
     finally:
         optim.core.registry._entries.clear()
-        optim.core.registry._entries.update(known)
+        optim.core.registry._entries.update(entries)
     if missing:
-        pytest.skip(f"all but the blocks that need {', '.join(sorted(missing))} ran")
+        pytest.skip(f"skipped the blocks that need {', '.join(sorted(missing))}")

@@ -1,11 +1,13 @@
-"""The site: built without a warning, every link leads somewhere, and a browser has nothing to complain of."""
+"""The site: it builds without warnings, every link has a target, and pages have no errors in a browser."""
 
 import functools
+import html
 import html.parser
 import http.server
 import importlib.util
 import inspect
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ import pytest
 import optim
 
 from ..flags import FAST
-from .browser import Browser, found
+from .browser import Browser, executable
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("mkdocs", "material", "mkdocstrings", "latex2mathml")
@@ -40,7 +42,7 @@ def site(tmp_path_factory):
 
 
 class Page(html.parser.HTMLParser):
-    """What a page links to, what it loads, and its anchors."""
+    """The links of a page, the files it loads, and its anchors."""
 
     def __init__(self, text):
         super().__init__()
@@ -65,10 +67,10 @@ def pages(site):
 
 
 def test_links(site, pages):
-    """Every link within the site leads to a file, and to an anchor that is there; nothing is loaded from elsewhere."""
+    """Every link within the site leads to an existing file and anchor; nothing is loaded from other hosts."""
     dead = []
     for name, page in pages.items():
-        if name == "404.html":  # whose links are absolute
+        if name == "404.html":  # its links are absolute
             continue
         for link in [*page.links, *page.loads]:
             whole, anchor = urldefrag(urljoin(f"http://site/{name}", link))
@@ -93,14 +95,14 @@ def own_entries():
 def test_every_name_has_an_entry(pages):
     anchors = {i for name, page in pages.items() if name.startswith("reference/") for i in page.ids}
     public = {n for n, x in vars(optim).items() if not n.startswith("_") and not inspect.ismodule(x)}
-    twice = {"inject_stateful_hyperparams", "multi_transform", "MultiTransformState", "safe_int32_increment"}
-    wanted = {f"optim.{n}" for n in public - twice} | {f"optim.{e.name}" for e in own_entries()}
-    assert len(wanted) > 250
-    assert wanted - anchors == set()
+    aliases = {"inject_stateful_hyperparams", "multi_transform", "MultiTransformState", "safe_int32_increment"}
+    expected = {f"optim.{n}" for n in public - aliases} | {f"optim.{e.name}" for e in own_entries()}
+    assert len(expected) > 250
+    assert expected - anchors == set()
 
 
 def test_every_optimizer_has_its_pictures(site, pages):
-    """A path on both surfaces and a learning curve, or a sentence why not; and every schedule is plotted."""
+    """Two paths and a learning curve for every optimizer, or a reason why not; a plot for every schedule."""
     loaded = {Path(urlsplit(s).path).name for n, p in pages.items() if n.startswith("reference/") for s in p.loads}
     text = "\n".join(p.read_text() for p in (site / "reference").rglob("*.html"))
     optimizers = [
@@ -123,6 +125,15 @@ def test_pictures_are_small(site):
     pictures = list((site / "reference" / "pictures").glob("*.svg"))
     assert len(pictures) > 300
     assert max(p.stat().st_size for p in pictures) < 60_000
+
+
+def test_reference_shows_no_internals(site):
+    """No address of an object, and no private name as a default."""
+    for page in (site / "reference").rglob("*.html"):
+        text = re.sub(r"<details class=\"[^\"]*source.*?</details>", "", page.read_text(), flags=re.S)
+        text = html.unescape(re.sub(r"<[^>]+>", "", text))
+        assert not re.search(r" at 0x[0-9a-f]{4}", text), page
+        assert not re.search(r"= _[a-zA-Z]\w*\s*[,)]", text), page
 
 
 def test_formulas_are_mathml(site):
@@ -149,9 +160,9 @@ def origin(site):
 
 @pytest.fixture(scope="module")
 def browser(origin, tmp_path_factory):
-    path = found()
+    path = executable()
     if path is None:
-        pytest.skip("there is no Chromium")
+        pytest.skip("Chromium is not installed")
     browser = Browser(path, tmp_path_factory.mktemp("profile"), origin)
     yield browser
     browser.close()
@@ -162,8 +173,8 @@ def test_no_page_has_console_errors(browser, pages):
     assert {name: f for name, f in faults.items() if f} == {}
 
 
-def test_faults_are_seen(browser, site):
-    """The test above would tell."""
+def test_faults_are_detected(browser, site):
+    """A missing file, a console error and an exception are all reported."""
     broken = site / "broken.html"
     broken.write_text("<img src='missing.png'><script>console.error('one'); throw new Error('two')</script>")
     try:
@@ -176,7 +187,7 @@ def test_faults_are_seen(browser, site):
 
 
 def test_search(browser):
-    """What is typed is found; the index comes from the site itself."""
+    """Search works without other hosts."""
     assert browser.open("") == []
     browser.ask("document.querySelector('[data-md-toggle=search]').click()")
     browser.ask("document.querySelector('[data-md-component=search-query]').focus()")
@@ -188,7 +199,7 @@ def test_search(browser):
 
 
 def test_narrow_pages_do_not_scroll_sideways(browser, pages):
-    """On a phone."""
+    """At the width of a phone."""
     browser.send("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
     try:
         wide = []
@@ -208,12 +219,12 @@ def test_pictures_follow_the_colours(browser, colours):
     browser.open("assets/site.css")  # where no script remembers a choice
     browser.ask("localStorage.clear()")
     browser.open("reference/optimizers/adam/")
-    seen = (
+    visible = (
         "[...document.querySelectorAll('.runs img')].filter(i => getComputedStyle(i).display != 'none').map(i => i.src)"
     )
 
     def follow():
-        shown = browser.ask(seen)
+        shown = browser.ask(visible)
         return len(shown) > 10 and all(f"-{colours}.svg" in source for source in shown)
 
     browser.until(follow)

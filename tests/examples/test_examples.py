@@ -1,4 +1,4 @@
-"""Every example runs, short and in this process where it can, and prints, draws and refuses what it promises."""
+"""Every example runs with few steps, in this process where possible, and has the documented output and errors."""
 
 import argparse
 import importlib.util
@@ -37,22 +37,22 @@ def digits():
 
 @pytest.fixture
 def custom_transform():
-    """What the example registers is forgotten again."""
-    known = dict(optim.core.registry._entries)
+    """The registrations of the example are undone afterwards."""
+    entries = dict(optim.core.registry._entries)
     yield load("custom_transform")
     optim.core.registry._entries.clear()
-    optim.core.registry._entries.update(known)
+    optim.core.registry._entries.update(entries)
 
 
 def run(name, *argv, cwd=None, **environment):
-    """The example in a process of its own, without the devices that the tests make for themselves."""
+    """Run an example in a new process, without the virtual devices of the tests."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": FAST, **environment}
     command = [sys.executable, "-W", "error", ROOT / "examples" / f"{name}.py", *argv]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
 
-def test_every_example_is_here():
-    """Or in tests/interop, where it needs another library."""
+def test_every_example_has_a_test():
+    """Here, or in tests/interop if it needs another library."""
     there = "".join(path.read_text() for path in (ROOT / "tests/interop").glob("test_*.py"))
     here = [p.stem for p in (ROOT / "examples").glob("*.py") if not re.search(rf'"{p.stem}(\.py)?"', there)]
     assert sorted(here) == sorted(EXAMPLES)
@@ -86,7 +86,7 @@ def test_digits_learns(digits, capsys, tmp_path):
         assert r.steps_per_second > 0
 
     out, err = capsys.readouterr()
-    assert err.strip() == ""  # no progress bar where nobody watches
+    assert err.strip() == ""  # no progress bar without a terminal
     for r in runs:
         (row,) = [line for line in out.splitlines() if r.label in line]
         cells = [cell.strip() for cell in row.strip("│").split("│")]
@@ -109,7 +109,7 @@ def test_digits_same_seed_same_numbers(digits, capsys, tmp_path, monkeypatch):
 
     first = numbers()
     assert capsys.readouterr().err.strip() == ""
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes rich treat standard error as a terminal
     assert numbers() == first
     assert "100%" in capsys.readouterr().err
     assert numbers("--seed", "1") != first
@@ -136,7 +136,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("argv", ERRORS, ids=" ".join)
-def test_digits_refuses(argv, digits, capsys):
+def test_digits_errors(argv, digits, capsys):
     with pytest.raises(SystemExit) as stop:
         digits.main(argv)
     assert stop.value.code == 2
@@ -146,14 +146,14 @@ def test_digits_refuses(argv, digits, capsys):
     assert err.endswith(f"{ERRORS[argv]}\n")
 
 
-def test_digits_refuses_as_a_process():
+def test_digits_errors_in_a_process():
     done = run("digits", "adaam")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == f"digits.py: adaam: {ERRORS['adaam',]}\n"
 
 
-def test_digits_hides_no_other_error(digits, monkeypatch):
+def test_digits_raises_other_errors(digits, monkeypatch):
     def broken(*args):
         raise ValueError("a bug")
 
@@ -163,7 +163,7 @@ def test_digits_hides_no_other_error(digits, monkeypatch):
 
 
 def test_digits_list(digits, capsys):
-    """Each line can be given back as it is, and says the defaults."""
+    """Every line is a valid argument, and shows the defaults."""
     assert digits.main(["--list"]) == []
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 7
@@ -201,7 +201,7 @@ def test_digits_step_donates(digits, data):
 
 @pytest.mark.slow
 def test_digits_with_all_defaults(tmp_path):
-    """From any directory, all seven are above 90 %."""
+    """In any directory; all seven exceed 90% test accuracy."""
     done = run("digits", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == ""
@@ -223,14 +223,14 @@ def test_custom_transform(custom_transform, capsys):
     assert repr(result.tx).startswith("chain(damp_disagreement(0.9), divide_by_largest_norm(), partition(")
     assert "warmup_cosine_decay_schedule" in repr(result.tx)
     assert repr(result.tx) in out
-    (shown,) = re.findall(r"^its config:\n(\{$.*^\})$", out, re.M | re.S)
-    assert json.loads(shown) == result.config
-    assert optim.from_config(json.loads(shown)) == result.tx
+    (config,) = re.findall(r"^its config:\n(\{$.*^\})$", out, re.M | re.S)
+    assert json.loads(config) == result.config
+    assert optim.from_config(json.loads(config)) == result.tx
     assert f"test accuracy: {result.accuracy:.1%}" in out
 
 
 def test_custom_rule(custom_transform):
-    """What the lift promises of a rule holds for the example's."""
+    """The custom rule handles None and checks its arguments."""
     tx = custom_transform.damp_disagreement(0.5, factor=0.1)
     params = {"w": jnp.zeros(3), "frozen": None}
     state = tx.init(params)
@@ -253,7 +253,7 @@ def test_custom_pair(custom_transform):
 
 
 def test_custom_groups(custom_transform):
-    """Adam's slots are the body's alone, the momentum is the head's, and only the body's weights decay."""
+    """Only the body has Adam's slots, only the head has momentum, and only the body's weights decay."""
     tx = custom_transform.make_optimizer(20)
     params = jax.tree.map(jnp.ones_like, custom_transform.init_network(jax.random.key(0)))
     state = tx.init(params)
@@ -271,13 +271,13 @@ def test_custom_groups(custom_transform):
 
 
 def differences(out, devices):
-    found = re.findall(rf"^(.*) on {devices} cpu devices: largest relative difference (\S+)$", out, re.M)
-    assert [name for name, _ in found] == ["pmap", "sharded jit"], out
-    return [float(value) for _, value in found]
+    lines = re.findall(rf"^(.*) on {devices} cpu devices: largest relative difference (\S+)$", out, re.M)
+    assert [name for name, _ in lines] == ["pmap", "sharded jit"], out
+    return [float(value) for _, value in lines]
 
 
 def test_data_parallel():
-    """Without the devices that the tests make, it makes eight of its own."""
+    """Without the virtual devices of the tests, it makes eight itself."""
     done = run("data_parallel", "--steps", "20")
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == ""
@@ -288,10 +288,10 @@ def test_data_parallel():
 
 @pytest.mark.slow
 def test_data_parallel_fails_beyond_tolerance(capsys):
-    """Nobody sums in another order to exactly the same. The devices that the environment made are left as they are."""
+    """Another order of summation gives other rounding. The number of devices is the environment's."""
     with pytest.raises(SystemExit) as stop:
         load("data_parallel").main(["--steps", "5", "--devices", "3", "--tolerance", "0"])
-    assert stop.value.code == "beyond the tolerance of 0e+00"  # Python prints it and exits with 1
+    assert stop.value.code == "the difference exceeds the tolerance of 0e+00"  # Python prints it and exits with 1
     assert 0 < max(differences(capsys.readouterr().out, devices=jax.device_count())) < 1e-5
 
 
@@ -299,11 +299,11 @@ def test_data_parallel_fails_beyond_tolerance(capsys):
 
 
 def test_plain_trees(capsys):
-    """Attributes are as good as keys: the same numbers, bit for bit."""
+    """Attributes and keys give the same numbers, bit for bit."""
     dicts, classes = load("plain_trees").main(["--steps", "30"])
     assert dicts.losses == classes.losses
     assert dicts.losses[0] > 3 * dicts.losses[-1]
     for x, y, start in zip(dicts.last, classes.last, dicts.first, strict=True):
         np.testing.assert_array_equal(x, y)
         assert not np.array_equal(x, start)
-    assert capsys.readouterr().out.count(f"{dicts.losses[-1]:.6f} at last") == 2
+    assert capsys.readouterr().out.count(f"{dicts.losses[-1]:.6f} at the last") == 2

@@ -1,4 +1,4 @@
-"""Trajectories recorded from a running Keras 2.2.4 in float64: every one is reproduced, weights and resumption too."""
+"""Trajectories recorded from Keras 2.2.4 in float64 are reproduced, including weights and resumption."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def join(leaves):
 
 
 def replay(config, recorded, **changes):
-    """The trajectory and the final (transformation, state), one jitted step at a time."""
+    """The trajectory, the transformation, and the final state, with one jitted step at a time."""
     factory = getattr(optim.keras, config["optimizer"])
     tx = factory(**{**config["kwargs"], **changes})
     params = split(recorded["p0"])
@@ -58,7 +58,7 @@ def replay(config, recorded, **changes):
     return np.array(path), tx, state
 
 
-def apart(path, recording):
+def relative_error(path, recording):
     return np.max(np.abs(path - recording) / np.maximum(np.abs(recording), 1e-300))
 
 
@@ -66,7 +66,7 @@ def apart(path, recording):
 def test_recording_is_reproduced(name, recorded, x64):
     config = CONFIGS[name]
     path, tx, state = replay(config, recorded)
-    assert apart(path, recorded[f"traj__{name}"]) < TOLERANCE
+    assert relative_error(path, recorded[f"traj__{name}"]) < TOLERANCE
 
     weights = optim.keras.get_weights(tx, state)
     assert [list(w.shape) for w in weights] == config["weight_shapes"]
@@ -90,12 +90,12 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize(("name", "change"), MUTATIONS, ids=[n for n, _ in MUTATIONS])
-def test_a_recording_tells_a_wrong_rule(name, change, recorded, x64):
+def test_recordings_detect_a_wrong_rule(name, change, recorded, x64):
     path, _, _ = replay(CONFIGS[name], recorded, **change)
-    assert apart(path, recorded[f"traj__{name}"]) > 1e5 * TOLERANCE
+    assert relative_error(path, recorded[f"traj__{name}"]) > 1e5 * TOLERANCE
 
 
-def test_a_lost_resumption_shows(recorded, x64):
+def test_recordings_detect_a_lost_state(recorded, x64):
     config = {**CONFIGS["adam_resume30"], "resume": None}
     straight, _, _ = replay(config, recorded)
     np.testing.assert_allclose(straight, recorded["traj__adam_resume30"], rtol=1e-9)
@@ -103,4 +103,4 @@ def test_a_lost_resumption_shows(recorded, x64):
     params = split(recorded["traj__adam_resume30"][30])
     tx = optim.keras.Adam(**fresh["kwargs"])
     updates, _ = tx.update(split(recorded["gradsA"][30]), tx.init(params), params)
-    assert apart(join(optim.apply_updates(params, updates)), recorded["traj__adam_resume30"][31]) > 1e-4
+    assert relative_error(join(optim.apply_updates(params, updates)), recorded["traj__adam_resume30"][31]) > 1e-4

@@ -1,4 +1,4 @@
-"""Every transformation against the float64 transcription of its paper, and the transcription against its bugs."""
+"""Every transformation agrees with the float64 transcription of its paper, and every mutation of that is detected."""
 
 import jax
 import jax.numpy as jnp
@@ -14,39 +14,39 @@ TOLERANCE = 1e-9
 
 
 def updates_of(tx, grads, params, extra):
-    """The update of every step; parameters move by it."""
+    """The updates of all steps, which are applied to the parameters."""
 
-    def step(carry, given):
+    def step(carry, inputs):
         p, state = carry
-        g, more = given
-        u, state = tx.update(g, state, p, **more)
+        g, extra_args = inputs
+        u, state = tx.update(g, state, p, **extra_args)
         return (optim.apply_updates(p, u), state), u
 
     return jax.lax.scan(step, (params, tx.init(params)), (grads, extra))[1]
 
 
-def far(a, b):
-    """The largest difference relative to the size of what is compared."""
+def relative_error(a, b):
+    """The largest difference relative to the element, or to 1e-3 of the largest element."""
     a, b = np.asarray(a), np.asarray(b)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     scale = np.maximum(np.abs(b), 1e-3 * np.max(np.abs(b), where=np.isfinite(b), initial=0))
     with np.errstate(invalid="ignore"):
-        apart = np.where(same, 0, np.abs(a - b) / np.where(scale > 0, scale, 1))
-    return np.max(np.nan_to_num(apart, nan=np.inf), initial=0)
+        error = np.where(same, 0, np.abs(a - b) / np.where(scale > 0, scale, 1))
+    return np.max(np.nan_to_num(error, nan=np.inf), initial=0)
 
 
 @of_rows(lambda row: row.is_first, "golden")
 def test_transformation_is_the_paper(row, x64):
-    """Every configuration of its paper, all in one program; `register(exceptions={"golden": reason})` has none."""
+    """All configurations in one program. `register(exceptions={"golden": reason})` marks factories without a paper."""
     assert row.entry.name in PAPERS, "no transcription in tests/golden/papers, and no exception in the registry"
     paper = PAPERS[row.entry.name]
     grads, params = paper.stream()
     extra = paper.extra(grads) if paper.extra else {}
     txs = [optim.get(paper.name, **config) for config in paper.configs]
-    given = jax.tree.map(jnp.asarray, (np.stack(grads), params, {k: np.asarray(v) for k, v in extra.items()}))
-    ours = jax.jit(lambda *given: [updates_of(tx, *given) for tx in txs])(*given)
-    apart = [far(u, paper.run(grads, params, **c)) for u, c in zip(ours, paper.configs, strict=True)]
-    assert max(apart) < TOLERANCE, f"differences of the configurations: {apart}"
+    inputs = jax.tree.map(jnp.asarray, (np.stack(grads), params, {k: np.asarray(v) for k, v in extra.items()}))
+    ours = jax.jit(lambda *inputs: [updates_of(tx, *inputs) for tx in txs])(*inputs)
+    errors = [relative_error(u, paper.run(grads, params, **c)) for u, c in zip(ours, paper.configs, strict=True)]
+    assert max(errors) < TOLERANCE, f"relative errors of the configurations: {errors}"
 
 
 def test_the_goldens_can_fail(names):
@@ -59,7 +59,7 @@ def test_the_goldens_can_fail(names):
         assert paper.mutations
         for mutation in paper.mutations:
             mutated = [paper.run(grads, params, mutation=mutation, **c) for c in paper.configs]
-            assert max(map(far, mutated, plain)) > 1e5 * TOLERANCE, mutation
+            assert max(map(relative_error, mutated, plain)) > 1e5 * TOLERANCE, mutation
 
     check_all([n for n in names if n in PAPERS], check)
 
@@ -72,11 +72,11 @@ def test_schedules_are_the_papers(entries, x64):
         plain = [[paper.run(n, **c) for n in counts] for c in paper.configs]
         for config, expected in zip(paper.configs, plain, strict=True):
             schedule = entry(**config)
-            assert far(jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32)), expected) < TOLERANCE
+            assert relative_error(jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32)), expected) < TOLERANCE
             assert float(schedule(7)) == pytest.approx(expected[7], rel=TOLERANCE)
         for mutation in paper.mutations:
             mutated = [[paper.run(n, mutation=mutation, **c) for n in counts] for c in paper.configs]
-            assert max(map(far, mutated, plain)) > 1e5 * TOLERANCE, mutation
+            assert max(map(relative_error, mutated, plain)) > 1e5 * TOLERANCE, mutation
 
     check_all([e for e in entries if e.kind == "schedule"], check, name=lambda entry: entry.name)
 

@@ -1,4 +1,4 @@
-"""Examples with other libraries, beside the one with plain dicts."""
+"""Run the examples with other libraries, and compare them with the example with plain dicts."""
 
 import importlib.util
 from pathlib import Path
@@ -16,7 +16,7 @@ def load(name):
 
 
 def run(name, steps=30):
-    """What the example returns, once it has gone where a run with plain dicts goes from the same numbers."""
+    """Run an example, compare it with a run with plain dicts from the same parameters, and return its last result."""
     first, last, losses, rest = load(name).main(["--steps", str(steps)])
     plain = load("plain_trees")
     expected = plain.train(plain.as_dict(first), plain.with_dict, steps)

@@ -1,4 +1,4 @@
-"""Which backend Keras has here, told before anything imports it."""
+"""The Keras backend must be set before Keras is imported."""
 
 import os
 

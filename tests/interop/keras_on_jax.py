@@ -1,4 +1,4 @@
-"""Run by test_tensorflow_keras.py where Keras is on JAX: its optimizers are not for TensorFlow's host."""
+"""Run by test_tensorflow_keras.py with Keras on JAX: `TFOptimizer` rejects its optimizers."""
 
 import keras
 import pytest
@@ -12,4 +12,4 @@ assert str(raised.value) == (
     "keras.TFOptimizer: optimizer is one of Keras on jax, expected one of Keras on tensorflow; "
     "optim.interop.keras.from_keras(optimizer) makes a transformation of it"
 )
-print("as it should be")
+print("passed")

@@ -1,4 +1,4 @@
-"""Run by test_tensorflow_keras.py where Keras is on TensorFlow: its optimizers, as they step alone and wrapped."""
+"""Run by test_tensorflow_keras.py with Keras on TensorFlow: optimizers alone and wrapped take the same steps."""
 
 import jax
 import jax.numpy as jnp
@@ -51,23 +51,23 @@ OPTIMIZERS = [
 ]
 
 for make in OPTIMIZERS:
-    given = make()
-    tx = TFOptimizer(given)
+    optimizer = make()
+    tx = TFOptimizer(optimizer)
     step = jax.jit(tx.update)
     runs = [(PARAMS, tx.init(PARAMS)) for _ in range(2)]
-    for n in range(STEPS):  # two in turn
+    for n in range(STEPS):  # two runs, step by step in turn
         for i, (p, s) in enumerate(runs):
             updates, s = step(grads_like(p, n), s, p)
             runs[i] = optim.apply_updates(p, updates), s
     expected = alone(make())
     for params, state in runs:
         for x, y in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-9, err_msg=given.name)
+            np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-9, err_msg=optimizer.name)
         assert state.count == STEPS
-    assert not given.built, given.name
+    assert not optimizer.built, optimizer.name
 
 names = [set(TFOptimizer(K.Nadam(0.1)).init(PARAMS).inner_state.others) for _ in range(2)]
-assert names == [{"iteration", "learning_rate", "variable"}] * 2  # whatever Keras called it in this process
+assert names == [{"iteration", "learning_rate", "variable"}] * 2  # Keras numbers its variables per process
 
 tx = TFOptimizer(K.Adam(0.1))
 state = tx.init(PARAMS)
@@ -76,11 +76,13 @@ assert state.inner_state.slots["momentum"]["w"].dtype == jnp.float64
 assert set(state.inner_state.others) == {"iteration", "learning_rate"}
 grads = grads_like(PARAMS, 0)
 whole, _ = tx.update(grads, state, PARAMS)
-halved, _ = tx.update(grads, optim.tree.set(state, learning_rate=0.05), PARAMS)  # its variable, so it can be set
+halved, _ = tx.update(
+    grads, optim.tree.set(state, learning_rate=0.05), PARAMS
+)  # a variable of the optimizer can be set
 jax.tree.map(lambda a, b: np.testing.assert_allclose(a, 2 * b, rtol=1e-6), whole, halved)
-partly, after = tx.update({**grads, "b": None}, state, PARAMS)
-assert partly["b"] is None
-np.testing.assert_array_equal(partly["w"], whole["w"])
+partial, after = tx.update({**grads, "b": None}, state, PARAMS)
+assert partial["b"] is None
+np.testing.assert_array_equal(partial["w"], whole["w"])
 np.testing.assert_array_equal(after.inner_state.slots["velocity"]["b"], 0)
 
 built = K.Adam(0.1)
@@ -93,4 +95,4 @@ for call, kind, text in (
     with pytest.raises(kind) as raised:
         call()
     assert text in str(raised.value)
-print("as it should be")
+print("passed")

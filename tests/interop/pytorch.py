@@ -1,4 +1,4 @@
-"""What the tests with PyTorch have in common: a small network in both, and optimizers that go the same way."""
+"""Shared by the tests with PyTorch: a small network in both, and optimizers that take the same steps."""
 
 import copy
 import functools
@@ -49,7 +49,7 @@ def loss(params):
     return jnp.mean((hidden @ params["out"]["kernel"] + params["out"]["bias"] - Y) ** 2)
 
 
-def go_on(tx, state, params, steps=STEPS):
+def continue_training(tx, state, params, steps=STEPS):
     @jax.jit
     def step(params, state):
         updates, state = tx.update(jax.grad(loss)(params), state, params)
@@ -60,12 +60,12 @@ def go_on(tx, state, params, steps=STEPS):
     return params, state
 
 
-def apart(a, b):
+def max_difference(a, b):
     return max(float(jnp.max(jnp.abs(x - y))) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 def amsgrad(lr, b1, b2, eps):
-    """As the head of optim/interop/torch.py tells, for strict promotion of dtypes."""
+    """As documented in optim/interop/torch.py, with strict dtype promotion."""
     rule = optim.inject_hyperparams(optim.scale_by_adam_eps_hat)
     core = rule(b1, b2, lambda n: eps * (1 - b2 ** jnp.asarray(n + 1, float)) ** 0.5, amsgrad=True)
     return optim.chain(core, optim.scale_by_learning_rate(lr))
@@ -144,6 +144,6 @@ def _trained(name):
 
 
 def trained(name):
-    """The state dict of a case after two steps, a copy of its own, and the parameters."""
-    held, params = _trained(name)
-    return copy.deepcopy(held), params
+    """A copy of the state dict of a case after two steps, and the parameters."""
+    state_dict, params = _trained(name)
+    return copy.deepcopy(state_dict), params

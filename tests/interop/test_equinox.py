@@ -1,4 +1,4 @@
-"""Equinox: modules with functions, static fields, and `None` where nothing is trained."""
+"""Equinox: modules with functions, static fields, and `None` for untrained leaves."""
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,13 @@ class Net(eqx.Module):
     layers: list
     scale: jax.Array
     count: int
-    dropped: None
+    absent: None
     size: int = eqx.field(static=True)
 
     def __init__(self):
         keys = jax.random.split(jax.random.key(0))
         self.layers = [eqx.nn.Linear(2, 3, key=keys[0]), jnp.tanh, eqx.nn.Linear(3, 1, use_bias=False, key=keys[1])]
-        self.scale, self.count, self.dropped, self.size = jnp.ones(()), 3, None, 2
+        self.scale, self.count, self.absent, self.size = jnp.ones(()), 3, None, 2
 
     def __call__(self, x):
         for layer in self.layers:
@@ -46,8 +46,8 @@ def trained(tx, steps=4, **extra):
     @eqx.filter_jit
     def step(model, state):
         loss, grads = loss_fn(model)
-        more = dict.fromkeys(extra, loss)
-        updates, state = tx.update(grads, state, eqx.filter(model, eqx.is_inexact_array), **more)
+        extra_args = dict.fromkeys(extra, loss)
+        updates, state = tx.update(grads, state, eqx.filter(model, eqx.is_inexact_array), **extra_args)
         return eqx.apply_updates(model, updates), state
 
     for _ in range(steps):
@@ -75,7 +75,7 @@ def test_names_are_attributes():
 
 
 @pytest.mark.parametrize("name", ["adam", "adafactor", "lamb", "muon"])
-def test_a_module_is_as_a_dict(name):
+def test_a_module_behaves_like_a_dict(name):
     model, state = trained(getattr(optim, name)(0.1))
     leaves = jax.tree.leaves(eqx.filter(Net(), eqx.is_inexact_array))
     structure = jax.tree.structure(eqx.filter(Net(), eqx.is_inexact_array))
@@ -92,8 +92,8 @@ def test_a_module_is_as_a_dict(name):
     assert len(jax.tree.leaves(state)) == len(jax.tree.leaves(other))
 
 
-def test_apply_updates_leaves_alone_what_is_no_array():
-    """This library's own takes the filtered module, and `combine` the rest."""
+def test_apply_updates_keeps_other_leaves():
+    """`optim.apply_updates` takes the filtered module; `eqx.combine` adds the other leaves."""
     params, static = eqx.partition(Net(), eqx.is_inexact_array)
     _, grads = loss_fn(Net())
     tx = optim.sgd(0.1)
@@ -101,7 +101,7 @@ def test_apply_updates_leaves_alone_what_is_no_array():
     new = eqx.combine(optim.apply_updates(params, updates), static)
     old = eqx.apply_updates(Net(), updates)
     assert eqx.tree_equal(new, old, rtol=1e-6, atol=1e-7)
-    assert (new.count, new.size, new.dropped) == (3, 2, None)
+    assert (new.count, new.size, new.absent) == (3, 2, None)
 
 
 def test_wrappers_and_extra_arguments():
@@ -125,6 +125,6 @@ def test_wrappers_and_extra_arguments():
     assert eqx.tree_equal(optim.load_state_dict(tx, fresh, named), state)
 
 
-def test_a_module_that_was_not_filtered_is_told():
+def test_an_unfiltered_module_is_an_error():
     with pytest.raises(TypeError, match=r"^adam: params.layers\[1\] is .*, expected an array, or None"):
         optim.adam(0.1).init(Net())

@@ -33,7 +33,7 @@ def test_the_linen_example(capsys):
     assert jax.tree.structure(labels) == jax.tree.structure(
         {k: {"bias": 0, "kernel": None} for k in ("hidden", "output")}
     )
-    # Flax' own serialization gives it back, bit for bit.
+    # Flax' serialization restores it bit for bit.
     fresh = state.replace(step=0, opt_state=state.tx.init(state.params))
     again = serialization.from_bytes(fresh, serialization.to_bytes(state))
     assert jax.tree.structure(again) == jax.tree.structure(state)
@@ -51,8 +51,8 @@ def test_frozen_dicts_and_state_dict():
     equal(jax.tree.leaves(optim.load_state_dict(tx, tx.init(PARAMS), named)), jax.tree.leaves(state.opt_state))
 
 
-def test_an_optax_state_out_of_flax_serialization():
-    """Where tuples are dicts whose keys are numbers."""
+def test_an_optax_state_from_flax_serialization():
+    """Flax serializes tuples as dicts with numbers as keys."""
     optax = pytest.importorskip("optax", reason="Optax is not installed")
     other = optax.chain(optax.clip(1.0), optax.adam(0.1))
     _, state = other.update(PARAMS, other.init(PARAMS), PARAMS)
@@ -69,7 +69,7 @@ class Dense(nnx.Module):
     def __init__(self):
         self.hidden = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
         self.norm = nnx.LayerNorm(3, rngs=nnx.Rngs(1))
-        self.seen = nnx.BatchStat(jnp.zeros(3))  # a variable that is no parameter
+        self.statistic = nnx.BatchStat(jnp.zeros(3))  # a variable that is not a parameter
 
     def __call__(self, x):
         return self.norm(self.hidden(x))
@@ -101,8 +101,8 @@ def test_the_nnx_example(capsys):
     assert set(names) == expected | {"scale_by_adam@rest/count", "scale_by_adam@decay/count", "version"}
 
 
-def test_nnx_is_as_pure_arrays():
-    """Group by group, with a schedule, and extra arguments; what the state tells is the same."""
+def test_nnx_equals_pure_arrays():
+    """With groups, a schedule and extra arguments; `inspect` returns the same values."""
 
     def build():
         groups = optim.label_by_path([("*/bias", "b"), ("norm/*", "norm"), ("*", "w")])
@@ -133,15 +133,15 @@ def test_nnx_is_as_pure_arrays():
         np.testing.assert_allclose(loss, other, rtol=1e-5)
         updates, state = tx.update(grads, state, params, value=other)
         params = optim.apply_updates(params, updates)
-    told, expected = optim.inspect(tx, optimizer.opt_state), optim.inspect(tx, state)
-    assert told.keys() == expected.keys()
-    for name in told:
-        np.testing.assert_allclose(told[name], expected[name], rtol=1e-5)
+    values, expected = optim.inspect(tx, optimizer.opt_state), optim.inspect(tx, state)
+    assert values.keys() == expected.keys()
+    for name in values:
+        np.testing.assert_allclose(values[name], expected[name], rtol=1e-5)
     now = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), now, params)
 
 
-def test_a_state_by_name_goes_in_and_out_of_nnx():
+def test_a_state_by_name_works_with_nnx():
     model, other = Dense(), Dense()
     tx, changed = optim.adam(0.1), optim.chain(optim.clip(1.0), optim.adam(optim.linear_schedule(0.1, 0.0, 10)))
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
@@ -163,11 +163,11 @@ def test_evaluating_with_an_average():
     model = Dense()
     tx = optim.chain(optim.sgd(0.1), optim.average_params())
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
-    seen = []
+    history = []
     for _ in range(3):
         step(model, optimizer)
-        seen.append(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+        history.append(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     params = nnx.as_pure(nnx.state(model, nnx.Param))
     average = optim.eval_params(tx, nnx.as_pure(optimizer.opt_state), params)
-    mean = jax.tree.map(lambda *xs: sum(xs) / 3, *seen)
+    mean = jax.tree.map(lambda *xs: sum(xs) / 3, *history)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), nnx.to_pure_dict(average), mean)

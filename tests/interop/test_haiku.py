@@ -1,4 +1,4 @@
-"""Haiku: parameters that are dicts of dicts, whose keys have slashes in them."""
+"""Haiku: parameters are dicts of dicts whose keys contain slashes."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def test_names():
 
 
 def test_parameters_split_in_two():
-    """As Haiku splits them: each part is a tree of its own, and they are merged again."""
+    """Haiku's `partition` makes two trees, and `merge` joins them."""
     model = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([3, 2], activation=jnp.tanh)(x)))
     params = model.init(jax.random.key(0), jnp.ones((1, 2)))
     trained, frozen = hk.data_structures.partition(lambda module, name, value: name == "w", params)

@@ -1,4 +1,4 @@
-"""Keras 3 on JAX: models that train with transformations, save and go on, and its optimizers as transformations."""
+"""Keras 3 on JAX: models train with transformations, save and resume; its optimizers become transformations."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from optim.interop.keras import as_keras, from_keras  # noqa: E402
 ROOT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`:UserWarning"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # of Keras' variables
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # from Keras' variables
     pytest.mark.usefixtures("standard_promotion"),
 ]
 
@@ -44,20 +44,20 @@ def data(rows=32, outputs=3):
     return rng.random((rows, 4), np.float32), rng.random((rows, outputs), np.float32)
 
 
-def model(optimizer, **options):
+def make_model(optimizer, **options):
     keras.utils.set_random_seed(1)
-    made = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, activation="tanh"), keras.layers.Dense(3)])
-    made.compile(loss="mean_squared_error", optimizer=optimizer, **options)
-    return made
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(5, activation="tanh"), keras.layers.Dense(3)])
+    model.compile(loss="mean_squared_error", optimizer=optimizer, **options)
+    return model
 
 
-def fit(made, epochs=1, **options):
-    return made.fit(*data(), batch_size=8, epochs=epochs, shuffle=False, verbose=0, **options)
+def fit(model, epochs=1, **options):
+    return model.fit(*data(), batch_size=8, epochs=epochs, shuffle=False, verbose=0, **options)
 
 
 def by_hand(tx, steps):
-    """The same training in this library's words."""
-    start = model("sgd")
+    """The same training as a loop with this library."""
+    start = make_model("sgd")
     names = [v.path.partition("/")[2] for v in start.trainable_variables]
     params = [jnp.asarray(w) for w in start.get_weights()]
     x, y = data()
@@ -77,36 +77,36 @@ def by_hand(tx, steps):
 
 
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
-def test_fit_is_the_loop_by_hand(name):
+def test_fit_equals_a_loop(name):
     tx = TRANSFORMATIONS[name]()
-    made = model(as_keras(tx))
-    fit(made, 2)
-    for a, b in zip(made.get_weights(), by_hand(tx, 8), strict=True):
+    model = make_model(as_keras(tx))
+    fit(model, 2)
+    for a, b in zip(model.get_weights(), by_hand(tx, 8), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
-def test_a_saved_model_goes_on_with_the_same_numbers(name, tmp_path):
-    made = model(as_keras(TRANSFORMATIONS[name]()))
-    fit(made)
-    made.save(tmp_path / "model.keras")
+def test_a_saved_model_resumes_with_the_same_numbers(name, tmp_path):
+    model = make_model(as_keras(TRANSFORMATIONS[name]()))
+    fit(model)
+    model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert loaded.optimizer.transformation == made.optimizer.transformation
-    for a, b in zip(made.optimizer.variables, loaded.optimizer.variables, strict=True):
+    assert loaded.optimizer.transformation == model.optimizer.transformation
+    for a, b in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
         assert (a.dtype, a.shape) == (b.dtype, b.shape)
         np.testing.assert_array_equal(a.numpy(), b.numpy())
-    fit(made)
+    fit(model)
     fit(loaded)
-    for a, b in zip(made.get_weights(), loaded.get_weights(), strict=True):
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_another_process_goes_on_too(tmp_path):
-    """With the one import that the documentation asks for."""
-    made = model(as_keras(optim.keras.SGD(momentum=0.9, decay=1e-3, nesterov=True)))
-    fit(made)
-    made.save(tmp_path / "model.keras")
-    fit(made)
+def test_another_process_resumes(tmp_path):
+    """It only needs the import that the documentation names."""
+    model = make_model(as_keras(optim.keras.SGD(momentum=0.9, decay=1e-3, nesterov=True)))
+    fit(model)
+    model.save(tmp_path / "model.keras")
+    fit(model)
     code = f"""
 import keras, numpy as np
 from optim.interop.keras import Transformation
@@ -119,7 +119,7 @@ np.savez({str(tmp_path / "weights.npz")!r}, *model.get_weights())
     env = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True, capture_output=True, timeout=300)
     with np.load(tmp_path / "weights.npz") as weights:
-        for a, b in zip(made.get_weights(), weights.values(), strict=True):
+        for a, b in zip(model.get_weights(), weights.values(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
@@ -134,26 +134,26 @@ def test_by_name(name, tx):
 
 
 def test_the_trainer_compiles_one_program():
-    seen = []
+    traces = []
 
     @optim.stateless
-    def note(updates, params):
-        seen.append([isinstance(x, jax.core.Tracer) for x in updates.values()])
+    def record(updates, params):
+        traces.append([isinstance(x, jax.core.Tracer) for x in updates.values()])
         return updates
 
-    tx = optim.chain(note, optim.sgd(0.1))
-    made = model(as_keras(tx))
-    fit(made, 3)
-    assert made.jit_compile
-    assert not made.run_eagerly
-    assert seen == [[True] * 4]
+    tx = optim.chain(record, optim.sgd(0.1))
+    model = make_model(as_keras(tx))
+    fit(model, 3)
+    assert model.jit_compile
+    assert not model.run_eagerly
+    assert traces == [[True] * 4]
 
 
 def test_no_callback_to_the_host():
     optimizer = as_keras(optim.adam(0.1))
-    made = model(optimizer)
-    fit(made)
-    variables = [v.value for v in made.trainable_variables]
+    model = make_model(optimizer)
+    fit(model)
+    variables = [v.value for v in model.trainable_variables]
     state = [v.value for v in optimizer.variables]
     jaxpr = jax.make_jaxpr(optimizer.stateless_apply)(state, variables, variables)
     assert "callback" not in str(jaxpr)
@@ -161,16 +161,16 @@ def test_no_callback_to_the_host():
 
 @pytest.mark.parametrize("name", ["Adam", "finite", "injected", "noisy"])
 def test_callbacks_read_and_set_the_learning_rate(name):
-    made = model(as_keras(TRANSFORMATIONS[name]()))
-    before = float(made.optimizer.learning_rate)
-    history = fit(made, 3, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)]).history
+    model = make_model(as_keras(TRANSFORMATIONS[name]()))
+    before = float(model.optimizer.learning_rate)
+    history = fit(model, 3, callbacks=[keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)]).history
     np.testing.assert_allclose(history["learning_rate"], [before / 2, before / 4, before / 8], rtol=1e-6)
     plateau = keras.callbacks.ReduceLROnPlateau(monitor="loss", factor=0.1, patience=0, min_delta=1e9)
-    fit(made, 2, callbacks=[plateau])
-    np.testing.assert_allclose(made.optimizer.learning_rate, before / 80, rtol=1e-6)
+    fit(model, 2, callbacks=[plateau])
+    np.testing.assert_allclose(model.optimizer.learning_rate, before / 80, rtol=1e-6)
 
 
-def test_a_learning_rate_that_is_set_acts():
+def test_setting_the_learning_rate_has_an_effect():
     optimizer = as_keras(optim.sgd(0.1))
     weights = keras.Variable([1.0, 2.0])
     optimizer.apply([jnp.ones(2)], [weights])
@@ -180,12 +180,12 @@ def test_a_learning_rate_that_is_set_acts():
     np.testing.assert_allclose(weights, [-0.1, 0.9], rtol=1e-5)
 
 
-def test_a_schedule_is_read_and_not_set():
-    made = model(as_keras(optim.adam(optim.linear_schedule(0.4, 0.0, 4))))
-    fit(made)
-    assert float(made.optimizer.learning_rate) == pytest.approx(0.1)
+def test_a_schedule_can_be_read_but_not_set():
+    model = make_model(as_keras(optim.adam(optim.linear_schedule(0.4, 0.0, 4))))
+    fit(model)
+    assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
     with pytest.raises(TypeError, match=r"the learning rate of adam.* cannot be set"):
-        made.optimizer.learning_rate = 0.1
+        model.optimizer.learning_rate = 0.1
     with pytest.raises(TypeError, match="learning_rate must be a number"):
         as_keras("sgd").learning_rate = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
 
@@ -202,39 +202,39 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: next(iter(o)))
-def test_what_keras_does_around_it_is_what_it_does_around_its_own(options):
-    """Plain descent, so that the two are the same but for what stands around."""
-    ours, theirs = model(as_keras(optim.sgd(0.1), **options)), model(keras.optimizers.SGD(0.1, **options))
-    for made in (ours, theirs):
-        fit(made, 2)
+def test_options_of_keras_optimizers(options):
+    """Keras applies its options to a transformation as to its own optimizers; both are plain SGD."""
+    ours, theirs = make_model(as_keras(optim.sgd(0.1), **options)), make_model(keras.optimizers.SGD(0.1, **options))
+    for model in (ours, theirs):
+        fit(model, 2)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_averages_end_a_fit_and_the_next_goes_on(tmp_path):
-    made = model(as_keras(optim.adam(0.1), use_ema=True, ema_momentum=0.5))
-    fit(made)
-    for v, average in zip(made.trainable_variables, made.optimizer._model_variables_moving_average, strict=True):
+def test_fit_ends_with_averaged_weights_and_can_continue(tmp_path):
+    model = make_model(as_keras(optim.adam(0.1), use_ema=True, ema_momentum=0.5))
+    fit(model)
+    for v, average in zip(model.trainable_variables, model.optimizer._model_variables_moving_average, strict=True):
         np.testing.assert_array_equal(v, average)
-    made.save(tmp_path / "model.keras")
+    model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    fit(made)
+    fit(model)
     fit(loaded)
-    for a, b in zip(made.get_weights(), loaded.get_weights(), strict=True):
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_loss_scaling():
-    ours = model(keras.optimizers.LossScaleOptimizer(as_keras(optim.sgd(0.1))))
-    theirs = model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
-    for made in (ours, theirs):
-        fit(made, 2)
+    ours = make_model(keras.optimizers.LossScaleOptimizer(as_keras(optim.sgd(0.1))))
+    theirs = make_model(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1)))
+    for model in (ours, theirs):
+        fit(model, 2)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
-def test_what_does_not_train_stays():
+def test_untrained_variables_do_not_change():
     optimizer = as_keras(optim.adam(0.1))
     a, b = keras.Variable([1.0]), keras.Variable([1.0])
     optimizer.build([a, b])
@@ -243,16 +243,16 @@ def test_what_does_not_train_stays():
     assert float(b[0]) == 1.0
     assert float(optim.tree.get(optimizer.state, "mu")["variable_1" if "variable_1" in str(b.path) else b.path][0]) == 0
     keras.utils.set_random_seed(1)
-    made = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)])
-    made.layers[1].trainable = False
-    made.compile(loss="mse", optimizer=as_keras("adam"))
-    kernel, moving = made.layers[1].kernel.numpy(), made.layers[0].moving_mean.numpy()
-    fit(made)
-    np.testing.assert_array_equal(made.layers[1].kernel, kernel)
-    assert not np.array_equal(made.layers[0].moving_mean, moving)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization(), keras.layers.Dense(3)])
+    model.layers[1].trainable = False
+    model.compile(loss="mse", optimizer=as_keras("adam"))
+    kernel, moving = model.layers[1].kernel.numpy(), model.layers[0].moving_mean.numpy()
+    fit(model)
+    np.testing.assert_array_equal(model.layers[1].kernel, kernel)
+    assert not np.array_equal(model.layers[0].moving_mean, moving)
 
 
-def test_the_wrong_thing_is_told():
+def test_errors():
     with pytest.raises(TypeError, match="as_keras: tx must be a transformation"):
         as_keras(3)
     with pytest.raises(KeyError, match="adaam"):
@@ -261,7 +261,7 @@ def test_the_wrong_thing_is_told():
         keras.optimizers.serialize(as_keras(optim.GradientTransformation(lambda p: (), lambda u, s, p=None: (u, s))))
 
 
-# The other way
+# Keras optimizers as transformations
 
 STATELESS = ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "AdamW", "Adamax", "Nadam", "Lion", "Ftrl", "Lamb"]
 
@@ -275,7 +275,7 @@ def gradients(n):
 
 
 @pytest.mark.parametrize("name", STATELESS)
-def test_a_keras_optimizer_as_a_transformation_is_keras_own(name):
+def test_a_keras_optimizer_as_a_transformation(name):
     theirs = getattr(keras.optimizers, name)()
     tx = from_keras(getattr(keras.optimizers, name)())
     params, state = tree(), tx.init(tree())
@@ -306,12 +306,12 @@ def test_from_keras_in_a_chain_under_scan_and_vmap():
         np.testing.assert_allclose(a, b[1], rtol=1e-6)
     ours = optim.adam(1e-3, eps=1e-7)
     theirs = from_keras(keras.optimizers.Adam(1e-3, epsilon=1e-7))
-    mine, its = (t.update(gradients(0), t.init(tree()), tree())[0] for t in (ours, theirs))
-    for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(its), strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-3)  # (p + u) - p keeps the digits of p
+    ours, theirs = (t.update(gradients(0), t.init(tree()), tree())[0] for t in (ours, theirs))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3)  # (p + u) - p is rounded to the precision of p
 
 
-def test_from_keras_leaves_alone_what_has_no_gradient():
+def test_from_keras_without_gradients():
     tx = from_keras("adam")
     state = tx.init(tree())
     updates, new = tx.update({"w": jnp.ones((3, 2)), "b": [None, None]}, state, tree())
@@ -325,7 +325,7 @@ def test_from_keras_leaves_alone_what_has_no_gradient():
         tx.update({**gradients(0), "c": 1.0}, state, tree())
 
 
-# Absent, or on another backend
+# Keras missing, or on another backend
 
 
 def test_without_keras_and_on_another_backend(monkeypatch):

@@ -1,4 +1,4 @@
-"""Files that Keras 2 saved: the optimizer's weights out of them, in the lists of all its versions."""
+"""Optimizer weights from files saved by Keras 2, in the formats of all its versions."""
 
 import json
 
@@ -15,9 +15,12 @@ KERAS = ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adam", "Adamax", "Nadam"]
 
 
 def legacy_file(path, tx, weights):
-    """As Keras 2.2.4's `model.save` writes it: the optimizer's weights are datasets of the group `optimizer_weights`,
-    whose attribute `weight_names` has their names in order; the file's attribute `training_config` is JSON, with the
-    optimizer's class and arguments under `optimizer_config`."""
+    """Write a file like Keras 2.2.4's `model.save`.
+
+    The optimizer weights are datasets of the group `optimizer_weights`, whose attribute `weight_names` lists their
+    names in order. The file's attribute `training_config` is JSON; `optimizer_config` in it has the optimizer's class
+    and arguments.
+    """
     names = [
         f"training/{tx.class_name}/{'iterations' if w.ndim == 0 else 'Variable'}_{i}:0" for i, w in enumerate(weights)
     ]
@@ -60,19 +63,22 @@ FIELDS = {
 
 
 def later_file(path, tx, state, by_parameter):
-    """As the later versions of Keras 2 write it: the count of updates comes first for every class, and nothing has a
-    place that keeps nothing. From 2.3 on the slots follow one another, `Adam/dense/kernel/m:0`, behind Nadam's product;
-    from 2.11 on the parameters, `Adam/m/dense/kernel:0`, and the class is `Custom>Adam`."""
-    name, places = tx.class_name, [f"layer_{i}/kernel" for i in range(len(LEAVES))]
+    """Write a file like a later version of Keras 2.
+
+    The count of updates comes first for every class, and stateless optimizers have no other weights. From 2.3 on the
+    weights are ordered by slot, `Adam/dense/kernel/m:0`, after Nadam's product. From 2.11 on they are ordered by
+    parameter, `Adam/m/dense/kernel:0`, and the class is `Custom>Adam`.
+    """
+    name, paths = tx.class_name, [f"layer_{i}/kernel" for i in range(len(LEAVES))]
     count, slots = optim.tree.get_all_with_path(state, "count")[0][1], FIELDS[name]
-    found = {field: optim.tree.get(state, field) for field in slots.values()}
+    values = {field: optim.tree.get(state, field) for field in slots.values()}
     weights = {"iteration:0" if by_parameter else f"{name}/iter:0": np.asarray(count, np.int64)}
     if name == "Nadam" and not by_parameter:
         weights["Nadam/momentum_cache:0"] = optim.tree.get(state, "momentum_product")
     if by_parameter:
-        weights |= {f"{name}/{s}/{p}:0": found[f][i] for i, p in enumerate(places) for s, f in slots.items()}
+        weights |= {f"{name}/{s}/{p}:0": values[f][i] for i, p in enumerate(paths) for s, f in slots.items()}
     else:
-        weights |= {f"{name}/{p}/{s}:0": found[f][i] for s, f in slots.items() for i, p in enumerate(places)}
+        weights |= {f"{name}/{p}/{s}:0": values[f][i] for s, f in slots.items() for i, p in enumerate(paths)}
     with h5py.File(path, "w") as file:
         config = {"optimizer_config": {"class_name": f"Custom>{name}" if by_parameter else name, "config": {}}}
         file.attrs["training_config"] = json.dumps(config)
@@ -85,7 +91,7 @@ def later_file(path, tx, state, by_parameter):
 @pytest.mark.parametrize("by_parameter", [False, True], ids=["2.3", "2.11"])
 @pytest.mark.parametrize("name", KERAS)
 def test_weights_of_later_keras_2(name, by_parameter, tmp_path):
-    """Parameters of one shape, which would not tell that they have been taken for one another."""
+    """All parameters have the same shape, so only the values show whether they are assigned correctly."""
     leaves = [x for x in LEAVES if x.shape == (4, 5)] * 3
     tx = getattr(optim.keras, name)(**({} if name == "Nadam" else {"decay": 0.1}))
     state = tx.init(leaves)
@@ -93,13 +99,13 @@ def test_weights_of_later_keras_2(name, by_parameter, tmp_path):
         _, state = tx.update([jnp.sin(i * x + n) for i, x in enumerate(leaves)], state, leaves)
     later_file(tmp_path / "model.h5", tx, state, by_parameter)
     loaded = load_legacy_weights(tmp_path / "model.h5", tx, leaves)
-    if name == "Nadam" and by_parameter:  # which does not save it
+    if name == "Nadam" and by_parameter:  # Keras does not save it
         assert optim.tree.get(loaded, "momentum_product") == 1
         loaded = optim.tree.set(loaded, momentum_product=optim.tree.get(state, "momentum_product"))
     jax.tree.map(np.testing.assert_array_equal, loaded, state)
     assert [x.dtype for x in jax.tree.leaves(loaded)] == [x.dtype for x in jax.tree.leaves(state)]
     if name == "SGD":
-        with h5py.File(tmp_path / "model.h5", "a") as file:  # without momentum there is nothing but the count
+        with h5py.File(tmp_path / "model.h5", "a") as file:  # without momentum there is only the count
             group = file["optimizer_weights"]
             group.attrs["weight_names"] = group.attrs["weight_names"][:1]
         loaded = load_legacy_weights(tmp_path / "model.h5", tx, leaves)

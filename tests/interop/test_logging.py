@@ -1,4 +1,4 @@
-"""What `inspect` tells, in a CSV file and in TensorBoard's."""
+"""The values of `inspect`, in a CSV file and in a TensorBoard log."""
 
 import csv
 
@@ -21,8 +21,8 @@ def logged(tmp_path_factory):
 def test_csv(logged):
     path, rows = logged
     with (path / "log.csv").open() as file:
-        found = [{k: float(x) for k, x in row.items()} for row in csv.DictReader(file)]
-    assert found == rows
+        logged_rows = [{k: float(x) for k, x in row.items()} for row in csv.DictReader(file)]
+    assert logged_rows == rows
     assert set(rows[0]) == NAMES | {"step"}
     assert [row["step"] for row in rows] == list(range(1, 31))
     assert rows[0]["loss"] > 2 * rows[-1]["loss"]
@@ -31,7 +31,7 @@ def test_csv(logged):
     assert all(row["grad_norm"] > 0 for row in rows)
 
 
-# TensorBoard reads through TensorFlow where that is installed, which warns of its own.
+# TensorBoard reads with TensorFlow if it is installed, which emits its own warnings.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tensorboard(logged):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -40,9 +40,9 @@ def test_tensorboard(logged):
     events = EventAccumulator(str(path)).Reload()
     assert set(events.Tags()["scalars"]) == NAMES
     for name in NAMES:
-        found = events.Scalars(name)
-        assert [e.step for e in found] == [row["step"] for row in rows]
-        assert [e.value for e in found] == pytest.approx([row[name] for row in rows], rel=1e-6)
+        scalars = events.Scalars(name)
+        assert [e.step for e in scalars] == [row["step"] for row in rows]
+        assert [e.value for e in scalars] == pytest.approx([row[name] for row in rows], rel=1e-6)
 
 
 def test_csv_only(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Optax both ways: in each other's chains, and what it saved going on here."""
+"""Optax: transformations in each other's chains, and conversion of its saved states."""
 
 import re
 import runpy
@@ -16,14 +16,14 @@ from optim.interop.optax import as_optax, convert_state
 from ..every.rows import equal, grads, tree
 
 optax = pytest.importorskip("optax", reason="Optax is not installed")
-from ..reference import test_optax as reference  # noqa: E402  which needs Optax as well
+from ..reference import test_optax as reference  # noqa: E402  needs Optax too
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 @pytest.mark.parametrize("name", sorted({*reference.FAULTS} - {"scale_by_muon", "sophia"}))
 def test_a_state_fits_where_the_rules_differ(name):
-    """By structure: what follows is the paper's, and not what Optax goes on with."""
+    """Only the structure is compared: the next updates follow the paper, and differ from Optax's."""
     params = {"w": jnp.ones((2, 3)), "v": jnp.ones((4, 2))}
     args = () if name.startswith("scale_by") and name != "scale_by_rprop" else (0.1,)
     other, ours = (f(*args) for f in (reference.theirs_of(name), getattr(optim, name)))
@@ -40,7 +40,7 @@ def after(other, params, steps=3, **extra):
     return state
 
 
-def test_lbfgs_goes_on_here(x64):
+def test_a_converted_lbfgs_state_continues(x64):
     def f(p):
         return sum(jnp.sum((x - 0.3) ** 4 + x**2) for x in jax.tree.leaves(p))
 
@@ -56,7 +56,7 @@ def test_lbfgs_goes_on_here(x64):
     reference.assert_steps_close(u, v, 1e-6)
 
 
-def test_what_is_not_kept_here_is_left_out():
+def test_slots_that_are_not_stored_are_dropped():
     params = tree()
     state = after(optax.adam(0.1, b1=0.0), params)
     converted = convert_state(state, optim.adam(0.1, b1=0.0), params)
@@ -93,7 +93,7 @@ def test_members_without_a_state_may_differ():
 
 
 def test_injected_hyperparameters():
-    """Also where they are integers, and in the form of older versions, which counted once for all schedules."""
+    """Also as integers, and in the form of older versions, which had one count for all schedules."""
     params = tree()
     schedule = optax.linear_schedule(0.1, 0.0, 10)
     other = optax.inject_hyperparams(optax.adam)(learning_rate=schedule, b1=0.8)
@@ -132,7 +132,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("change", "sentence"), ERRORS, ids=range(len(ERRORS)))
-def test_errors_name_the_first_place(change, sentence):
+def test_errors_name_the_first_difference(change, sentence):
     params = tree()
     state = optax.adam(0.1).init(params)
     with pytest.raises(ValueError, match=f"^convert_state: {sentence}"):
@@ -165,7 +165,7 @@ def close(a, b):
 
 
 def test_adam_of_one_and_a_schedule_of_the_other():
-    """Their schedules are functions of the count, and so are ours."""
+    """Schedules of both libraries are functions of the count."""
     expected, state = steps(optim.chain(optim.clip(0.5), optim.adam(optim.cosine_decay_schedule(0.1, 6))))
     ours, theirs = optim.cosine_decay_schedule(0.1, 6), optax.cosine_decay_schedule(0.1, 6)
     chains = [
@@ -177,8 +177,8 @@ def test_adam_of_one_and_a_schedule_of_the_other():
         optax.chain(optim.clip(0.5), optim.chain(optax.scale_by_adam()), optim.scale_by_schedule(lambda n: -theirs(n))),
     ]
     for tx in chains:
-        found, other = steps(tx)
-        close(found, expected)
+        params, other = steps(tx)
+        close(params, expected)
         assert len(jax.tree.leaves(other)) == len(jax.tree.leaves(state))
 
 
@@ -208,21 +208,21 @@ def test_wrappers_of_one_around_the_other():
             close(steps(wrap(lib, tx))[0], expected)
     whole = optax.inject_hyperparams(optim.adam)(learning_rate=0.1), optim.inject_hyperparams(optax.adam)(0.1)
     for tx in whole:
-        found, state = steps(tx)
-        close(found, steps(optim.adam(0.1))[0])
+        params, state = steps(tx)
+        close(params, steps(optim.adam(0.1))[0])
         close(state.hyperparams["learning_rate"], 0.1)
 
 
-def test_what_a_mixed_chain_tells():
+def test_inspecting_a_mixed_chain():
     tx = optim.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1), optim.reduce_on_plateau())
     _, state = steps(tx, 3, value=jnp.asarray(1.0))
-    told = optim.inspect(tx, state)
-    assert int(told["step"]) == 3
-    assert float(told["scale"]) == 1.0
+    values = optim.inspect(tx, state)
+    assert int(values["step"]) == 3
+    assert float(values["scale"]) == 1.0
 
 
 def test_without_optax(monkeypatch):
-    """What is converted needs no Optax; an object of its class does."""
+    """Conversion of states does not need Optax; `as_optax` does."""
     state = optax.adam(0.1).init(tree())
     monkeypatch.setitem(sys.modules, "optax", None)
     convert_state(reference.plain_containers(state), optim.adam(0.1), tree())
@@ -237,4 +237,4 @@ def test_example(capsys):
     losses = [float(x) for x in re.findall(r"loss (\S+)", out)]
     assert len(losses) == 2
     assert max(losses) < 1e-2
-    assert float(re.search(r"(\S+) apart", out)[1]) < 1e-6
+    assert float(re.search(r"difference (\S+)", out)[1]) < 1e-6

@@ -1,4 +1,4 @@
-"""`TFOptimizer` with TensorFlow: the recordings, every optimizer beside itself, and that each run has its own state."""
+"""`TFOptimizer` with TensorFlow: recordings, every optimizer alone and wrapped, and independent runs."""
 
 import os
 import pickle
@@ -63,7 +63,7 @@ def run(tx, params, steps=4, state=None, start=0):
 
 
 def alone(optimizer, params, steps=4):
-    """The optimizer on variables of its own, without any of this library's code for it."""
+    """The TensorFlow optimizer alone, on its own variables."""
     leaves, structure = jax.tree.flatten(params)
     with tf.device("/CPU:0"):
         variables = [tf.Variable(np.array(p)) for p in leaves]
@@ -111,7 +111,7 @@ def replay(config, recorded, **changes):
     return np.array(path), state
 
 
-def apart(path, recording):
+def relative_error(path, recording):
     return np.max(np.abs(path - recording) / np.abs(recording))
 
 
@@ -119,24 +119,24 @@ def apart(path, recording):
 def test_recording_is_reproduced(name, recorded, x64):
     path, state = replay(TF_CONFIGS[name], recorded)
     assert path.dtype == np.float64
-    assert apart(path, recorded[f"traj__{name}"]) < 1e-6
+    assert relative_error(path, recorded[f"traj__{name}"]) < 1e-6
     assert 2 * state.count == TF_CONFIGS[name]["iterations_final"]  # Keras counted every update twice
 
 
-def test_a_recording_tells_another_rate(recorded, x64):
+def test_recordings_detect_other_hyperparameters(recorded, x64):
     assert len(TF_CONFIGS) == 2
     path, _ = replay(TF_CONFIGS["tf_gd"], recorded, learning_rate=0.01001)
-    assert apart(path, recorded["traj__tf_gd"]) > 1e-5
+    assert relative_error(path, recorded["traj__tf_gd"]) > 1e-5
     path, _ = replay(TF_CONFIGS["tf_adam"], recorded, epsilon=1e-4)
-    assert apart(path, recorded["traj__tf_adam"]) > 1e-5
+    assert relative_error(path, recorded["traj__tf_adam"]) > 1e-5
 
 
 # Every optimizer
 
 
 @EVERY
-def test_steps_as_it_does_alone(name, params):
-    """Eager, jitted with one trace, and scanned; the optimizer that was given stays as it was."""
+def test_steps_like_the_optimizer_alone(name, params):
+    """Eager, jitted with one trace, and in a scan; the wrapped optimizer is not changed."""
     optimizer = OPTIMIZERS[name]()
     tx = TFOptimizer(optimizer)
     expected = alone(OPTIMIZERS[name](), params)
@@ -175,7 +175,7 @@ def test_float64(name, params, x64):
     assert all(x.dtype == jnp.float64 for x in jax.tree.leaves(state.inner_state.slots))
 
 
-SAME_HERE = {
+EQUIVALENT = {
     "gradient_descent": optim.sgd(0.1),
     "momentum": optim.sgd(0.1, momentum=0.9),
     "nesterov": optim.sgd(0.1, momentum=0.9, nesterov=True),
@@ -186,29 +186,29 @@ SAME_HERE = {
 }
 
 
-@pytest.mark.parametrize("name", SAME_HERE)
-def test_this_librarys_own_of_that_name(name, params):
-    close(run(TFOptimizer(OPTIMIZERS[name]()), params)[0], run(SAME_HERE[name], params)[0], rtol=2e-5)
+@pytest.mark.parametrize("name", EQUIVALENT)
+def test_equivalents_in_this_library(name, params):
+    close(run(TFOptimizer(OPTIMIZERS[name]()), params)[0], run(EQUIVALENT[name], params)[0], rtol=2e-5)
 
 
 @EVERY
-def test_two_runs_do_not_disturb_one_another(name, params):
-    """Step by step in turn, from other parameters, one of them pickled and taken up by another wrapper."""
+def test_runs_are_independent(name, params):
+    """Two runs, step by step in turn; one is pickled and continued by another wrapper."""
     tx = TFOptimizer(OPTIMIZERS[name]())
     other = jax.tree.map(lambda p: p * 2 + 0.3, params)
-    apart = [run(tx, p, 4) for p in (params, other)]
-    together = [(p, tx.init(p)) for p in (params, other)]
+    separate = [run(tx, p, 4) for p in (params, other)]
+    interleaved = [(p, tx.init(p)) for p in (params, other)]
     for n in range(4):
-        together = [run(tx, p, 1, s, start=n) for p, s in together]
+        interleaved = [run(tx, p, 1, s, start=n) for p, s in interleaved]
         if n == 1:
-            stored = pickle.dumps(jax.tree.map(np.asarray, together[0]))
-    for mine, theirs in zip(together, apart, strict=True):
-        equal(mine, theirs)
+            stored = pickle.dumps(jax.tree.map(np.asarray, interleaved[0]))
+    for a, b in zip(interleaved, separate, strict=True):
+        equal(a, b)
     p, s = jax.tree.map(jnp.asarray, pickle.loads(stored))
-    equal(run(TFOptimizer(OPTIMIZERS[name]()), p, 2, s, start=2), apart[0])
+    equal(run(TFOptimizer(OPTIMIZERS[name]()), p, 2, s, start=2), separate[0])
 
 
-def test_an_update_changes_nothing_of_its_arguments():
+def test_an_update_does_not_change_its_arguments():
     tx = TFOptimizer(train.AdamOptimizer(0.1))
     params = {"w": jnp.ones((64, 64))}
     state = tx.init(params)
@@ -218,13 +218,13 @@ def test_an_update_changes_nothing_of_its_arguments():
     again = tx.update(grads, state, params)
     equal((grads, state, params), before)
     equal(first, again)
-    kept = jax.tree.map(np.array, first)
+    copy = jax.tree.map(np.array, first)
     tx.update(grads, first[1], params)
-    equal(first, kept)
+    equal(first, copy)
 
 
 def test_a_large_tree_under_scan():
-    """Arrays that JAX hands over without a copy of its own."""
+    """Large arrays are passed to the host without a copy."""
     tx = TFOptimizer(train.MomentumOptimizer(0.1, 0.5))
     params = {"w": jnp.ones((512, 1024)), "v": jnp.zeros((1024, 256))}
 
@@ -241,7 +241,7 @@ def test_a_large_tree_under_scan():
 
 
 def test_leaves_of_every_kind(params):
-    """None, integers, mixed precisions; without a gradient a parameter and its slots stay."""
+    """None, integers and mixed precision; without a gradient a parameter and its slots are unchanged."""
     tx = TFOptimizer(train.AdamOptimizer(0.1))
     params = {
         "w": jnp.ones((2, 3)),
@@ -290,8 +290,8 @@ def test_inside_a_chain(params):
     close(updates, jax.tree.map(lambda g: -0.2 * jnp.clip(g, -0.5, 0.5), grads), rtol=1e-5)
 
 
-def test_a_rate_that_is_a_function(params):
-    """It is asked at every step, as TensorFlow does."""
+def test_a_learning_rate_function(params):
+    """It is called at every step, as in TensorFlow."""
     rate = [0.1]
     tx = TFOptimizer(train.GradientDescentOptimizer(lambda: rate[0]))
     state = tx.init(params)
@@ -301,7 +301,7 @@ def test_a_rate_that_is_a_function(params):
     close(jax.tree.map(lambda u: 2 * u, first), second)
 
 
-# What it refuses
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_errors(call, error, text):
     assert text in str(raised.value)
 
 
-def test_what_does_not_fit_is_named(params):
+def test_errors_name_the_difference(params):
     tx = TFOptimizer(train.AdamOptimizer(0.1))
     state = tx.init(params)
     inner = state.inner_state

@@ -1,4 +1,4 @@
-"""Where `TFOptimizer` can step: from several threads, on several devices, in a compiled loop with donated buffers."""
+"""`TFOptimizer` in several threads, on several devices, and in compiled loops with donated buffers."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def step_of(tx, **options):
     return jax.jit(step, **options)
 
 
-def go(step, params, state, steps=4):
+def run(step, params, state, steps=4):
     for n in np.arange(steps, dtype=np.float32):
         params, state = step(params, state, n)
     return params, state
@@ -46,42 +46,42 @@ def equal(a, b):
 def test_threads(tx):
     starts = [{"w": jnp.linspace(0.0, 1.0, 5) * i} for i in range(4)]
     step = step_of(tx)
-    apart = [go(step, p, tx.init(p), 20) for p in starts]
+    separate = [run(step, p, tx.init(p), 20) for p in starts]
     together = [None] * 4
 
-    def run(i):
-        together[i] = go(step, starts[i], tx.init(starts[i]), 20)
+    def work(i):
+        together[i] = run(step, starts[i], tx.init(starts[i]), 20)
 
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    equal(together, apart)
+    equal(together, separate)
 
 
 @pytest.mark.parametrize("kind", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit], ids=["auto", "explicit"])
 @pytest.mark.parametrize("init", ["eager", "jitted"])
-def test_spread_over_devices(tx, kind, init):
+def test_sharded_parameters(tx, kind, init):
     mesh = jax.make_mesh((4,), ("d",), axis_types=(kind,), devices=jax.devices()[:4])
     params = {"w": jnp.arange(8.0), "b": jnp.ones(3)}
-    expected = go(step_of(tx), params, tx.init(params))
+    expected = run(step_of(tx), params, tx.init(params))
     places = {"w": jax.NamedSharding(mesh, jax.P("d")), "b": jax.NamedSharding(mesh, jax.P())}
     spread = jax.device_put(params, places)
     state = (jax.jit(tx.init) if init == "jitted" else tx.init)(spread)
-    moved, after = go(step_of(tx), spread, state)
+    moved, after = run(step_of(tx), spread, state)
     equal((moved, after), expected)
-    updates, _ = tx.update(spread, after, moved)  # eagerly, too
+    updates, _ = tx.update(spread, after, moved)  # eagerly too
     assert updates["w"].sharding.is_equivalent_to(places["w"], 1)
     if init == "eager":
         assert state.inner_state.slots["m"]["w"].sharding.is_equivalent_to(places["w"], 1)
 
 
-def test_donated_and_in_branches(tx):
+def test_donation_and_cond(tx):
     params = {"w": jnp.arange(4.0)}
-    expected = go(step_of(tx), params, tx.init(params))
+    expected = run(step_of(tx), params, tx.init(params))
     step = step_of(tx, donate_argnums=(0, 1))
-    equal(go(step, jax.tree.map(jnp.copy, params), tx.init(params)), expected)
+    equal(run(step, jax.tree.map(jnp.copy, params), tx.init(params)), expected)
 
     @jax.jit
     def sometimes(params, state, n):
@@ -90,7 +90,7 @@ def test_donated_and_in_branches(tx):
 
         return jax.lax.cond(n < 4, move, lambda: (params, state))
 
-    equal(go(sometimes, params, tx.init(params), 7), expected)
+    equal(run(sometimes, params, tx.init(params), 7), expected)
 
 
 def test_example(capsys):

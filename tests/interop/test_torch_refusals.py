@@ -1,4 +1,4 @@
-"""What `state_from_torch` refuses, and that it names what is missing, extra, misshapen or otherwise."""
+"""Errors of `state_from_torch` name missing, unexpected, misshapen and different values."""
 
 import jax
 import numpy as np
@@ -46,22 +46,22 @@ MAPPINGS = {
 
 @pytest.mark.parametrize("text", MAPPINGS)
 def test_mappings_that_do_not_fit(text):
-    held, params = trained("adam")
+    saved, params = trained("adam")
     with pytest.raises((ValueError, TypeError)) as raised:
-        state_from_torch(held, optim.adam(0.01), params, MAPPINGS[text])
+        state_from_torch(saved, optim.adam(0.01), params, MAPPINGS[text])
     assert str(raised.value).startswith(f"state_from_torch: {text}")
 
 
 def in_group(**changes):
-    return lambda held: held["param_groups"][0].update(changes)
+    return lambda saved: saved["param_groups"][0].update(changes)
 
 
 def in_state(index, **changes):
-    return lambda held: held["state"][index].update(changes)
+    return lambda saved: saved["state"][index].update(changes)
 
 
 REFUSED = [
-    # what is missing, and what is extra
+    # missing and unexpected values
     (
         "sgd_momentum",
         optim.adam(0.1),
@@ -77,7 +77,7 @@ REFUSED = [
     (
         "adam",
         optim.adam(0.01),
-        lambda held: held["state"].pop(2),
+        lambda saved: saved["state"].pop(2),
         "needs exp_avg or grad_avg of 2.weight, for which PyTorch has no state",
     ),
     (
@@ -100,23 +100,23 @@ REFUSED = [
         "two members of tx would take exp_avg of 0.bias",
     ),
     ("adam", optim.flatten(optim.adam(0.01)), None, "changes the leaves that its members see"),
-    ("adam", optim.adam(0.01), lambda held: held["state"].update({9: {"exp_avg": 1.0}}), "mapping has no path for 9"),
+    ("adam", optim.adam(0.01), lambda saved: saved["state"].update({9: {"exp_avg": 1.0}}), "mapping has no path for 9"),
     (
         "adam",
         optim.adam(0.01),
-        lambda held: held.pop("state"),
+        lambda saved: saved.pop("state"),
         "torch_state_dict must have 'state', as optimizer.state",
     ),
     (
         "adam",
         optim.adam(0.01),
-        lambda held: held["param_groups"][0].pop("param_names"),
+        lambda saved: saved["param_groups"][0].pop("param_names"),
         "give the index of the parameter, 0 to 3 in the order",
     ),
     # counts
     ("sgd", optim.sgd(step_decay(0.1)), None, "counts updates, and PyTorch has no step here: give step"),
     ("adam", optim.adam(0.01), in_state(2, step=torch.tensor(5.0)), "PyTorch's step of 0.bias is 2, of 2.weight 5"),
-    # what it would do otherwise
+    # different hyperparameters
     ("adam", optim.adam(0.02), None, "the learning rate of tx after 2 updates is 0.02, PyTorch's is 0.01 for 0.bias"),
     (
         "adam",
@@ -157,29 +157,29 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "tx", "change", "text"), REFUSED, ids=[text for *_, text in REFUSED])
 def test_refuses(name, tx, change, text):
-    held, params = trained(name)
+    saved, params = trained(name)
     if change is not None:
-        change(held)
+        change(saved)
     with pytest.raises((ValueError, TypeError)) as raised:
-        state_from_torch(held, tx, params, FLAT)
+        state_from_torch(saved, tx, params, FLAT)
     assert str(raised.value).startswith("state_from_torch: ")
     assert text in str(raised.value)
     if "check_hyperparams" in str(raised.value):
-        state = state_from_torch(held, tx, params, FLAT, check_hyperparams=False)
+        state = state_from_torch(saved, tx, params, FLAT, check_hyperparams=False)
         assert jax.tree.structure(state) == jax.tree.structure(tx.init(params))
 
 
-def test_a_momentum_that_holds_the_rate_of_a_schedule_is_refused():
-    held, params = trained("rmsprop_momentum")
+def test_momentum_after_a_scheduled_rate_is_refused():
+    saved, params = trained("rmsprop_momentum")
     tx = optim.rmsprop(step_decay(0.01), 0.99, eps_in_sqrt=False, momentum=0.9)
     with pytest.raises(ValueError, match="sums its momentum after a scheduled learning rate, PyTorch before"):
-        state_from_torch(held, tx, params, FLAT, check_hyperparams=False)
+        state_from_torch(saved, tx, params, FLAT, check_hyperparams=False)
 
 
-def test_step_may_be_given_but_not_another():
-    held, params = trained("sgd")
+def test_the_step_may_be_given_but_must_agree():
+    saved, params = trained("sgd")
     tx = optim.sgd(optim.piecewise_constant_schedule(0.1, {100: 0.5}))
-    assert state_from_torch(held, tx, params, FLAT, step=7)[1].count == 7
-    held, params = trained("adam")
+    assert state_from_torch(saved, tx, params, FLAT, step=7)[1].count == 7
+    saved, params = trained("adam")
     with pytest.raises(ValueError, match=r"step is 7, PyTorch's of 0\.bias is 2"):
-        state_from_torch(held, optim.adam(0.01), params, FLAT, step=7)
+        state_from_torch(saved, optim.adam(0.01), params, FLAT, step=7)

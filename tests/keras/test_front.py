@@ -1,4 +1,4 @@
-"""Keras' manners: arguments, configuration, look-up, weights, errors; and that each result is a pair like any other."""
+"""Keras' API: arguments, configuration, look-up, weights and errors. Every result is also a transformation."""
 
 import inspect
 import json
@@ -36,8 +36,8 @@ def grads_like(params, n=0):
 
 @EVERY
 def test_signature(name):
-    shown = [f"{p.name}={p.default!r}" for p in inspect.signature(getattr(keras, name)).parameters.values()]
-    assert ", ".join(shown) == SIGNATURES[name] + ", clipnorm=None, clipvalue=None"
+    arguments = [f"{p.name}={p.default!r}" for p in inspect.signature(getattr(keras, name)).parameters.values()]
+    assert ", ".join(arguments) == SIGNATURES[name] + ", clipnorm=None, clipvalue=None"
 
 
 @EVERY
@@ -64,8 +64,8 @@ def test_config_keys_are_keras(name):
 
 @EVERY
 def test_get_by_name(name):
-    for spelled in (name, name.lower(), name.upper()):
-        assert keras.get(spelled) == getattr(keras, name)()
+    for spelling in (name, name.lower(), name.upper()):
+        assert keras.get(spelling) == getattr(keras, name)()
     assert getattr(keras, name.lower()) is getattr(keras, name)
     assert repr(keras.get(name)) == f"keras.{name}()"
 
@@ -83,8 +83,8 @@ def test_get_takes_dicts_and_optimizers():
 
 
 def test_get_custom_objects():
-    made = keras.deserialize({"class_name": "mine", "config": {"rate": 0.5}}, {"mine": lambda rate: optim.sgd(rate)})
-    assert made == optim.sgd(0.5)
+    tx = keras.deserialize({"class_name": "mine", "config": {"rate": 0.5}}, {"mine": lambda rate: optim.sgd(rate)})
+    assert tx == optim.sgd(0.5)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_learning_rate_is_lr():
 
 
 @EVERY
-def test_lr_lives_in_the_state(name, params):
+def test_lr_is_in_the_state(name, params):
     tx = getattr(keras, name)(lr=0.5)
     traces = []
 
@@ -174,7 +174,7 @@ def test_weights_resume(name, options, params):
         assert weights[0] == 3
         assert weights[0].dtype == np.int64
         assert again.count == 3
-    if name != "Nadam":  # whose product is not in Keras' list
+    if name != "Nadam":  # Keras does not save Nadam's momentum product
         expected, _ = tx.update(grads_like(params, 9), state, params)
         resumed, _ = tx.update(grads_like(params, 9), again, params)
         jax.tree.map(np.testing.assert_array_equal, expected, resumed)
@@ -210,8 +210,8 @@ def test_composed_of_primitives(name):
 
 
 @EVERY
-def test_goes_everywhere(name, params):
-    """Inside chain, jit, vmap, scan and pmap the numbers are those of the plain call."""
+def test_transformations(name, params):
+    """chain, jit, vmap, scan and pmap give the numbers of the plain call."""
     tx = optim.chain(getattr(keras, name)(clipnorm=5.0), optim.scale(1.0))
     state = tx.init(params)
     grads = grads_like(params)

@@ -1,4 +1,4 @@
-"""`TFOptimizer` without TensorFlow: triples and pairs, which are traced like everything else, and its manners."""
+"""`TFOptimizer` without TensorFlow: triples and pairs, which are traced, and its Keras API."""
 
 import sys
 
@@ -57,7 +57,7 @@ def primitives(jaxpr):
 
 
 @pytest.mark.parametrize("name", TRIPLES)
-def test_a_triple_goes_where_it_goes_alone(name, params, standard_promotion):
+def test_a_triple_steps_like_the_triple_alone(name, params, standard_promotion):
     init, update, get_params = TRIPLES[name]
     tx = keras.TFOptimizer(TRIPLES[name])
     ours, state = run(tx, params)
@@ -75,8 +75,8 @@ def test_a_triple_goes_where_it_goes_alone(name, params, standard_promotion):
     assert not {p for p in primitives(jax.make_jaxpr(tx.update)(grads, state, params).jaxpr) if "callback" in p}
 
 
-def test_a_triple_steps_from_the_parameters_it_is_given(params):
-    """It keeps no copy of them that would go another way when something comes after it."""
+def test_a_triple_steps_from_the_given_parameters(params):
+    """It stores no copy of them, which would differ from them if another member changes the update."""
     decaying = example_libraries.optimizer(
         lambda: (lambda x: x, lambda i, g, x: x - 0.5 * (g + x), lambda x: x),
     )
@@ -91,7 +91,7 @@ def test_a_triple_steps_from_the_parameters_it_is_given(params):
 
 
 def test_a_triple_whose_parameters_are_computed(params):
-    """Mirror descent keeps the logarithm and tells its exponential."""
+    """Mirror descent stores the logarithm; the parameters are its exponential."""
 
     @example_libraries.optimizer
     def mirror():
@@ -107,7 +107,7 @@ def test_a_triple_whose_parameters_are_computed(params):
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_a_triple_leaves_alone_what_has_no_gradient(name, params):
+def test_a_triple_without_gradients(name, params):
     tx = keras.TFOptimizer(TRIPLES[name])
     params = {**params, "none": None, "n": jnp.arange(3), "half": jnp.ones(2, jnp.bfloat16)}
     full = {"w": params["w"], "b": params["b"], "none": None, "n": None, "half": jnp.ones(2, jnp.float16)}
@@ -144,7 +144,7 @@ def test_unpacked_triples_and_pairs_of_other_libraries(params, standard_promotio
     close(optim.eval_params(tx, state, moved), optim.eval_params(averaged, state.inner_state, moved))
 
 
-def test_keras_manners(params):
+def test_keras_api(params):
     tx = keras.TFOptimizer(optim.sgd(0.1))
     assert isinstance(tx, keras.KerasOptimizer)
     assert repr(tx) == "keras.TFOptimizer(sgd(0.1))"
@@ -193,7 +193,7 @@ def test_errors(call, error, text):
     assert text in str(raised.value)
 
 
-def test_a_triple_says_what_does_not_fit(params):
+def test_errors_of_a_triple(params):
     tx = keras.TFOptimizer(TRIPLES["momentum"])
     state = tx.init(params)
     with pytest.raises(ValueError, match=r"^keras.TFOptimizer: update needs the parameters"):
@@ -205,7 +205,7 @@ def test_a_triple_says_what_does_not_fit(params):
 
 
 def test_without_tensorflow(monkeypatch):
-    """What is neither a triple nor a pair can only be TensorFlow's."""
+    """An optimizer that is neither a triple nor a pair requires TensorFlow."""
     for name in ("tensorflow", "keras"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError) as raised:

@@ -1,4 +1,4 @@
-"""Write docs/differences.md: what this library does otherwise than Optax, from the tests and the docstrings.
+"""Write docs/differences.md, the differences from Optax, from the tables of the tests and the docstrings.
 
 python -m tests.reference.page
 """
@@ -18,7 +18,7 @@ HEAD = Path(__file__).with_name("page.md").read_text()
 
 
 def lines_of(table: dict[str, object]) -> list[str]:
-    """name -> reason as rows, rows of one reason together; examples of a factory by its name."""
+    """name -> reason as table rows: one row per reason, with the numbers of examples removed from the names."""
     grouped: dict[str, list[str]] = {}
     for name, reason in table.items():
         names = grouped.setdefault(str(reason), [])
@@ -28,18 +28,18 @@ def lines_of(table: dict[str, object]) -> list[str]:
     return [f"| {', '.join(f'`{n}`' for n in names)} | {reason} |" for reason, names in grouped.items()]
 
 
-def told() -> list[str]:
+def differs_rows() -> list[str]:
     """The `Differs:` paragraphs of the docstrings."""
     rows = []
     for name, docstring in sorted(docstrings()):
-        text = re.search(r"^ *Differs: (.*?)(?:\n *[A-Z][a-z]+: |\Z)", docstring, re.M | re.S)
+        text = re.search(r"^ *Differs: (.*?)(?:\n *[A-Z][a-z]+:\s|\n\s*\n|\s*\Z)", docstring, re.M | re.S)
         if text and "Optax" in text[1]:
             rows.append(f"| `{name}` | {' '.join(text[1].split())} |")
     return rows
 
 
 def docstrings() -> Iterator[tuple[str, str]]:
-    """Those of all factories, and of the public functions that are none."""
+    """Name and docstring of every factory and every other public function."""
     yield from ((entry.name, entry.factory.__doc__ or "") for entry in optim.entries())
     for room, prefix in ((optim, ""), (optim.tree, "tree."), (optim.projections, "projections.")):
         for name, x in vars(room).items():
@@ -54,11 +54,13 @@ def page() -> str:
     coarse = {name: f"compared to {tolerance:g}: Optax computes in float32 there" for name, tolerance in COARSE.items()}
     parts = [
         HEAD,
-        table("Where Optax 0.2.8 departs from the paper", "Here it is the paper's.", lines_of(FAULTS)),
-        table("Where examples are not compared", "For the reason given.", lines_of(DIFFERS)),
-        table("What docstrings say", "Under `Differs:`.", told()),
-        table("Where less is compared", "In precision.", lines_of({**coarse, **COARSE_IN_FLOAT32})),
-        table("What is compared in tests of its own", "Since it needs more than a gradient.", lines_of(TESTED_APART)),
+        table("Where Optax 0.2.8 departs from the paper", "This library follows the paper.", lines_of(FAULTS)),
+        table("Examples that are not compared", "The reason is given for each.", lines_of(DIFFERS)),
+        table("Differences in the docstrings", "From the sections `Differs:`.", differs_rows()),
+        table(
+            "Lower precision", "These are compared with a larger tolerance.", lines_of({**coarse, **COARSE_IN_FLOAT32})
+        ),
+        table("Separate tests", "These need more than a gradient.", lines_of(TESTED_APART)),
     ]
     return "\n".join(parts)
 

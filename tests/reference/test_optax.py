@@ -1,4 +1,4 @@
-"""Step by step against Optax, as an oracle: the same updates, and the same state by structure."""
+"""Step by step comparison with Optax: the same updates, and states with the same leaves."""
 
 import functools
 import inspect
@@ -20,7 +20,7 @@ optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 
 
 def theirs_of(name):
-    """What Optax has under this name, in its contrib package or outside."""
+    """The object of this name in Optax or in its contrib package."""
     return getattr(optax.contrib, name, None) or getattr(optax, name, None)
 
 
@@ -30,7 +30,7 @@ def is_shared(row):
 
 
 def theirs(x):
-    """An argument as Optax takes it: our schedules are functions, our transformations pairs."""
+    """An argument in Optax's form: transformations are pairs."""
     if isinstance(x, optim.GradientTransformation):
         return optax.GradientTransformationExtraArgs(*x)
     if isinstance(x, tuple):
@@ -52,21 +52,21 @@ def make(row: Row):
 
 
 def stream(params, steps=20):
-    """Tiny, ordinary, zero, large, ordinary, and again."""
+    """Gradients in cycles of five sizes: tiny, ordinary, zero, large, ordinary."""
     sizes = [1e-3, 1.0, 0.0, 30.0, 1.0]
     return [jax.tree.map(lambda g, s=sizes[n % 5]: s * g, grads(params, n)) for n in range(steps)]
 
 
 @of_rows(is_shared)
 def test_same_steps(row, x64, standard_promotion):
-    """Twenty steps; then each goes on with the other's state. Optax's, converted after the third, goes on here."""
+    """Equal for 20 steps. Optax's state continues here, by its leaves at the end and converted after three steps."""
     ours, other = row.make(), make(row)
     params = params_other = tree(jnp.float64)
     state, state_other = ours.init(params), other.init(params)
     rtol = max(tolerance(state), COARSE.get(row.entry.name, 0))
     assert_close = functools.partial(assert_steps_close, rtol=rtol, in_size=row.grain == "leafwise")
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
-    # What a narrow slot rounds feeds on itself.
+    # The rounding of a narrow slot accumulates, so these run for 5 steps only.
     for n, g in enumerate(stream(params, 20 if rtol < 1e-8 or row.entry.name in COARSE else 5)):
         if n == 3:
             check_conversion(ours, state_other, params)
@@ -77,7 +77,7 @@ def test_same_steps(row, x64, standard_promotion):
         v, state_other = step_other(g, state_other, params_other)
         assert_close(u, v)
         params, params_other = optim.apply_updates(params, u), optax.apply_updates(params_other, v)
-    # By structure: what Optax saved restores here, leaf for leaf.
+    # A state saved by Optax can be restored here, leaf by leaf.
     mine, others = jax.tree.leaves(state), jax.tree.leaves(state_other)
     assert [x.shape for x in mine] == [x.shape for x in others]
     assert_close(mine, others)
@@ -86,7 +86,7 @@ def test_same_steps(row, x64, standard_promotion):
 
 
 def check_conversion(ours, state_other, params):
-    """`convert_state` gives a state of ours, from Optax's own and from what a checkpoint without classes holds."""
+    """`convert_state` converts Optax's state, live or restored from a checkpoint without classes."""
     converted, fresh = convert_state(state_other, ours, params), ours.init(params)
     assert jax.tree.structure(converted) == jax.tree.structure(fresh)
     assert avals(converted) == avals(fresh)
@@ -94,7 +94,7 @@ def check_conversion(ours, state_other, params):
 
 
 def plain_containers(state):
-    """A state in dicts and lists, as a checkpoint without classes holds it."""
+    """A state as restored from a checkpoint without classes: dicts, lists, arrays and None."""
     if isinstance(state, tuple) and hasattr(state, "_fields"):
         return {f: plain_containers(getattr(state, f)) for f in state._fields}
     if isinstance(state, dict):
@@ -112,7 +112,7 @@ def is_compared_in_float32(row):
 
 @of_rows(is_compared_in_float32)
 def test_same_steps_in_float32(row, standard_promotion):
-    """To the rounding of both, on parameters that stay where they are, so that it does not grow on its way."""
+    """Equal up to the rounding of both. The parameters are constant, so that rounding does not accumulate."""
     ours, other, params = row.make(), make(row), tree()
     state, state_other = ours.init(params), other.init(params)
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
@@ -125,7 +125,7 @@ def test_same_steps_in_float32(row, standard_promotion):
 
 
 def tolerance(state):
-    """float64 to 1e-9; where a slot is kept narrower by name, to that slot's precision."""
+    """1e-9; if a slot has a narrower dtype, the precision of that dtype."""
     return max(
         [1e-9]
         + [10 * float(jnp.finfo(x.dtype).eps) for x in jax.tree.leaves(state) if inexact(x) and x.dtype != jnp.float64]
@@ -144,7 +144,7 @@ def assert_steps_close(a, b, rtol, in_size=False):
 
 
 def test_the_page_of_differences_is_up_to_date():
-    assert page.PAGE.read_text() == page.page(), "write it again: python -m tests.reference.page"
+    assert page.PAGE.read_text() == page.page(), "run: python -m tests.reference.page"
 
 
 def test_enough_is_compared():
@@ -162,18 +162,17 @@ def test_state_fields():
 
 
 OTHER_DEFAULTS = {
-    ("MultiSteps", "accumulator_dtype"): "the parameter's, at least float32: float64 stays",
+    ("MultiSteps", "accumulator_dtype"): "the parameter's dtype, at least float32",
     ("lbfgs", "linesearch"): "this library's search, with the same arguments",
     ("sophia", "hessian_diagonal_fn"): "this library's estimator, with the same arguments",
 }
 
 
 def test_signatures(names):
-    """Every parameter of theirs has its name, place and default here; what is ours alone comes after."""
+    """Optax's parameters have the same names, order and defaults here; additional parameters come after them."""
 
     def shape(name, f):
-        found = inspect.signature(f).parameters.values()
-        return [(p.name, p.kind, default(name, p)) for p in found]
+        return [(p.name, p.kind, default(name, p)) for p in inspect.signature(f).parameters.values()]
 
     def default(name, p):
         other = inspect.isfunction(p.default) or (name, p.name) in OTHER_DEFAULTS

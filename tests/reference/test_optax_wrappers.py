@@ -1,4 +1,4 @@
-"""Wrappers step by step against Optax, where a row of the sweep cannot say what is to be compared."""
+"""Step by step comparison of wrappers with Optax, for cases that the sweep cannot express."""
 
 import functools
 
@@ -19,7 +19,7 @@ PARAMS = jax.tree.map(np.float64, tree())
 
 
 def same(a, b, rtol=1e-9):
-    """Leaf for leaf: what Optax saved restores here."""
+    """Equal leaf by leaf, so that a state saved by Optax can be restored here."""
     mine, others = jax.tree.leaves(a), jax.tree.leaves(b)
     assert [jnp.shape(x) for x in mine] == [jnp.shape(x) for x in others]
     for x, y in zip(mine, others, strict=True):
@@ -27,7 +27,7 @@ def same(a, b, rtol=1e-9):
 
 
 def together(ours, other, steps=7, params=PARAMS, gs=None, extra=None, each=None):
-    """Both from the same start: equal updates and states at every step."""
+    """Run both from the same parameters; updates and states are equal at every step."""
     params_other, state, state_other = params, ours.init(params), other.init(params)
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
     for n in range(steps):
@@ -61,20 +61,20 @@ def test_multi_steps(arguments):
 
 
 @pytest.mark.parametrize(
-    "judges",
+    "conditions",
     [
         (optim.skip_not_finite, optax.skip_not_finite),
         tuple(functools.partial(lib.skip_large_updates, max_squared_norm=20.0) for lib in (optim, optax)),
     ],
     ids=["not_finite", "large"],
 )
-def test_multi_steps_that_skip(judges):
+def test_multi_steps_that_skip(conditions):
     gs = [grads(PARAMS, n) for n in range(7)]
     gs[1]["w"] = gs[1]["w"].at[0, 0].set(jnp.nan)
     gs[4]["b"] = 10 * gs[4]["b"]
     ours, other = (
-        lib.MultiSteps(lib.adam(0.1), 2, should_skip_update_fn=judge, accumulator_dtype=jnp.float64)
-        for lib, judge in zip((optim, optax), judges, strict=True)
+        lib.MultiSteps(lib.adam(0.1), 2, should_skip_update_fn=condition, accumulator_dtype=jnp.float64)
+        for lib, condition in zip((optim, optax), conditions, strict=True)
     )
     together(ours, other, gs=gs)
 
@@ -97,7 +97,7 @@ def test_lookahead(reset):
     other = optax.lookahead(optax.adam(0.1), 3, 0.4, reset)
     pair = optim.LookaheadParams.init_synced(PARAMS)
     pair_other = optax.LookaheadParams.init_synced(PARAMS)
-    plain, theirs = PARAMS, pair_other  # and ours with Optax' own class of parameters
+    plain, theirs = PARAMS, pair_other  # and this library's lookahead with Optax's class of parameters
     state, state_other, plain_state, mixed_state = ours.init(pair), other.init(pair_other), ours.init(plain), None
     mixed_state = ours.init(theirs)
     for n in range(7):
@@ -162,15 +162,15 @@ def test_selective_transform_and_freeze():
 
 
 @pytest.mark.parametrize("name", ["conditionally_mask", "conditionally_transform"])
-def test_conditions_see_extra_arguments(name):
-    def chosen(step, *, wanted, **_):
-        return wanted & (step != 4)
+def test_conditions_receive_extra_arguments(name):
+    def condition(step, *, enabled, **_):
+        return enabled & (step != 4)
 
-    ours, other = (getattr(lib, name)(lib.adam(0.1), chosen, forward_extra_args=True) for lib in (optim, optax))
-    together(ours, other, extra={"wanted": [jnp.asarray(n % 3 != 1) for n in range(7)]})
+    ours, other = (getattr(lib, name)(lib.adam(0.1), condition, forward_extra_args=True) for lib in (optim, optax))
+    together(ours, other, extra={"enabled": [jnp.asarray(n % 3 != 1) for n in range(7)]})
 
 
-def test_apply_if_finite_gives_up():
+def test_apply_if_finite_applies_after_too_many_errors():
     gs = [grads(PARAMS, n) for n in range(9)]
     for n in (1, 2, 4, 5, 6):
         gs[n]["b"] = gs[n]["b"].at[0].set(jnp.nan)
@@ -232,16 +232,16 @@ def test_flatten_and_split():
 
 
 class Rising:
-    """A schedule with a state of its own."""
+    """A stateful schedule."""
 
     def init(self):
-        return {"n": 0, "seen": 0.0}
+        return {"n": 0, "total": 0.0}
 
     def update(self, state, *, value=0.0, **extra):
-        return {"n": state["n"] + 1, "seen": state["seen"] + value}
+        return {"n": state["n"] + 1, "total": state["total"] + value}
 
     def __call__(self, state, *, value=0.0, **extra):
-        return 0.1 * (1 + state["n"]) + state["seen"] + value
+        return 0.1 * (1 + state["n"]) + state["total"] + value
 
 
 def test_inject_stateful_hyperparams():
@@ -256,7 +256,7 @@ def test_inject_stateful_hyperparams():
 
 
 def test_masks_of_each_around_the_other():
-    """Where Optax puts its `MaskedNode` there is nothing, as there is where ours is `None`."""
+    """Optax's `MaskedNode` and this library's `None` both have no leaves."""
     mask = {"w": True, "b": False, "deep": True}
     expected = optim.masked(optim.adam(0.1), mask)
     steps = [
@@ -264,19 +264,19 @@ def test_masks_of_each_around_the_other():
         optim.masked(optax.adam(0.1), mask),
     ]
     for tx in steps:
-        state, wanted = tx.init(PARAMS), expected.init(PARAMS)
+        state, expected_state = tx.init(PARAMS), expected.init(PARAMS)
         for n in range(3):
             u, state = jax.jit(tx.update)(grads(PARAMS, n), state, PARAMS)
-            v, wanted = expected.update(grads(PARAMS, n), wanted, PARAMS)
+            v, expected_state = expected.update(grads(PARAMS, n), expected_state, PARAMS)
             same(u, v)
-        same(state, wanted)
+        same(state, expected_state)
     assert jax.tree.leaves(optim.MaskedNode()) == []
 
 
 def test_plain_pairs_of_others_inside():
-    """Every wrapper takes what has init and update, and gives the update what it names."""
+    """Every wrapper accepts a pair of plain functions, and passes its update only the arguments that it takes."""
     pair = optax.adam(0.1)
-    for wrap, wanted in [
+    for wrap, expected in [
         (lambda tx: optim.MultiSteps(tx, 2), optim.MultiSteps(optim.adam(0.1), 2)),
         (lambda tx: optim.apply_if_finite(tx, 2), optim.apply_if_finite(optim.adam(0.1), 2)),
         (lambda tx: optim.lookahead(tx, 2, 0.5), optim.lookahead(optim.adam(0.1), 2, 0.5)),
@@ -284,4 +284,4 @@ def test_plain_pairs_of_others_inside():
         (lambda tx: optim.sam(tx, optax.sgd(0.1)), optim.sam(optim.adam(0.1), optim.sgd(0.1))),
         (optim.mechanize, optim.mechanize(optim.adam(0.1))),
     ]:
-        together(wrap((pair.init, pair.update)), wanted, 4)
+        together(wrap((pair.init, pair.update)), expected, 4)

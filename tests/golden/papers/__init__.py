@@ -1,10 +1,10 @@
 """Float64 NumPy transcriptions of the papers: oracles that share no code with the library.
 
 A transcription runs on one array. `PAPERS[name].run(grads, params, **hyperparameters)` returns the
-update of every step, signed as it is added to the parameters; where a formula reads the parameters
-the transcription moves its own copy. A mutation repeats the formula with one typical bug, so that
-a test can show that the golden is able to fail. `SCHEDULES[name].run(count, **arguments)` is one
-value. Hyperparameters bear the library's names; `configs` reach every branch of the formula.
+updates of all steps, with the sign with which they are added to the parameters. If a formula reads
+the parameters, the transcription updates its own copy. A mutation is the formula with one typical
+bug; a test shows that the golden detects it. `SCHEDULES[name].run(count, **arguments)` returns one
+value. Hyperparameters have the library's names; `configs` reach every branch of the formula.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ import numpy as np
 
 
 def stream(steps=25, seed=0):
-    """Gradients that reach every branch: tiny at first, some huge, one zero, one partly zero."""
+    """Gradients that reach every branch: tiny ones first, some huge, one zero, one partly zero."""
     rng = np.random.default_rng(seed)
     params = 0.5 * rng.normal(size=(4, 3))
-    params[:, 2] *= 1e-5  # a column below the floor of adaptive_grad_clip
+    params[:, 2] *= 1e-5  # a column below adaptive_grad_clip's floor
     grads = []
     for n in range(steps):
         g = rng.normal(size=(4, 3))
@@ -36,15 +36,15 @@ def stream(steps=25, seed=0):
 
 @dataclass(frozen=True)
 class Paper:
-    """One formula: how to run it, what to run it with, and the bugs it can imitate."""
+    """One formula, its configurations, and its mutations."""
 
     name: str
     run: Callable
     configs: tuple[dict, ...]
     mutations: tuple[str, ...]
     source: str
-    stream: Callable = stream  # the gradients on which the mutations show
-    extra: Callable | None = None  # the gradients -> extra arguments of update by name, one value a step
+    stream: Callable = stream  # gradients that detect the mutations
+    extra: Callable | None = None  # gradients -> extra arguments of update by name, one value per step
 
 
 PAPERS: dict[str, Paper] = {}
@@ -52,7 +52,7 @@ SCHEDULES: dict[str, Paper] = {}
 
 
 def _guarded(name, formula, mutations):
-    """Refuse a mutation that is not declared; `sign` is the same for every formula."""
+    """Check that a mutation is declared, and implement the mutation `sign`."""
 
     def run(*args, mutation=None, **hyperparameters):
         if mutation is not None and mutation not in mutations:
@@ -66,7 +66,7 @@ def _guarded(name, formula, mutations):
 
 
 def paper(name, *, configs, mutations, source, stream=stream, extra=None):
-    """Register the transcription of a transformation; the function itself stays as written."""
+    """Register the transcription of a transformation, and return the function unchanged."""
 
     def register(formula):
         run = _guarded(name, formula, mutations)
@@ -77,7 +77,7 @@ def paper(name, *, configs, mutations, source, stream=stream, extra=None):
 
 
 def schedule(name, *, configs, mutations, source):
-    """Register the transcription of a schedule, a function of the number of updates done before."""
+    """Register the transcription of a schedule, a function of the number of previous updates."""
 
     def register(formula):
         run = _guarded(name, formula, mutations)
@@ -87,5 +87,5 @@ def schedule(name, *, configs, mutations, source):
     return register
 
 
-for _family in iter_modules(__path__):  # a new file is found, not listed
+for _family in iter_modules(__path__):  # imports new files too
     import_module(f"{__name__}.{_family.name}")

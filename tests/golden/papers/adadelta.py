@@ -27,7 +27,7 @@ def _adadelta(g, a, d, rho, eps, mutation):
     source="Zeiler 2012, Algorithm 1",
 )
 def scale_by_adadelta(grads, params, *, mutation=None, rho=0.9, eps=1e-6):
-    """u = sqrt(d + eps) / sqrt(a + eps) g, d the average of former u^2. Zeiler 2012, Alg. 1."""
+    """u = sqrt(d + eps) / sqrt(a + eps) g, d the average of previous u^2. Zeiler 2012, Alg. 1."""
     a = d = np.zeros_like(params)
     updates = []
     for g in grads:
@@ -49,8 +49,8 @@ def scale_by_adadelta(grads, params, *, mutation=None, rho=0.9, eps=1e-6):
 def adadelta(grads, params, *, mutation=None, learning_rate=None, rho=0.9, eps=1e-6, weight_decay=0.0):
     """theta <- theta - eta u(g + lambda theta). Zeiler 2012, Algorithm 1.
 
-    The decay is added to the gradient, before the scaling: the field's adadelta is not decoupled.
-    Without a learning rate the field returns +u, and leaves the sign to its caller.
+    The decay is added to the gradient before the scaling: common implementations do not decouple it.
+    Without a learning rate they return +u, and leave the sign to the caller.
     """
     a = d = np.zeros_like(params)
     updates = []

@@ -1,4 +1,4 @@
-"""AdaGrad, with its sum of squares started and guarded in the two usual ways."""
+"""AdaGrad, with the two usual initial values and positions of epsilon."""
 
 import numpy as np
 

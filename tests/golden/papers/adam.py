@@ -1,4 +1,4 @@
-"""Adam and the members of its family that only change a line of it."""
+"""Adam, and the variants that change only one line of it."""
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def adam(grads, params, *, mutation=None, learning_rate, **moments):
 def adamw(grads, params, *, mutation=None, learning_rate, weight_decay=1e-4, **moments):
     """theta <- theta - alpha (m^ / (sqrt(v^) + eps) + lambda theta). Loshchilov & Hutter 2019.
 
-    The paper's lambda is not multiplied by alpha; here it is, as in the field.
+    The paper's lambda is not multiplied by alpha; here it is, as in common implementations.
     """
     if mutation == "coupled":
         grads = [g + weight_decay * params for g in grads]
@@ -139,7 +139,7 @@ def scale_by_amsgrad(
 ):
     """w <- max(w, v^); u = m^ / (sqrt(w + eps_root) + eps). Reddi et al. 2018, Algorithm 2.
 
-    The paper corrects nothing and takes the max of v; the field takes the max of the corrected v.
+    The paper has no bias correction and takes the max of v; common implementations take the max of the corrected v.
     """
     m = v = w = np.zeros_like(params)
     updates = []
@@ -206,7 +206,7 @@ def amsgrad(grads, params, *, mutation=None, learning_rate, **moments):
 def scale_by_adam_eps_hat(grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-7, amsgrad=False):
     """u = sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps). Kingma & Ba 2015, section 2.
 
-    With amsgrad the running maximum of the uncorrected v takes the place of v.
+    With amsgrad the running maximum of the uncorrected v replaces v.
     """
     m = v = w = np.zeros_like(params)
     updates = []

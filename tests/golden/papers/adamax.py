@@ -31,7 +31,7 @@ def _adamax(grads, params, mutation, b1, b2, eps, eps_in_max):
 def scale_by_adamax(grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-8):
     """n <- max(b2 n, |g| + eps); u = m^ / n. Kingma & Ba 2015, Algorithm 2.
 
-    The paper has no eps; the field adds it inside the maximum, so that it stays in the slot.
+    The paper has no eps; common implementations add it inside the maximum, so that the slot includes it.
     """
     return _adamax(grads, params, mutation, b1, b2, eps, eps_in_max=True)
 

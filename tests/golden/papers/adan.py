@@ -18,7 +18,7 @@ def scale_by_adan(grads, params, *, mutation=None, b1=0.98, b2=0.92, b3=0.99, ep
     """u = (m^ + (1 - beta2) v^) / (sqrt(n^ + eps_root) + eps). Xie et al. 2022, Algorithm 1, lines 3-7.
 
     m averages g_t, v averages d_t = g_t - g_(t-1), n averages (g_t + (1 - beta2) d_t)^2; the paper's beta
-    is the weight of what is new, b = 1 - beta the weight of what is kept.
+    is the weight of the new value, b = 1 - beta the weight of the old average.
     """
     ahead = {"paper_beta": 1 - b2, "no_change": 0}.get(mutation, b2)
     m = v = n = np.zeros_like(params)
@@ -47,6 +47,6 @@ def scale_by_adan(grads, params, *, mutation=None, b1=0.98, b2=0.92, b3=0.99, ep
     source="Xie et al. 2022, Algorithm 1; Loshchilov & Hutter 2019, Algorithm 2",
 )
 def adan(grads, params, *, mutation=None, learning_rate, weight_decay=0.0, eps_root=1e-8, **moments):
-    """theta <- theta - eta (u + lambda theta), in place of the paper's division by 1 + lambda eta."""
+    """theta <- theta - eta (u + lambda theta), instead of the paper's division by 1 + lambda eta."""
     directions = scale_by_adan(grads, params, mutation=mutation, eps_root=eps_root, **moments)
     return descend_decayed(directions, params, learning_rate, weight_decay, mutation)

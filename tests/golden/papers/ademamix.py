@@ -1,4 +1,4 @@
-"""AdEMAMix and its simplification."""
+"""AdEMAMix and simplified AdEMAMix."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def growing(count):
 
 
 def at(value, t, mutation):
-    """A number, or a schedule of the updates done before update t."""
+    """A number, or a schedule at the number of updates before update t."""
     return value(t - (0 if mutation == "schedule_late" else 1)) if callable(value) else value
 
 

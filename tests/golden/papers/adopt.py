@@ -8,8 +8,8 @@ from .parts import average, descend, fading
 ADOPT = ("sign", "no_decay", "eps_added", "synchronous", "zero_start", "no_clip", "clip_late")
 
 
-def steady(count):
-    """A clip value for configurations, the same at every count."""
+def constant(count):
+    """A constant clip value for configurations."""
     return 0 * count + 0.75
 
 
@@ -20,7 +20,7 @@ def steady(count):
         {"b1": 0.8, "b2": 0.95, "eps": 0.1},
         {"b2": 0.9, "nesterov": True},
         {"b1": 0.0, "b2": 0.9, "use_clipping": False},
-        {"b2": 0.9, "eps": 0.0, "clip_value_fn": steady},
+        {"b2": 0.9, "eps": 0.0, "clip_value_fn": constant},
     ),
     mutations=(*ADOPT, "no_nesterov", "moment_first"),
     source="Taniguchi et al. 2024, Algorithm 1, and its clipped form",

@@ -10,5 +10,5 @@ from . import paper
     source="Polyak & Juditsky 1992, Eq. 7",
 )
 def average_params(grads, params, *, mutation=None, decay=None):
-    """The updates pass; tests/units/test_average.py has the average."""
+    """The updates are unchanged; tests/units/test_average.py tests the average."""
     return list(grads)

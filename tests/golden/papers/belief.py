@@ -1,4 +1,4 @@
-"""AdaBelief, and ACProp, which divides by the belief of the step before."""
+"""AdaBelief, and ACProp, which divides by the belief of the previous step."""
 
 import numpy as np
 

@@ -27,7 +27,7 @@ def clip(grads, params, *, mutation=None, max_delta):
 def clip_by_global_norm(grads, params, *, mutation=None, max_norm):
     """u = (c / |g|) g if |g| >= c, else g. Pascanu et al. 2013, Algorithm 1.
 
-    The one array is the whole tree; the mutation per_leaf takes its rows for leaves.
+    The array stands for the whole tree; the mutation per_leaf treats its rows as leaves.
     """
     updates = []
     for g in grads:
@@ -48,7 +48,7 @@ def clip_by_global_norm(grads, params, *, mutation=None, max_norm):
     source="Shazeer & Stern 2018, Algorithm 5 (update clipping)",
 )
 def clip_by_block_rms(grads, params, *, mutation=None, threshold):
-    """u = g / max(1, RMS(g) / d), for each leaf by itself. Shazeer & Stern 2018, Algorithm 5."""
+    """u = g / max(1, RMS(g) / d), for each leaf separately. Shazeer & Stern 2018, Algorithm 5."""
     updates = []
     for g in grads:
         rms = np.sqrt((g**2).sum() if mutation == "norm" else (g**2).mean())
@@ -71,8 +71,8 @@ def clip_by_block_rms(grads, params, *, mutation=None, threshold):
 def adaptive_grad_clip(grads, params, *, mutation=None, clipping, eps=1e-3, axis=None):
     """u = lambda max(|W|, eps) / |g| g, if |g| / max(|W|, eps) > lambda. Brock et al. 2021, eq. 3.
 
-    The norms are one for each unit: the field sums a matrix over axis 0 (its units are the
-    columns) unless an axis is given.
+    There is one norm for each unit. Without an axis, common implementations sum a matrix over
+    axis 0, so its units are the columns.
     """
     if axis is None:
         axis = 0

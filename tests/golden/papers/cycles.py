@@ -1,4 +1,4 @@
-"""Schedules made of stretches: interpolation, one cycle, warm restarts, warm-ups."""
+"""Schedules in segments: interpolation, one cycle, warm restarts, warm-ups."""
 
 import math
 
@@ -19,10 +19,10 @@ def _late(n, mutation):
         {"interpolate_type": "cosine", "init_value": 0.5},
     ),
     mutations=(*LATE, "no_cosine", "added"),
-    source="v_i = v_(i-1) s_i, and between them a line or half a cosine",
+    source="v_i = v_(i-1) s_i, interpolated linearly or with half a cosine",
 )
 def piecewise_interpolate(n, *, mutation=None, interpolate_type, init_value, boundaries_and_scales=None):
-    """v_(i-1) + (v_i - v_(i-1)) x in the stretch that n is in."""
+    """v_(i-1) + (v_i - v_(i-1)) x in the segment of n."""
     n = _late(n, mutation)
     begin, value = 0, init_value
     for boundary, scale in sorted((boundaries_and_scales or {}).items()):
@@ -43,7 +43,7 @@ def piecewise_interpolate(n, *, mutation=None, interpolate_type, init_value, bou
         {"transition_steps": 50, "peak_value": 0.5, "pct_start": 0.1},
     ),
     mutations=(*LATE, "no_third"),
-    source="Smith & Topin 2018: up, down, and further down",
+    source="Smith & Topin 2018: three linear phases",
 )
 def linear_onecycle(
     n,
@@ -59,11 +59,12 @@ def linear_onecycle(
     """Corners (0, p / d), (a T, p), (b T, p / d), (T, p / (d f))."""
     n, low = _late(n, mutation), peak_value / div_factor
     end = low if mutation == "no_third" else low / final_div_factor
-    places = [0, int(pct_start * transition_steps), int(pct_final * transition_steps), transition_steps]
+    boundaries = [0, int(pct_start * transition_steps), int(pct_final * transition_steps), transition_steps]
     values = [low, peak_value, low, end]
     for i in range(3):
-        if n < places[i + 1]:
-            return values[i] + (values[i + 1] - values[i]) * (n - places[i]) / (places[i + 1] - places[i])
+        if n < boundaries[i + 1]:
+            x = (n - boundaries[i]) / (boundaries[i + 1] - boundaries[i])
+            return values[i] + (values[i + 1] - values[i]) * x
     return end
 
 
@@ -98,10 +99,10 @@ def _warm(n, init_value, peak_value, warmup_steps):
         {"init_value": 0, "peak_value": 1, "warmup_steps": 0},
     ),
     mutations=(*LATE, "no_warmup"),
-    source="a line, then a constant",
+    source="linear, then constant",
 )
 def warmup_constant(n, *, mutation=None, init_value, peak_value, warmup_steps):
-    """A line to peak_value."""
+    """Linear to peak_value, then constant."""
     n = _late(n, mutation)
     return (
         peak_value if n >= warmup_steps or mutation == "no_warmup" else _warm(n, init_value, peak_value, warmup_steps)
@@ -124,7 +125,7 @@ def warmup_constant(n, *, mutation=None, init_value, peak_value, warmup_steps):
         },
     ),
     mutations=(*LATE, "no_begin", "from_zero"),
-    source="a line, then p r^(n / T)",
+    source="linear, then p r^(n / T)",
 )
 def warmup_exponential(
     n,
@@ -139,7 +140,7 @@ def warmup_exponential(
     staircase=False,
     end_value=0.0,
 ):
-    """A line to peak_value, then its exponential decay counted from there."""
+    """Linear to peak_value, then exponential decay from there."""
     n = _late(n, mutation)
     if n < warmup_steps:
         return _warm(n, init_value, peak_value, warmup_steps)
@@ -162,7 +163,7 @@ PERIODS = [
     source="Loshchilov & Hutter 2017, SGDR, Eq. 5, with warm-ups",
 )
 def sgdr(n, *, mutation=None, cosine_kwargs):
-    """In each period a line, then e + (p - e) ((1 + cos(pi x)) / 2)^k."""
+    """In each period linear warm-up, then e + (p - e) ((1 + cos(pi x)) / 2)^k."""
     n = _late(n, mutation)
     for i, period in enumerate(cosine_kwargs):
         last = i == len(cosine_kwargs) - 1 or mutation == "no_restart"

@@ -6,8 +6,8 @@ from . import paper, stream
 from .parts import average, fading, rate, ratio, rising, steps
 
 
-def leaning():
-    """Gradients that agree with each other, so that the distance is found and grows."""
+def biased():
+    """Gradients with a common direction, so that the distance estimate grows."""
     grads, params = stream(20)
     return [g + 0.7 * np.max(np.abs(g), initial=1e-3) for g in grads], params
 
@@ -118,12 +118,12 @@ def scale_by_cocob(grads, params, *, mutation=None, alpha=100.0, eps=1e-8):
     source="Orabona & Tommasi 2017, Algorithm 2, on learning_rate (g + weight_decay p)",
 )
 def cocob(grads, params, *, mutation=None, learning_rate=1.0, weight_decay=0.0, alpha=100.0, eps=1e-8):
-    """The betting sees learning_rate (g + weight_decay p)."""
-    updates, seen, start = [], [], params
+    """COCOB on learning_rate (g + weight_decay p)."""
+    updates, history, start = [], [], params
     for t, g in steps(grads, mutation):
         eta = rate(learning_rate, t)
-        seen.append((1 if mutation == "rate_outside" else eta) * (g + weight_decay * params))
-        u = scale_by_cocob(seen, start, alpha=alpha, eps=eps)[-1]
+        history.append((1 if mutation == "rate_outside" else eta) * (g + weight_decay * params))
+        u = scale_by_cocob(history, start, alpha=alpha, eps=eps)[-1]
         u = eta * u if mutation == "rate_outside" else u
         params = params + u
         updates.append(u)
@@ -139,7 +139,7 @@ def cocob(grads, params, *, mutation=None, learning_rate=1.0, weight_decay=0.0, 
     ),
     mutations=("sign", "no_decay", "no_correction", "eps_moved", "late_count", "new_d", "new_v", "no_growth"),
     source="Defazio & Mishchenko 2023, D-adapted Adam, bias-corrected, with decoupled decay",
-    stream=leaning,
+    stream=biased,
 )
 def dadapt_adamw(
     grads,
@@ -184,7 +184,7 @@ def dadapt_adamw(
     ),
     mutations=("sign", "no_decay", "no_correction", "old_eps", "late_count", "new_d", "no_safeguard", "no_growth"),
     source="Mishchenko & Defazio 2023, the Adam version, in the units of its code",
-    stream=leaning,
+    stream=biased,
 )
 def prodigy(
     grads,
@@ -200,7 +200,7 @@ def prodigy(
     weight_decay=0.0,
     safeguard_warmup=False,
 ):
-    """d <- max(d, r / |s|_1), r and s the sums of d^2 eta <g, x_0 - x> and d^2 eta g that forget with beta3."""
+    """d <- max(d, r / |s|_1), r and s the sums of d^2 eta <g, x_0 - x> and d^2 eta g, decayed by beta3."""
     b1, b2 = betas
     b3 = np.sqrt(b2) if beta3 is None else beta3
     first, d, r, updates = params, estim_lr0, 0.0, []

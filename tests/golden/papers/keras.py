@@ -1,4 +1,4 @@
-"""The optimizers of Keras 2.2.4, whole: clipping, learning-rate decay, rule."""
+"""The optimizers of Keras 2.2.4, including clipping and learning-rate decay."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ CLIPS = {"clipnorm": 2.0, "clipvalue": 0.5}
 
 
 def _clipped(g, mutation, clipnorm=0.0, clipvalue=0.0):
-    """First the one norm of the whole tree, then every element."""
+    """Clip first by the global norm, then by value."""
 
     def by_norm(g):
         N = np.sqrt((g**2).sum())
@@ -24,13 +24,13 @@ def _clipped(g, mutation, clipnorm=0.0, clipvalue=0.0):
 
 
 def _updates(grads, mutation, clips):
-    """Pairs (n, clipped gradient), n the number of updates done before."""
+    """Pairs (n, clipped gradient), n the number of previous updates."""
     first = 1 if mutation == "late_count" else 0
     return [(n, _clipped(g, mutation, **clips)) for n, g in enumerate(grads, first)]
 
 
 def _eta(lr, decay, n, mutation):
-    """lr / (1 + decay n); only a positive decay acts."""
+    """lr / (1 + decay n); only a positive decay has an effect."""
     return lr / (1 + decay * n) if decay > 0 and mutation != "no_lr_decay" else lr
 
 

@@ -1,4 +1,4 @@
-"""Limited-memory BFGS, with the inverse Hessian as a matrix."""
+"""Limited-memory BFGS with an explicit inverse Hessian."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ MUTATIONS = ("sign", "negative_kept", "one_pair_more", "uncapped", "oldest_scale
 
 
 def rugged(steps=25, seed=0):
-    """Gradients of no function: going down most pairs have positive curvature, some have not."""
+    """Random gradients: for descent steps most pairs have positive curvature, and some do not."""
     rng = np.random.default_rng(seed)
     grads = [rng.normal(size=(4, 3)) * (0.1 if n < 2 else 1.0) for n in range(steps)]
     grads[7] = np.zeros((4, 3))
@@ -19,7 +19,7 @@ def rugged(steps=25, seed=0):
 
 
 def growing(steps=25):
-    """The same for steps that go up."""
+    """The same for ascent steps."""
     grads, params = rugged(steps)
     return [1.2**n * (0.1 * np.sin(np.arange(12.0)).reshape(4, 3) + 0.08 * g) for n, g in enumerate(grads)], params
 
@@ -32,17 +32,19 @@ def growing(steps=25):
     stream=growing,
 )
 def scale_by_lbfgs(grads, params, *, mutation=None, memory_size=10, scale_init_precond=True, signs=None):
-    """u = H g with H_k+1 = V' H_k V + rho s s', V = I - rho y s', from the oldest pair that is kept to the newest.
+    """u = H g with H_k+1 = V' H_k V + rho s s', V = I - rho y s', from the oldest stored pair to the newest.
 
-    `signs` is what an update is multiplied by before the parameters move by it.
+    `signs` are the factors by which the updates are multiplied before they are added to the parameters.
     """
     p, pairs, last, updates = params.ravel().copy(), [], None, []
     identity = np.eye(p.size)
     for n, g in enumerate(np.reshape(grads, (len(grads), -1))):
         if last is not None:
             s, y = p - last[0], g - last[1]
-            kept = s @ y > EPS * np.linalg.norm(s) * np.linalg.norm(y) or (mutation == "negative_kept" and s @ y != 0)
-            pairs.append((s, y) if kept else None)  # a pair left out has its place in the memory
+            positive = s @ y > EPS * np.linalg.norm(s) * np.linalg.norm(y) or (
+                mutation == "negative_kept" and s @ y != 0
+            )
+            pairs.append((s, y) if positive else None)  # a skipped pair occupies its slot in the memory
         last = p.copy(), g
         memory = [pair for pair in pairs[-memory_size - (mutation == "one_pair_more") :] if pair is not None]
         if not scale_init_precond:

@@ -22,7 +22,7 @@ MADGRAD = ("sign", "late_count", "square_root", "eps_inside", "eps_once", "no_we
 def scale_by_madgrad(grads, params, *, mutation=None, learning_rate, momentum=0.9, weight_decay=0.0, eps=1e-6):
     """x <- (1 - c) x + c (x0 - s / (cbrt(v) + eps)), c = 1 - momentum. Defazio & Jelassi 2021, Algorithm 1.
 
-    s and v sum lambda_k g and lambda_k g^2, lambda_k = (gamma_k + eps) sqrt(k + 1): the eps is the authors' code's.
+    s and v sum lambda_k g and lambda_k g^2, lambda_k = (gamma_k + eps) sqrt(k + 1), with eps as in the authors' code.
     """
     x = x0 = params
     s = v = np.zeros_like(params)

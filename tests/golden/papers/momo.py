@@ -7,7 +7,7 @@ from .parts import average, debiased, fading, rate, ratio, rising, steps
 
 
 def losses(grads):
-    """A loss for every step, now above and now below what the model of it can reach."""
+    """A loss for every step, sometimes above and sometimes below the minimum of its model."""
     return {"value": [0.3 + 2.0 * abs(np.cos(0.7 * n)) + 0.05 * np.sum(g[0] ** 2) for n, g in enumerate(grads)]}
 
 
@@ -31,7 +31,7 @@ def model(f, gamma, inner, square, k, eta, decay, bound, least, adapt, mutation)
     return step, bound
 
 
-def moved(params, direction, step, eta, decay, mutation):
+def stepped(params, direction, step, eta, decay, mutation):
     """x / (1 + eta lambda) - tau d."""
     grown = 1 + eta * decay
     return (params - step * direction) / grown if mutation == "decay_divides" else params / grown - step * direction
@@ -71,7 +71,7 @@ def momo(
         d = average(d, g, b, mutation)
         inner, square = np.sum(d * params), np.sum(d**2)
         step, bound = model(f, gamma, inner, square, 1.0, eta, decay, bound, lower_bound, adapt_lower_bound, mutation)
-        new = moved(params, d, step, eta, decay, mutation)
+        new = stepped(params, d, step, eta, decay, mutation)
         updates.append(new - params)
         params = new
     return updates
@@ -116,7 +116,7 @@ def momo_adam(
         k = 1.0 if mutation == "no_mass" else 1 - b1**t
         inner, square = np.sum(m * params), np.sum(m * direction)
         step, bound = model(f, gamma, inner, square, k, eta, decay, bound, lower_bound, adapt_lower_bound, mutation)
-        new = moved(params, direction, step, eta, decay, mutation)
+        new = stepped(params, direction, step, eta, decay, mutation)
         updates.append(new - params)
         params = new
     return updates

@@ -25,7 +25,7 @@ def scale_by_nadam(grads, params, *, mutation=None, b1=0.9, b2=0.999, eps=1e-7, 
     """u = ((1 - mu_t) g^ + mu_(t+1) m^) / (sqrt(v^) + eps). Dozat 2016, Algorithm 2.
 
     mu_t = b1 (1 - 0.5 0.96^(t schedule_decay)), P_t = mu_1 ... mu_t, g^ = g / (1 - P_t),
-    m^ = m / (1 - P_(t+1)); m averages with plain b1, as Keras does, and not with mu_t.
+    m^ = m / (1 - P_(t+1)); m is averaged with b1, as in Keras, not with mu_t.
     """
 
     def mu(t):

@@ -1,4 +1,4 @@
-"""Scaling by norms, sums of several updates, bounds on parameters, Polyak's step, distances leaf by leaf."""
+"""Scaling by norms, sums of several updates, bounds on parameters, Polyak's step, distances per leaf."""
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def keep_params_nonnegative(grads, params, *, mutation=None):
 
 @paper("apply_every", configs=({}, {"k": 4}), mutations=("sign", "mean", "late"), source=OWN)
 def apply_every(grads, params, *, mutation=None, k=1):
-    """The sum of k updates with the last of them."""
+    """Every k-th update is the sum of the last k, the others are 0."""
     updates, total = [], np.zeros_like(params)
     for n, g in enumerate(grads):
         total = total + g
@@ -99,7 +99,7 @@ def apply_every(grads, params, *, mutation=None, k=1):
 
 
 def losses(grads):
-    """A loss that falls below what it should not."""
+    """A loss that falls below its assumed minimum."""
     return {"value": np.linspace(2.0, -0.5, len(grads))}
 
 

@@ -1,4 +1,4 @@
-"""The few phrases that most of the formulas share."""
+"""Expressions shared by most formulas."""
 
 import numpy as np
 
@@ -19,12 +19,12 @@ def debiased(x, b, t, mutation=None):
 
 
 def ratio(x, y):
-    """x / y, and 0 where y = 0: only a gradient that was always zero meets it."""
+    """x / y, and 0 where y = 0, which only happens if every gradient so far was zero."""
     return np.divide(x, y, out=np.zeros_like(x), where=y != 0)
 
 
 def rate(learning_rate, t):
-    """The learning rate of update t: a number, or a schedule of the updates done before."""
+    """The learning rate of update t: a number, or a schedule at the number of previous updates."""
     return learning_rate(t - 1) if callable(learning_rate) else learning_rate
 
 
@@ -45,7 +45,7 @@ def descend_decayed(directions, params, learning_rate, weight_decay, mutation=No
 
 
 def _float(count):
-    """A Python or JAX count as a floating number, also under strict dtype promotion."""
+    """A Python or JAX count as a float, also under strict dtype promotion."""
     return float(count) if isinstance(count, int) else count.astype(float)
 
 

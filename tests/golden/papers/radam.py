@@ -45,10 +45,10 @@ def scale_by_radam(
         else:
             bottom = np.sqrt(v_hat + eps_root) + eps
         rho = rho_inf - 2 * t * b2**t / (1 - b2**t)
-        known = {"never": False, "always": True}.get(mutation, rho >= threshold)
+        rectified = {"never": False, "always": True}.get(mutation, rho >= threshold)
         r = np.sqrt(np.abs((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)))
         r = 1 if mutation == "unrectified" else r
-        updates.append(r * ratio(m_hat, bottom) if known else m_hat)
+        updates.append(r * ratio(m_hat, bottom) if rectified else m_hat)
     return updates
 
 

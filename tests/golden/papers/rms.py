@@ -42,7 +42,7 @@ def scale_by_rms(
 ):
     """n <- gamma n + (1 - gamma) g^2; u = g / sqrt(n + eps). Tieleman & Hinton 2012.
 
-    The correction divides n by 1 - gamma^t, also when n starts at initial_scale.
+    The correction divides n by 1 - gamma^t, also if n starts at initial_scale.
     """
     n = np.full_like(params, initial_scale)
     updates = []
@@ -78,7 +78,7 @@ def scale_by_stddev(
 ):
     """u = g / sqrt(n - m^2 + eps), m and n the averages of g and g^2. Graves 2013, eqs. 38-40.
 
-    Only n starts at initial_scale. Corrected and started at 0, n - m^2 is 0 at the first update.
+    Only n starts at initial_scale. With bias correction and initial_scale 0, n - m^2 is 0 at the first update.
     """
     m = np.zeros_like(params)
     n = np.full_like(params, initial_scale)
@@ -117,7 +117,7 @@ def rmsprop(
     nesterov=False,
     **scaling,
 ):
-    """delta <- mu delta - eta_t u_t: the momentum gathers finished steps. Graves 2013, eq. 41."""
+    """delta <- mu delta - eta_t u_t: the momentum accumulates scaled steps. Graves 2013, eq. 41."""
     scale_by = scale_by_stddev if centered else scale_by_rms
     updates = scale_by(grads, params, mutation=mutation, **scaling)
     if momentum is None or mutation == "no_momentum":

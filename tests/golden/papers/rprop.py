@@ -34,16 +34,16 @@ def scale_by_rprop(
     min_step_size=1e-6,
     max_step_size=50.0,
 ):
-    """Element by element, as the paper's figure has it; the product of two signs is > 0, < 0 or 0.
+    """The element-wise rule of the paper's figure; the product of two signs is > 0, < 0 or 0.
 
-    Both limits hold at every change, also for a first size outside of them.
+    Both limits apply at every change, also if the initial size is outside of them.
     """
     if mutation == "no_limits":
         min_step_size, max_step_size = 0, np.inf
     if mutation == "frozen":
         eta_plus = eta_minus = 1.0
     size = np.full_like(params, learning_rate)
-    last = np.zeros_like(params)  # the gradient, 0 after a turn
+    last = np.zeros_like(params)  # the previous gradient, 0 after a change of sign
     stale, updates = np.zeros_like(params), []
     for g in grads:
         u = np.zeros_like(params)

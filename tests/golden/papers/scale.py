@@ -1,4 +1,4 @@
-"""Transformations that belong to no optimizer."""
+"""Transformations that are not part of an optimizer."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ def identity(grads, params, *, mutation=None):
     return [g.copy() for g in grads]
 
 
-@paper("set_to_zero", configs=({},), mutations=("kept",), source="u = 0")
+@paper("set_to_zero", configs=({},), mutations=("unchanged",), source="u = 0")
 def set_to_zero(grads, params, *, mutation=None):
     """u = 0."""
-    return [g.copy() if mutation == "kept" else np.zeros_like(g) for g in grads]
+    return [g.copy() if mutation == "unchanged" else np.zeros_like(g) for g in grads]
 
 
 @paper(
@@ -41,7 +41,7 @@ def scale(grads, params, *, mutation=None, step_size):
     source="u = -eta_n g",
 )
 def scale_by_learning_rate(grads, params, *, mutation=None, learning_rate=None, flip_sign=True):
-    """u = -eta_n g, or +eta_n g; without a learning rate u = g, whatever flip_sign says."""
+    """u = -eta_n g, or +eta_n g; without a learning rate u = g, regardless of flip_sign."""
     if learning_rate is None:
         return [g.copy() for g in grads]
     sign = -1 if flip_sign else 1
@@ -55,7 +55,7 @@ def scale_by_learning_rate(grads, params, *, mutation=None, learning_rate=None, 
     source="u = f(n) g, n = 0 at the first update",
 )
 def scale_by_schedule(grads, params, *, mutation=None, step_size_fn):
-    """u = f(n) g, n the number of updates done before this one."""
+    """u = f(n) g, n the number of previous updates."""
     return [step_size_fn(t - 1) * g for t, g in steps(grads, mutation)]
 
 
@@ -85,7 +85,7 @@ def ema(grads, params, *, mutation=None, decay, debias=True):
     source="Yong et al. 2020, eq. 1",
 )
 def centralize(grads, params, *, mutation=None):
-    """u = g - mean of g over all axes but the first; vectors and scalars stay. Yong et al. 2020."""
+    """u = g - mean of g over all axes but the first; vectors and scalars are unchanged. Yong et al. 2020."""
     axes = tuple(range(1, params.ndim))
     if mutation == "wrong_axis":
         axes = (0,)
@@ -97,7 +97,7 @@ def centralize(grads, params, *, mutation=None):
 
 
 def poisoned_stream(steps=25, seed=0):
-    """The standard stream with a few NaNs and infinities in it."""
+    """The standard stream with a few NaNs and infinities."""
     grads, params = stream(steps, seed)
     grads[1][0, 1] = np.nan
     grads[4][2, :] = np.nan
@@ -108,13 +108,13 @@ def poisoned_stream(steps=25, seed=0):
 @paper(
     "zero_nans",
     configs=({},),
-    mutations=("sign", "per_leaf", "kept", "infinities_too"),
+    mutations=("sign", "per_leaf", "unchanged", "infinities_too"),
     source="u = 0 where g is NaN, else g",
     stream=poisoned_stream,
 )
 def zero_nans(grads, params, *, mutation=None):
-    """u = 0 where g is NaN, element by element; infinities stay."""
-    if mutation == "kept":
+    """u = 0 where g is NaN, element-wise; infinities are unchanged."""
+    if mutation == "unchanged":
         return [g.copy() for g in grads]
     if mutation == "per_leaf":
         return [np.where(np.isnan(g).any(), 0.0, g) for g in grads]
@@ -130,7 +130,7 @@ def zero_nans(grads, params, *, mutation=None):
     source="Krogh & Hertz 1991, eq. 5: the gradient of lambda / 2 |theta|^2",
 )
 def add_decayed_weights(grads, params, *, mutation=None, weight_decay=0.0):
-    """u = g + lambda theta; the sign of the descent comes later in a chain."""
+    """u = g + lambda theta; the sign of descent is applied later in a chain."""
     updates = []
     for t, g in steps(grads):
         lam = rate(weight_decay, t)

@@ -33,7 +33,7 @@ def averaged(step, params, count, learning_rate, b1, power, mutation):
 
 
 def warmed(learning_rate, warmup_steps):
-    """From 0 to the learning rate in a line."""
+    """Linear warm-up from 0 to the learning rate."""
     return (lambda n: learning_rate * min(n / warmup_steps, 1.0)) if warmup_steps else learning_rate
 
 
@@ -53,7 +53,7 @@ def warmed(learning_rate, warmup_steps):
     source="Defazio et al. 2024, Section 1",
 )
 def schedule_free(grads, params, *, mutation=None, base_optimizer, learning_rate, b1=0.9, weight_lr_power=2.0):
-    """On gradient descent with the same learning rate, and with decay where the base is a chain."""
+    """Around gradient descent with the same learning rate, and with weight decay if the base is a chain."""
     decay = 0.1 if repr(base_optimizer).startswith("chain") else 0.0
 
     def step(n, y):

@@ -1,4 +1,4 @@
-"""Schedules: functions of n, the number of updates done before this one (0 at the first)."""
+"""Schedules: functions of n, the number of previous updates (0 at the first)."""
 
 import math
 
@@ -125,7 +125,7 @@ def exponential_decay(
     source="eta_T + (eta_0 - eta_T) (1 - n / T)^p",
 )
 def polynomial_schedule(n, *, mutation=None, init_value, end_value, power, transition_steps, transition_begin=0):
-    """eta_T + (eta_0 - eta_T) (1 - x)^p, x = (n - begin) / T kept in [0, 1]."""
+    """eta_T + (eta_0 - eta_T) (1 - x)^p, x = (n - begin) / T clipped to [0, 1]."""
     x = min(max(_elapsed(n, transition_begin, mutation) / transition_steps, 0), 1)
     if mutation == "no_end":
         end_value = 0.0
@@ -144,7 +144,7 @@ def polynomial_schedule(n, *, mutation=None, init_value, end_value, power, trans
     source="eta_T + (eta_0 - eta_T) (1 - n / T)",
 )
 def linear_schedule(n, *, mutation=None, init_value, end_value, transition_steps, transition_begin=0):
-    """The straight line from eta_0 at begin to eta_T at begin + T, level on both sides."""
+    """Linear from eta_0 at begin to eta_T at begin + T, constant before and after."""
     x = min(max(_elapsed(n, transition_begin, mutation) / transition_steps, 0), 1)
     return init_value + ((0 if mutation == "no_end" else end_value) - init_value) * x
 
@@ -178,7 +178,7 @@ def cosine_decay_schedule(n, *, mutation=None, init_value, decay_steps, alpha=0.
         {"init_value": 0.5, "boundaries_and_scales": {4: 0.5, 9: 0.1, 15: 3.0}},
     ),
     mutations=("late_count", "early_count", "replaced"),
-    source="eta times every scale whose boundary n has reached",
+    source="eta times every scale whose boundary is <= n",
 )
 def piecewise_constant_schedule(n, *, mutation=None, init_value, boundaries_and_scales=None):
     """eta times the product of the scales with boundary <= n."""
@@ -218,9 +218,9 @@ def warmup_cosine_decay_schedule(
     end_value=0.0,
     exponent=1.0,
 ):
-    """Linear from init to peak in W updates, then a cosine down to end, which it meets at n = T.
+    """Linear from init to peak in W updates, then a cosine to end at n = T.
 
-    decay_steps T counts the warm-up too: the cosine itself takes T - W updates.
+    decay_steps T includes the warm-up: the cosine takes T - W updates.
     """
     n = n + (mutation == "late_count")
     if n < warmup_steps and mutation != "no_warmup":
@@ -242,7 +242,7 @@ def warmup_cosine_decay_schedule(
         {"schedules": (rising, fading, rising), "boundaries": (6, 11)},
     ),
     mutations=("late_count", "not_restarted", "boundary_before"),
-    source="schedule i from boundary i - 1 on, counted from there",
+    source="schedule i from boundary i - 1 on, with its count starting at 0",
 )
 def join_schedules(n, *, mutation=None, schedules, boundaries):
     """f_i(n - b_(i-1)) for b_(i-1) <= n < b_i."""

@@ -35,7 +35,7 @@ def trace(grads, params, *, mutation=None, decay, nesterov=False):
     source="Robbins & Monro 1951; Sutskever et al. 2013, eqs. 1 and 3",
 )
 def sgd(grads, params, *, mutation=None, learning_rate, momentum=None, nesterov=False):
-    """u = -eta_t trace(g): the learning rate acts after the trace. Sutskever et al. 2013."""
+    """u = -eta_t trace(g): the learning rate is applied after the trace. Sutskever et al. 2013."""
     if momentum is None:
         return descend(grads, learning_rate, mutation)
     if mutation == "rate_in_trace":
@@ -52,9 +52,9 @@ def sgd(grads, params, *, mutation=None, learning_rate, momentum=None, nesterov=
     source="Neelakantan et al. 2015, eq. 1, without its noise",
 )
 def noisy_sgd(grads, params, *, mutation=None, learning_rate, eta, gamma=0.55, seed=0):
-    """u = -alpha (g + N(0, sigma_t^2)) where eta = 0 takes the noise away."""
+    """u = -alpha (g + N(0, sigma_t^2)); with eta = 0 there is no noise."""
     if eta != 0.0:
-        raise ValueError(f"noisy_sgd: eta must be 0, the noise has no golden, got {eta}")
+        raise ValueError(f"noisy_sgd: eta must be 0 because noise has no golden, got {eta}")
     return descend(grads, learning_rate)
 
 

@@ -1,4 +1,4 @@
-"""Methods that keep only the sign."""
+"""Methods that only use the sign."""
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def sign_sgd(grads, params, *, mutation=None, learning_rate):
 def signum(grads, params, *, mutation=None, learning_rate, beta=0.9):
     """m <- beta m + (1 - beta) g; u = -delta sign(m). Bernstein et al. 2018, Algorithm 2.
 
-    The bias correction is positive and cannot change a sign, so it is not written.
+    The bias correction is positive and cannot change a sign, so it is left out.
     """
     if mutation == "wrong_order":
         grads = [np.sign(g) for g in grads]

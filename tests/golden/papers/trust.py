@@ -1,4 +1,4 @@
-"""Optimizers that look at a whole leaf: its size, its rows and columns, its singular values."""
+"""Optimizers that need a whole leaf: its norm, its rows and columns, its singular values."""
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def fromage(grads, params, *, mutation=None, learning_rate, min_norm=1e-6):
     source="Ginsburg et al. 2019, Alg. 1",
 )
 def scale_by_novograd(grads, params, *, mutation=None, b1=0.9, b2=0.25, eps=1e-8, eps_root=0.0, weight_decay=0.0):
-    """m <- b1 m + g / (sqrt(v) + eps) + d w, v of the whole layer and |g|^2 at first."""
+    """m <- b1 m + g / (sqrt(v) + eps) + d w, v is per layer and starts at |g|^2."""
     m, v, updates = np.zeros_like(params), 0.0, []
     for t, g in steps(grads):
         first = t == 1 and mutation != "no_first"
@@ -134,7 +134,7 @@ def novograd(grads, params, *, mutation=None, learning_rate, weight_decay=0.0, b
     source="Anil et al. 2019, SM3-II",
 )
 def scale_by_sm3(grads, params, *, mutation=None, b1=0.9, b2=1.0, eps=1e-8):
-    """nu(i, j) = min(row(i), column(j)) + g^2; row and column become its maxima."""
+    """nu(i, j) = min(row(i), column(j)) + g^2; row and column are updated to its maxima."""
     rows, columns = np.zeros(params.shape[0]), np.zeros(params.shape[1])
     m, updates = np.zeros_like(params), []
     for g in grads:
@@ -190,7 +190,7 @@ def scale_by_factored_rms(
             whole = b * whole + (1 - b) * square
             updates.append(np.divide(g, np.sqrt(whole), out=np.zeros_like(g), where=whole > 0))
             continue
-        # Rows are what is left of the largest axis: of (4, 3) the columns.
+        # The means over axis 1 have one element per row, those over axis 0 one per column.
         rows = b * rows + (1 - b) * square.mean(1)
         columns = b * columns + (1 - b) * square.mean(0)
         mean = 1.0 if mutation == "no_mean" else rows.mean()
@@ -242,7 +242,7 @@ def adafactor(
 
 
 def newton_schulz(x, coefficients, count):
-    """X <- a X + (b A + c A A) X, A = X X^T, a few times."""
+    """Iterate X <- a X + (b A + c A A) X, A = X X^T."""
     for a, b, c in coefficients if np.ndim(coefficients) == 2 else [coefficients] * count:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
@@ -274,7 +274,7 @@ def scale_by_muon(
     adaptive=False,
     preconditioning="frobenius",
 ):
-    """Newton and Schulz's iteration on Nesterov's mean of the gradients."""
+    """Newton-Schulz iteration on the Nesterov mean of the gradients."""
     m, updates = np.zeros_like(params), []
     for t, g in steps(grads):
         m = beta * m + (1 - beta) * g

@@ -1,4 +1,4 @@
-"""Wrappers around heavy-ball descent, which is written here so that NumPy and JAX arrays can both run through it."""
+"""Wrappers around SGD with momentum, which is written so that it runs on both NumPy and JAX arrays."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ HEAVY_BALL, PLAIN = (_start, _heavy_ball), (_start, _plain)
     source="the gradient of the mean of k losses is the mean of their gradients",
 )
 def multi_steps(grads, params, *, mutation=None, opt, every_k_schedule, use_grad_mean=True):
-    """A step with the mean of each k gradients, none between."""
+    """A step with the mean of every k gradients; zero updates in between."""
     (init, update), k, updates = opt, every_k_schedule, []
     m = init(params)
     for t, g in steps(grads):
@@ -85,19 +85,19 @@ def lookahead(grads, params, *, mutation=None, fast_optimizer, sync_period, slow
 )
 def sam(grads, params, *, mutation=None, optimizer, adv_optimizer, sync_period=2, reset_state=True):
     """w_adv = w + eps(grad at w); w <- w + step(grad at w_adv)."""
-    kept, here, updates = params, params, []
-    m, climbing = optimizer[0](params), adv_optimizer[0](params)
+    anchor, current, updates = params, params, []
+    m, ascent = optimizer[0](params), adv_optimizer[0](params)
     for t, g in steps(grads):
-        before = here
+        before = current
         if t % sync_period == 0:
-            u, m = optimizer[1](g, m, kept)
-            kept = here = (here if mutation == "stays_there" else kept) + u
+            u, m = optimizer[1](g, m, anchor)
+            anchor = current = (current if mutation == "stays_there" else anchor) + u
             if reset_state or mutation == "always_reset":
-                climbing = adv_optimizer[0](params)
+                ascent = adv_optimizer[0](params)
         else:
-            u, climbing = adv_optimizer[1](g, climbing, here)
-            here = here + u if mutation == "downhill" else here - u
-        updates.append(here - before)
+            u, ascent = adv_optimizer[1](g, ascent, current)
+            current = current + u if mutation == "downhill" else current - u
+        updates.append(current - before)
     return updates
 
 
@@ -108,10 +108,13 @@ def sam(grads, params, *, mutation=None, optimizer, adv_optimizer, sync_period=2
         {"base_optimizer": PLAIN, "weight_decay": 0.2, "eps": 1e-3, "s_init": 1e-1, "num_betas": 3},
     ),
     mutations=("sign", "no_decay", "delta_after", "unlimited", "reward_kept_negative"),
-    source="Cutkosky, Defazio & Mehta 2023, Algorithm 1; h is limited by m in r as in the authors' code",
+    source="Cutkosky, Defazio & Mehta 2023, Algorithm 1; in r, h is clipped to m as in the authors' code",
 )
 def mechanize(grads, params, *, mutation=None, base_optimizer, weight_decay=1e-2, eps=1e-8, s_init=1e-6, num_betas=6):
-    """x_t+1 = x_ref + (sum_i s_i) Delta_t+1. Delta ascends in the paper's h: here it descends, so h has a minus."""
+    """x_t+1 = x_ref + (sum_i s_i) Delta_t+1.
+
+    The paper's Delta is an ascent direction; here it is a descent direction, so h has a minus sign.
+    """
     init, update = base_optimizer
     beta = 1 - 0.1 ** np.arange(1, num_betas + 1)
     x, base, updates = params, init(params), []
@@ -121,8 +124,8 @@ def mechanize(grads, params, *, mutation=None, base_optimizer, weight_decay=1e-2
         u, base = update(g, base, x)
         delta = (x - params) / (s.sum() + eps)
         decay = 0.0 if mutation == "no_decay" else weight_decay
-        leaning = g + decay * s.sum() * np.linalg.norm(g) * x / (np.linalg.norm(x) + eps)
-        h = -np.sum((delta + u if mutation == "delta_after" else delta) * leaning)
+        gradient = g + decay * s.sum() * np.linalg.norm(g) * x / (np.linalg.norm(x) + eps)
+        h = -np.sum((delta + u if mutation == "delta_after" else delta) * gradient)
         limited = h if mutation == "unlimited" else np.clip(h, -m, m)
         m = np.maximum(beta * m, abs(h) + eps)
         v = beta**2 * v + h**2

@@ -23,7 +23,7 @@ def scale_by_yogi(
 ):
     """v <- v - (1 - b2) sign(v - g^2) g^2; u = m^ / (sqrt(v^ + eps_root) + eps). Zaheer et al. 2018, Algorithm 2.
 
-    The paper corrects nothing; the field corrects both moments, and starts both at the accumulators' value.
+    The paper has no bias correction; common implementations correct both moments and start both at the initial value.
     """
     m = v = np.full_like(params, 0 if mutation == "zero_start" else initial_accumulator_value)
     updates = []
