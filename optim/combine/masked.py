@@ -16,7 +16,7 @@ from ..types import MaskOrFn, Params, TransformationLike, Tree
 
 
 class MaskedNode(NamedTuple):
-    """A place where there is nothing, in trees of other libraries; here that is `None`."""
+    """Placeholder for a masked leaf in trees of Optax; here that is `None`."""
 
 
 class MaskedState(NamedTuple):
@@ -64,7 +64,7 @@ def every_other(params: Params) -> Any:
 def masked(
     inner: TransformationLike, mask: MaskOrFn, *, mask_compatible_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:
-    """Apply `inner` where the mask is True; elsewhere updates pass as they are, and there are no slots.
+    """Apply `inner` where the mask is True; elsewhere updates are unchanged, and there are no slots.
 
     Args:
       inner: a transformation.
@@ -92,7 +92,7 @@ def masked(
             return keep_where(keep, value) if mask_compatible_extra_args and alike(value) else value
 
         def outward(value: Any) -> Any:
-            """What a function of the parameters is given: those that the mask hides are as they were."""
+            """The arguments of a function of the parameters: parameters that the mask hides are unchanged."""
             if params is None or not alike(value):
                 return value
             both = zip(tree.flatten(value)[0], tree.flatten(params)[0], keep, strict=True)

@@ -56,8 +56,8 @@ def _split(doc: str) -> tuple[str, list[_Entry], str]:
     end = next((i for i in range(start + 1, len(lines)) if lines[i][:2] != "  "), len(lines))
     entries: list[_Entry] = []
     for line in lines[start + 1 : end]:
-        if found := _ENTRY.match(line):
-            entries.append((found[1].replace("*", "").split(", "), line[found.end() :]))
+        if match := _ENTRY.match(line):
+            entries.append((match[1].replace("*", "").split(", "), line[match.end() :]))
         elif entries:
             entries[-1] = entries[-1][0], f"{entries[-1][1]}\n{line}"
     return "\n".join(lines[:start]), entries, "\n".join(lines[end:])
@@ -73,9 +73,9 @@ def _from_others(name: str, doc: str, lookup: Lookup, visited: set[str]) -> _Ent
         for entry in entries_of(text):
             if name in entry[0]:
                 return entry
-        found = _from_others(name, text, lookup, visited)
-        if found is not None:
-            return found
+        match = _from_others(name, text, lookup, visited)
+        if match is not None:
+            return match
     return None
 
 

@@ -43,7 +43,7 @@ class _Program:
         self.run = jax.jit(update, static_argnums=0)
 
 
-# Whether members may run compiled: not where the whole has just been found not to.
+# Whether members may run compiled; not while the whole cannot be.
 _compiling: contextvars.ContextVar[bool] = contextvars.ContextVar("optim_compiling", default=True)
 _programs: weakref.WeakValueDictionary[Any, _Program] = weakref.WeakValueDictionary()
 
@@ -111,7 +111,7 @@ def _is_data(x: Any) -> bool:
 
 
 def data_and_rest(extra_args: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
-    """Extra arguments that a program takes as inputs, and those that are a part of it: functions, words."""
+    """Extra arguments that a program takes as inputs, and the others, which are a part of it: functions, strings."""
     data = {k: v for k, v in extra_args.items() if all(map(_is_data, jax.tree.leaves(v)))}
     return data, tuple((k, v) for k, v in extra_args.items() if k not in data)
 
@@ -128,7 +128,7 @@ def _is_fixed(x: Any) -> bool:
 
 
 def _key(x: Any) -> Any:
-    """What two calls have in common whose programs are the same: arrays by shape and dtype, factories themselves."""
+    """A key that two calls share if their programs are the same: arrays count by shape and dtype."""
     if checks.is_array(x):
         return (
             x.shape,
@@ -139,20 +139,20 @@ def _key(x: Any) -> Any:
     if isinstance(call, Call):
         factory = _key(call.factory) if isinstance(call.factory, Recorded) else call.factory
         return factory, tuple((name, _key(value)) for name, value in call.arguments.items())
-    found = inside(x)
-    if found is not None:
-        return type(x), tuple(zip(map(_key, found.names), map(_key, found.values), strict=True))
+    parts = inside(x)
+    if parts is not None:
+        return type(x), tuple(zip(map(_key, parts.names), map(_key, parts.values), strict=True))
     return type(x), str(np.dtype(x)) if is_dtype(x) else x
 
 
 def _recipe(x: Any, arrays: list[Any]) -> Callable[[list[Any]], Any]:
-    """A function of arrays that makes `x` of them. The arrays of `x` itself are added to `arrays`, and not kept."""
+    """A function that makes `x` anew of given arrays. It refers to none of the arrays in `x`, which join `arrays`."""
     if checks.is_array(x):
         arrays.append(x)
         i = len(arrays) - 1
         return lambda given: given[i]
-    found = inside(x)
-    if found is None:
+    parts = inside(x)
+    if parts is None:
         return lambda given: x
-    rebuilt, parts = found.rebuilt, [_recipe(value, arrays) for value in found.values]
-    return lambda given: rebuilt([part(given) for part in parts])
+    rebuilt, recipes = parts.rebuilt, [_recipe(value, arrays) for value in parts.values]
+    return lambda given: rebuilt([recipe(given) for recipe in recipes])

@@ -1,4 +1,4 @@
-"""Editing what is already composed."""
+"""`replace`: a composed transformation with one of its members made anew."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,35 +17,39 @@ _Change = Callable[[_Path, Recorded], Any]
 def replace(tx: T, where: str, by: Any = None, /, **arguments: Any) -> T:
     """`tx` with one of its members made anew: `replace(tx, "scale_by_adam", b2=0.95)`.
 
-    A member, or a schedule, is found by its registered name at any depth, or by a path that ends there and leaves out
-    what it likes: `decay/scale_by_adam` is the one in the group or link named `decay`; `trace[1]` is the second of two
-    beside one another; `*/trace` are all. An alias is opened where that is needed: with its `scale_by_adam` replaced,
-    `adam(0.1)` is the chain it stands for. A state of the old one fits as long as the new member's has the same fields.
+    A state of `tx` fits the result as long as the new member's state has the same fields. An alias is replaced by the
+    chain it stands for where a member of that chain changes.
 
-    Args:    where: a name or path; by: another transformation or schedule to stand there, in place of arguments.
-    Raises:  KeyError for a name that is nowhere, listing what there is; ValueError for one that is in several places,
+    Args:
+      tx: a transformation or schedule.
+      where: the registered name of a member or schedule at any depth, or a path that ends with it and may leave out
+        steps: `decay/scale_by_adam` is the member in the group or link named `decay`; `trace[1]` is the second of two
+        siblings; `*/trace` is every one.
+      by: another transformation or schedule to put in its place.
+      arguments: the arguments to change, where `by` is not given.
+    Raises:  KeyError for an unknown name, listing the names there are; ValueError for a name with several matches,
              listing their paths; whatever the factory raises for its arguments.
     """
     with checks.naming("replace"):
         if not isinstance(where, str):
             checks.fail(f"where must be a name or a path, got {checks.shown(where)}", TypeError)
         if (by is None) != bool(arguments):
-            checks.fail("give the arguments to change, or what is to stand there")
+            checks.fail("give the arguments to change, or a transformation to put there")
         every, wanted = where.startswith("*/"), where.removeprefix("*/").split("/")
-        found = [path for path in _paths(tx, opened=False) if _fits(path, wanted)]
-        found = found or [path for path in _paths(tx, opened=True) if _fits(path, wanted)]
-        if not found:
+        matches = [path for path in _paths(tx, opened=False) if _fits(path, wanted)]
+        matches = matches or [path for path in _paths(tx, opened=True) if _fits(path, wanted)]
+        if not matches:
             names = sorted({part.partition("[")[0] for path in _paths(tx, opened=True) for part in path})
             checks.fail(f"there is no {where!r} in {tx}; there are {', '.join(names)}", KeyError)
-        if len(found) > 1 and not every:
+        if len(matches) > 1 and not every:
             checks.fail(
-                f"there are several {where!r}: {', '.join(map('/'.join, found))}; name one, or all by '*/{where}'"
+                f"there are several {where!r}: {', '.join(map('/'.join, matches))}; name one, or all by '*/{where}'"
             )
         if isinstance(by, tuple):
             by = taking_extra_args(by, "by")
 
     def change(path: _Path, old: Recorded) -> Any:
-        if path not in found:
+        if path not in matches:
             return None
         assert old.call is not None
         return _called(old.call, arguments) if by is None else by
@@ -67,7 +71,7 @@ def _is(part: str, name: str) -> bool:
 
 
 def _paths(tx: Any, *, opened: bool) -> list[_Path]:
-    """The paths of all there is; in what aliases stand for, too, where they are opened."""
+    """The paths of everything that a call made; `opened` includes the members of aliases."""
     paths: list[_Path] = []
     _walk(tx, (_name(tx),), lambda path, _: paths.append(path), opened)
     return paths
@@ -90,24 +94,24 @@ def _walk(x: Any, path: _Path, change: _Change, opened: bool = True) -> Any:
 
 def _children(x: Any, path: _Path, change: _Change, opened: bool) -> Any:
     """`x` with the values inside it changed; `x` itself where none was."""
-    found = inside(x)
-    if found is None:
+    parts = inside(x)
+    if parts is None:
         return x
-    paths = _paths_inside(x, found, path)
-    new = [_walk(value, p, change, opened) for value, p in zip(found.values, paths, strict=True)]
-    return found.rebuilt(new) if any(a is not b for a, b in zip(new, found.values, strict=True)) else x
+    paths = _paths_inside(x, parts, path)
+    new = [_walk(value, p, change, opened) for value, p in zip(parts.values, paths, strict=True)]
+    return parts.rebuilt(new) if any(a is not b for a, b in zip(new, parts.values, strict=True)) else x
 
 
-def _paths_inside(x: Any, found: Inside, path: _Path) -> list[_Path]:
+def _paths_inside(x: Any, parts: Inside, path: _Path) -> list[_Path]:
     if isinstance(x, Recorded):
-        positional = [v for name, v in zip(found.names, found.values, strict=True) if isinstance(name, int)]
-        by_name = found.values[len(positional) :]
+        positional = [v for name, v in zip(parts.names, parts.values, strict=True) if isinstance(name, int)]
+        by_name = parts.values[len(positional) :]
         return _siblings(path, positional) + [(*path, _name(v)) if _name(v) else path for v in by_name]
     if isinstance(x, Mapping):
         return [_named(path, str(key), v) for key, v in x.items()]
     if type(x) is tuple and len(x) == 2 and isinstance(x[0], str):
         return [_named(path, x[0], v) for v in x]
-    return _siblings(path, found.values)
+    return _siblings(path, parts.values)
 
 
 def _siblings(path: _Path, xs: Sequence[Any]) -> list[_Path]:
@@ -160,27 +164,27 @@ def _injected(path: tuple[Any, ...], value: Any) -> bool:
 
 
 def rates(tx: Any) -> dict[str, Any]:
-    """path -> number, of what in `tx` has a learning rate that is a number: nothing where they differ."""
-    found: dict[str, Any] = {}
+    """path -> the learning rate, for every member whose rate is a number; empty where the rates differ."""
+    numbers: dict[str, Any] = {}
 
     def note(path: _Path, old: Recorded) -> None:
         assert old.call is not None
         for name in _RATES:
             if _is_rate(old.call.arguments.get(name)):
-                found["/".join(path)] = old.call.arguments[name]
+                numbers["/".join(path)] = old.call.arguments[name]
 
     _walk(tx, (_name(tx),), note, opened=False)
-    return found if len({float(v) for v in found.values()}) == 1 else {}
+    return numbers if len({float(v) for v in numbers.values()}) == 1 else {}
 
 
 def with_rate(tx: T, state: Any, rate: Any) -> tuple[T, Any]:
-    """`tx` and its state with `rate` wherever there is a learning rate that is a number, in a call or in a state."""
+    """`tx` and its state with `rate` in place of every learning rate that is a number, in a call or in a state."""
 
     def change(path: _Path, old: Recorded) -> Any:
         assert old.call is not None
         names = [n for n in _RATES if _is_rate(old.call.arguments.get(n))]
-        held = isinstance(old.call.name, Call) or str(old.call.name).startswith("keras.")
-        return _called(old.call, dict.fromkeys(names, rate)) if names and not held else None
+        in_state = isinstance(old.call.name, Call) or str(old.call.name).startswith("keras.")
+        return _called(old.call, dict.fromkeys(names, rate)) if names and not in_state else None
 
     for name in _RATES:
         if tree.get_all_with_path(state, name, filtering=_injected):

@@ -1,4 +1,4 @@
-"""Looking at a transformation and its state: what it tells by name, what it takes, what to evaluate with."""
+"""`inspect`, `eval_params`, `summary`: values of a state by name, evaluation parameters, memory."""
 
 import math
 from collections.abc import Iterator
@@ -20,16 +20,21 @@ _Value = tuple[tuple[str, ...], str, Any]
 
 @checks.entrance("inspect")
 def inspect(tx: TransformationLike, state: OptState) -> dict[str, Any]:
-    """What a state tells by name: `step`, `learning_rate`, and whatever scalar the members keep.
+    """Scalars of a state by name: `step`, `learning_rate`, and the other scalars of the members.
 
     `step` is the number of updates done. `learning_rate` is the one that the last update used, or the first will. Every
     other scalar of a member's state has its field's name: counters of skipped steps, a plateau's scale, an injected
     hyperparameter, a measured norm. A name that several members use is preceded by the member's: a partition with two
     learning rates has `decay/learning_rate` and `rest/learning_rate`.
 
-    The values are the state's own arrays, so nothing is copied or waited for; it works inside `jit`.
+    The values are the state's own arrays: nothing is copied, nothing waits for a device, and it works inside `jit`.
 
-    Raises:  TypeError for what is no (init, update) pair.
+        optim.inspect(tx, state)  # {'step': Array(3), 'learning_rate': Array(0.1)}
+
+    Args:
+      tx: a transformation.
+      state: its state.
+    Raises:  TypeError for an argument that is not an (init, update) pair, or another transformation's state.
     """
     tx = taking_extra_args(tx, "tx")
     named: dict[str, dict[tuple[str, ...], Any]] = {}
@@ -37,18 +42,18 @@ def inspect(tx: TransformationLike, state: OptState) -> dict[str, Any]:
         uses = named.setdefault(name, {})
         if not any(value is other for other in uses.values()):
             uses[path] = value
-    told: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     for name, uses in named.items():
         if name == "step":
-            told[name] = next(iter(uses.values()))
+            report[name] = next(iter(uses.values()))
             continue
         for path, short in zip(uses, _shortened(list(uses)), strict=True):
-            told["/".join((*short, name))] = uses[path]
-    return told
+            report["/".join((*short, name))] = uses[path]
+    return report
 
 
 def _shortened(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """What tells the paths apart: without the beginning and the end that all of them have."""
+    """The paths without the names with which all of them begin and end."""
     start = _shared(paths)
     rests = [path[start:] for path in paths]
     end = _shared([rest[::-1] for rest in rests])
@@ -56,7 +61,7 @@ def _shortened(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def _shared(paths: list[tuple[str, ...]]) -> int:
-    """How many of their first parts all paths share."""
+    """The number of names with which all paths begin."""
     return next((i for i, words in enumerate(zip(*paths, strict=False)) if len({*words}) > 1), min(map(len, paths)))
 
 
@@ -85,11 +90,15 @@ def _scalars(state: Any, path: tuple[str, ...], reported: set[str], deep: bool) 
 
 @checks.entrance("eval_params")
 def eval_params(tx: TransformationLike, state: OptState, params: P) -> P:
-    """The parameters to evaluate with: an average's, lookahead's slow ones, schedule-free's; else `params` themselves.
+    """The parameters to evaluate with: an average, lookahead's slow or schedule-free's; else `params` themselves.
 
-    Members are asked in their order, inside groups for the group's parameters.
+    Members replace parameters in their order; a member of a partition, those of its group.
 
-    Raises:  TypeError for what is no (init, update) pair.
+    Args:
+      tx: a transformation.
+      state: its state.
+      params: the parameters that are trained.
+    Raises:  TypeError for an argument that is not an (init, update) pair.
     """
     tx = taking_extra_args(tx, "tx")
     tx.check_state(state)
@@ -158,7 +167,11 @@ class Summary:
 def summary(tx: TransformationLike, params: Params) -> Summary:
     """A table of the members: grain, parameters, slots with their dtypes, bytes of state; nothing is allocated.
 
-    Args:    params: arrays, or `jax.ShapeDtypeStruct`s as `jax.eval_shape` gives them.
+        print(optim.summary(tx, params))
+
+    Args:
+      tx: a transformation.
+      params: arrays, or `jax.ShapeDtypeStruct`s as `jax.eval_shape` gives them.
     Raises:  TypeError for an argument that is not an (init, update) pair.
     """
     tx = taking_extra_args(tx, "tx")

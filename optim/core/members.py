@@ -12,7 +12,7 @@ _GRAINS: tuple[Grain, ...] = ("elementwise", "treewise", "leafwise")
 
 
 class Part(NamedTuple):
-    """A member with its own state, and the parameters that it sees; None where there are none to look at."""
+    """A member with its own state and the parameters that it sees; None if no parameters were given."""
 
     name: str
     tx: GradientTransformation
@@ -40,7 +40,7 @@ def parts(tx: GradientTransformation, state: Any, params: Any = None) -> list[Pa
 def walk(
     tx: GradientTransformation, state: Any, params: Any = None, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Part]]:
-    """`tx` and everything inside it, each before its members, with the names that lead there."""
+    """`tx` and everything inside it, each before its members, with the path of names to it."""
     name = path[-1] if path else title(tx, "tx")
     yield path, Part(name, tx, state, params)
     for part in parts(tx, state, params):
@@ -48,7 +48,7 @@ def walk(
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """The names; those that come several times with their ordinal: `trace[0]`, `trace[1]`."""
+    """The names, with an ordinal where a name comes several times: `trace[0]`, `trace[1]`."""
     uses, before = Counter(names), Counter[str]()
     out = []
     for name in names:

@@ -110,7 +110,7 @@ class ScheduleFn(Recorded):
 
 
 class Inside(NamedTuple):
-    """The values one level down in a value, how each is called there, and how the value is made of them."""
+    """The values one level down in a value, their names there, and a function that makes the value of them."""
 
     names: list[Any]
     values: list[Any]
@@ -141,14 +141,14 @@ def inside(x: Any) -> Inside | None:
 
 def leaves(x: Any) -> Iterator[Any]:
     """The values in `x` that have none inside them, the factories of its calls included."""
-    found = inside(x)
-    if found is None:
+    parts = inside(x)
+    if parts is None:
         yield x
         return
     call = x.call if isinstance(x, Recorded) else x
     if isinstance(call, Call):
         yield from leaves(call.factory)
-    for value in found.values:
+    for value in parts.values:
         yield from leaves(value)
 
 

@@ -117,15 +117,15 @@ def register(
     @checks.entrance()
     def decorate(factory: F) -> F:
         signature = inspect.signature(factory)
-        known = name or factory.__name__
+        key = name or factory.__name__
         limits = {n: r for n, r in {**checks.RANGES, **(ranges or {})}.items() if n in signature.parameters}
         if kind != "function":
-            _refuse_numbers_without_range(known, factory, limits)
+            _refuse_numbers_without_range(key, factory, limits)
         for word in ("name", "args"):
             if word in signature.parameters and signature.parameters[word].kind is not inspect.Parameter.VAR_POSITIONAL:
-                checks.fail(f"{known} has an argument {word!r}, a word that configs need for themselves")
-        if known in _entries and _entries[known].factory.__module__ != factory.__module__:
-            checks.fail(f"a factory named {known!r} is registered already")
+                checks.fail(f"{key} has an argument {word!r}, a word that configs need for themselves")
+        if key in _entries and _entries[key].factory.__module__ != factory.__module__:
+            checks.fail(f"a factory named {key!r} is registered already")
 
         def recorded(make: Callable[..., Any], by: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """What `make` makes, with the call of `by`, the registered factory or a subclass of a registered class."""
@@ -141,13 +141,13 @@ def register(
                     TypeError,
                 )
             if by is made:
-                return result._recorded(Call(known, args, kwargs, bound, made, functools.partial(get, known)))
+                return result._recorded(Call(key, args, kwargs, bound, made, functools.partial(get, key)))
             return result._recorded(Call(by.__name__, args, kwargs, bound, by))
 
         made: Any = _registered_class(factory, recorded) if inspect.isclass(factory) else None
         if made is None:
 
-            @checks.entrance(known)
+            @checks.entrance(key)
             @functools.wraps(factory)
             def build(*args: Any, **kwargs: Any) -> Any:
                 return recorded(factory, build, args, kwargs)
@@ -155,8 +155,8 @@ def register(
             made = NamedFunction(build) if kind == "function" else build
         if factory.__doc__:
             made.__doc__ = docs.composed(factory.__doc__, signature, limits, _docstring)
-        _entries[known] = Entry(
-            known,
+        _entries[key] = Entry(
+            key,
             made,
             signature,
             kind,

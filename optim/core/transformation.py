@@ -135,8 +135,10 @@ jax.tree_util.register_static(GradientTransformation)
 
 @checks.entrance("with_extra_args_support")
 def with_extra_args_support(tx: TransformationLike) -> GradientTransformationExtraArgs:
-    """`tx` as a pair whose update takes any extra argument; those that its own update does not name are dropped.
+    """`tx` as a pair whose update takes any extra argument; arguments that its own update does not name are dropped.
 
+    Args:
+      tx: a transformation, or a pair of functions.
     Raises: TypeError for a value that is not an (init, update) pair; for a factory that was not called, with the call.
     """
     return taking_extra_args(tx, "tx")

@@ -43,7 +43,24 @@ def elementwise(
 ) -> GradientTransformationExtraArgs:
     """Lift a rule whose every element depends on the same element of g, p and the slots, and on scalars.
 
-    It may be packed, chunked, and its slots quantised block by block.
+        class MomentumState(NamedTuple):
+            trace: optim.Updates
+
+        def rule(g, trace):
+            trace = g + 0.9 * trace
+            return trace, trace
+
+        tx = optim.elementwise(rule, MomentumState, trace=optim.Slot())
+
+    The transformation may be packed, computed in pieces, and its slots quantised block by block.
+
+    Args:
+      rule: a function of the words it needs (g, p, t, slots, scalars) that returns the update, or the update and its
+        new slots in the order of their declaration.
+      state: the NamedTuple class of the state: the slots, the state scalars, and perhaps a `count`.
+      scalars: a function of the words it needs that returns a dict of tree-wide scalars.
+      slots: a `Slot` or `StateScalar` for every field of the state but `count`.
+    Raises:  TypeError for a state class with other fields, or a rule that asks for a word that does not exist.
     """
     return _lift("elementwise", rule, state, scalars, slots)
 
@@ -51,9 +68,14 @@ def elementwise(
 def treewise(
     rule: Rule, state: Any = EmptyState, *, scalars: Scalars, **slots: Slot | StateScalar
 ) -> GradientTransformationExtraArgs:
-    """Lift a rule that is elementwise but for `scalars`, which are sums over the whole tree.
+    """Lift a rule that is elementwise but for `scalars`, which may be sums over the whole tree: a global norm.
 
-    It may be packed: a sum over the tree does not see where one leaf ends.
+    The transformation may be packed: a sum over the tree does not depend on where a leaf ends.
+
+    Args:
+      rule, state, slots: as in `elementwise`.
+      scalars: a function of the words it needs, `updates` and `params` for whole trees among them, that returns a dict
+        of tree-wide scalars.
     """
     return _lift("treewise", rule, state, scalars, slots)
 
@@ -65,7 +87,13 @@ def leafwise(
     scalars: Scalars | None = None,
     **slots: Slot | StateScalar,
 ) -> GradientTransformationExtraArgs:
-    """Lift a rule whose elements depend on their whole leaf. It is never packed across leaves."""
+    """Lift a rule whose elements depend on their whole leaf: a norm of a leaf, a product of matrices.
+
+    The transformation is never packed across leaves, and its rule sees complex leaves as complex arrays.
+
+    Args:
+      rule, state, scalars, slots: as in `elementwise`.
+    """
     return _lift("leafwise", rule, state, scalars, slots)
 
 

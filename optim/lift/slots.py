@@ -77,7 +77,7 @@ class StateScalar:
     dtype: DType = None
 
     def make(self, params: Any) -> Array:
-        """The scalar in a buffer of its own; `params` are those that have slots."""
+        """The scalar in a buffer of its own; `params` are the parameters that have slots."""
         value = self.init(params) if callable(self.init) else self.init
         if isinstance(value, jax.Array):
             return numerics.fresh(value, value.dtype)

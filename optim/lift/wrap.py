@@ -34,10 +34,14 @@ def wrap(
         def cautious(inner):
             return optim.wrap(inner, lambda u, g: jnp.where(u * g < 0, u, 0))
 
-    Args:    inner: a transformation. rule: returns the update, or the update and its new slots. state: a NamedTuple
-             class with the slots, the state scalars, perhaps a `count`, and one field more: the state of `inner`;
-             None where the state is that of `inner`. grain: what an element of the result may depend on, beside
-             `inner`. evaluate: a rule (p, slots, state scalars) -> the parameter to evaluate with.
+    Args:
+      inner: a transformation.
+      rule: a function of the words it needs that returns the update, or the update and its new slots.
+      state: a NamedTuple class with the slots, the state scalars, perhaps a `count`, and one field more: the state of
+        `inner`. None, without slots, makes the state that of `inner`.
+      grain: what an element of the result may depend on, beside `inner`.
+      scalars, slots: as in `elementwise`.
+      evaluate: a function of p, slots and state scalars that returns the parameter to evaluate with.
     Raises:  TypeError for an `inner` that is not an (init, update) pair, and for a state class whose fields are not
              those.
     """
@@ -93,7 +97,7 @@ def _field_of_inner(state: Any, declared: Mapping[str, Any]) -> str | None:
     counter = next((name for name in ("count", "t") if name in state._fields and name not in declared), None)
     rest = [name for name in state._fields if name not in declared and name != counter]
     if len(rest) != 1:
-        got = f"got {', '.join(rest)}" if rest else "there is none"
+        got = f"got {', '.join(rest)}" if rest else "got none"
         checks.fail(
             f"{state.__name__} must have one field, for the state of inner, that is not declared; {got}", TypeError
         )
@@ -102,7 +106,7 @@ def _field_of_inner(state: Any, declared: Mapping[str, Any]) -> str | None:
 
 
 def _checked(updates: Any, params: Any) -> Any:
-    """The updates as arrays, each in its parameter's place if there are parameters."""
+    """The updates as arrays, in the parameters' structure if there are parameters."""
     places = updates if params is None else params
     gs = [g if tree.absent(g) else tree.as_array(g) for g in tree.match(updates, places, "updates", "params")]
     if params is not None:

@@ -41,17 +41,17 @@ def square(g: Array) -> Array:
 
 
 def saturated(x: Array) -> Array:
-    """x, held at the largest finite value."""
+    """x, or the largest finite value where x is larger."""
     return lax.min(x, np.asarray(_finfo(x.dtype).max, x.dtype))
 
 
 def abs_sq(g: Array) -> Array:
-    """|g|^2, real, held at the largest finite value: a huge gradient must not leave an infinite moment behind."""
+    """|g|^2, real and finite: a huge gradient must not leave an infinite moment behind."""
     return saturated(square(g))
 
 
 def variance(nu: Array, mu: Array) -> Array:
-    """nu - |mu|^2, held at 0, below which only rounding takes it."""
+    """max(nu - |mu|^2, 0); only rounding makes the difference negative."""
     return lax.max(sub(nu, abs_sq(mu)), np.zeros((), nu.dtype))
 
 

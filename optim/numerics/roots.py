@@ -48,9 +48,9 @@ def _cube_root(x: Array) -> Array:
 @_cube_root.defjvp
 def _cube_root_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
-    there, y = x != 0, _cube_root(x)
+    nonzero, y = x != 0, _cube_root(x)
     # Not 1 / (3 y^2), in which the error of the root would count twice.
-    slope = jnp.where(there, y / (3 * jnp.where(there, x, 1)), 0)
+    slope = jnp.where(nonzero, y / (3 * jnp.where(nonzero, x, 1)), 0)
     return y, slope * dx
 
 
@@ -62,12 +62,12 @@ def cube_root(x: Array) -> Array:
 
 def power(x: Array, exponent: Scalar) -> Array:
     """x^exponent for x >= 0 and an exponent > 0, whose derivative at zero is zero and not infinite."""
-    there = x > 0
-    return jnp.where(there, jnp.where(there, x, 1) ** exponent, 0)
+    positive = x > 0
+    return jnp.where(positive, jnp.where(positive, x, 1) ** exponent, 0)
 
 
 def surely_positive(eps: Scalar, dtype: DType, margin: float = 1.0) -> bool:
-    """Whether `eps` is a number, so known to be positive, and not 0 in `dtype`, not even divided by `margin`."""
+    """Whether `eps` is a Python number, and positive in `dtype` even if divided by `margin`."""
     return isinstance(eps, int | float | np.generic) and bool(eps >= margin * _finfo(dtype).tiny)
 
 
@@ -78,8 +78,8 @@ def ratio(top: Array, bottom: Array, *, positive: bool = False) -> Array:
     """
     if positive:
         return div(top, bottom)
-    there = bottom > 0
-    return jnp.where(there, top / jnp.where(there, bottom, 1), 0)
+    nonzero = bottom > 0
+    return jnp.where(nonzero, top / jnp.where(nonzero, bottom, 1), 0)
 
 
 def root_ratio(top: Array, bottom: Array, eps: Scalar, eps_root: Scalar = 0.0) -> Array:
@@ -129,8 +129,8 @@ def safe_norm(x: Array, min_norm: Scalar, ord: Any = None, axis: Any = None, kee
     """
     x = convert(jnp.asarray(x), wide_dtype(jnp.result_type(x)))
     if x.size == 0:
-        kept = jnp.sum(x, axis=axis, keepdims=keepdims)
-        return jnp.broadcast_to(like(x, min_norm), kept.shape).astype(real_dtype(x.dtype))
+        shaped = jnp.sum(x, axis=axis, keepdims=keepdims)
+        return jnp.broadcast_to(like(x, min_norm), shaped.shape).astype(real_dtype(x.dtype))
     floor = like(x, min_norm)
     below = jnp.linalg.norm(lax.stop_gradient(x), ord=ord, axis=axis, keepdims=True) <= floor
     size = jnp.linalg.norm(jnp.where(below, jnp.ones_like(x), x), ord=ord, axis=axis, keepdims=keepdims)

@@ -47,8 +47,8 @@ def now(schedule: Any, before: Count) -> Any:
     if not checks.is_number(value) and not (
         checks.is_array(value) and value.shape == () and value.dtype.kind in "iufV"
     ):
-        told = f"{checks.shown(schedule)}, given as a schedule, must give a number"
-        checks.fail(f"{told}, got {checks.shown(value)}", TypeError)
+        problem = f"{checks.shown(schedule)}, given as a schedule, must give a number"
+        checks.fail(f"{problem}, got {checks.shown(value)}", TypeError)
     return value
 
 
@@ -71,7 +71,7 @@ def loss(value: Any) -> Array:
 
 
 def safe_increment(count: Count) -> Count:
-    """count + 1, held at the largest value of its dtype instead of wrapping to a negative one."""
+    """count + 1, or count where that is the largest value of its dtype: it does not wrap."""
     count = count if isinstance(count, jax.Array) else jnp.asarray(count)
     limits = np.iinfo(count.dtype) if jnp.issubdtype(count.dtype, jnp.integer) else _finfo(count.dtype)
     below = lax.lt(count, np.asarray(limits.max, count.dtype))
