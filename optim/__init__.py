@@ -1,6 +1,9 @@
 """Gradient transformations for JAX: pure (init, update) pairs, composed from small primitives, compiled as one."""
 
+import typing as _typing
+
 from . import (
+    hints as _hints,
     interop as interop,
     keras as keras,
     projections as projections,
@@ -9,25 +12,13 @@ from . import (
     tree_utils as tree_utils,
 )
 from .combine.chain import chain as chain, named_chain as named_chain
-
-# Groups of parameters
 from .combine.labels import label_by_path as label_by_path
-
-# Combining
 from .combine.masked import MaskedNode as MaskedNode, MaskedState as MaskedState, masked as masked
 from .combine.partition import PartitionState as PartitionState, partition as partition
 from .core.apply import apply_updates as apply_updates
-
-# The record of a call
 from .core.config import from_config as from_config, to_config as to_config
-
-# Editing
 from .core.edit import replace as replace
-
-# Looking inside
 from .core.inspection import eval_params as eval_params, inspect as inspect, summary as summary
-
-# The record of a call
 from .core.record import ScheduleFn as ScheduleFn
 from .core.registry import (
     Example as Example,
@@ -37,8 +28,6 @@ from .core.registry import (
     lookup as lookup,
     register as register,
 )
-
-# The pair
 from .core.stateless import (
     EmptyState as EmptyState,
     identity as identity,
@@ -58,11 +47,7 @@ from .lift.grains import (
     leafwise as leafwise,
     treewise as treewise,
 )
-
-# Making your own
 from .lift.wrap import wrap as wrap
-
-# Line searches
 from .linesearch.backtracking import (
     BacktrackingLinesearchInfo as BacktrackingLinesearchInfo,
     ScaleByBacktrackingLinesearchState as ScaleByBacktrackingLinesearchState,
@@ -75,22 +60,16 @@ from .linesearch.zoom import (
     ZoomLinesearchInfo as ZoomLinesearchInfo,
     scale_by_zoom_linesearch as scale_by_zoom_linesearch,
 )
-
-# Numbers, trees, words
 from .matrix.linalg import (
     matrix_inverse_pth_root as matrix_inverse_pth_root,
     nnls as nnls,
     power_iteration as power_iteration,
 )
-
-# Numbers, trees, words
 from .numerics import (
     safe_increment as safe_increment,
     safe_norm as safe_norm,
     safe_root_mean_squares as safe_root_mean_squares,
 )
-
-# Optimizers
 from .optimizers.acprop import acprop as acprop, scale_by_acprop as scale_by_acprop
 from .optimizers.adadelta import (
     ScaleByAdaDeltaState as ScaleByAdaDeltaState,
@@ -217,11 +196,7 @@ from .optimizers.sophia import (
 )
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
-
-# A state by names
 from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
-
-# Schedules
 from .schedules.constant import constant_schedule as constant_schedule
 from .schedules.cosine import (
     cosine_decay_schedule as cosine_decay_schedule,
@@ -242,14 +217,8 @@ from .schedules.warmup import (
     warmup_constant_schedule as warmup_constant_schedule,
     warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
 )
-
-# Whole steps
 from .step.make import make_step as make_step, make_update as make_update
-
-# Parts of a batch
 from .step.microbatch import AccumulationType as AccumulationType, microbatch as microbatch
-
-# Transformations
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
 from .transforms.centralize import centralize as centralize
 from .transforms.clip import (
@@ -304,8 +273,6 @@ from .transforms.weight_decay import (
     WeightDecaySchedule as WeightDecaySchedule,
     add_decayed_weights as add_decayed_weights,
 )
-
-# Numbers, trees, words
 from .tree import (
     bias_correction as bias_correction,
     global_norm as global_norm,
@@ -313,11 +280,7 @@ from .tree import (
     update_moment as update_moment,
     update_moment_per_elem_norm as update_moment_per_elem_norm,
 )
-
-# Trees that follow others
 from .tree.follow import incremental_update as incremental_update, periodic_update as periodic_update
-
-# Many small leaves
 from .tree.packing import Packed as Packed, pack as pack
 from .tree_utils import tree_map_params as tree_map_params
 from .types import (
@@ -330,8 +293,6 @@ from .types import (
     TransformUpdateFn as TransformUpdateFn,
     Updates as Updates,
 )
-
-# Wrappers
 from .wrappers.accumulate import MultiSteps as MultiSteps, MultiStepsState as MultiStepsState
 from .wrappers.conditional import (
     ConditionallyMaskState as ConditionallyMaskState,
@@ -369,3 +330,10 @@ inject_stateful_hyperparams = inject_hyperparams
 multi_transform = partition
 MultiTransformState = PartitionState
 safe_int32_increment = safe_increment
+
+__all__ = _hints.public_names(globals(), ("interop", "keras", "projections", "schedules", "tree", "tree_utils"))
+
+if _typing.TYPE_CHECKING:
+    __version__: str
+else:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = _hints.surface(__name__, __version__=lambda: _hints.version(__name__))

@@ -1,6 +1,8 @@
 """`optim.tree` under Optax's names: `tree_utils.tree_add` is `tree.add`."""
 
-from . import tree as _tree
+import typing as _typing
+
+from . import hints as _hints, tree as _tree
 from .tree import NamedTupleKey as NamedTupleKey
 
 tree_add = _tree.add
@@ -38,3 +40,8 @@ tree_update_moment_per_elem_norm = _tree.update_moment_per_elem_norm
 tree_vdot = _tree.vdot
 tree_where = _tree.where
 tree_zeros_like = _tree.zeros_like
+
+__all__ = _hints.public_names(globals())
+
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = _hints.surface(__name__)

@@ -1,7 +1,7 @@
 """The vocabulary of signatures: trees, scalars, schedules, and the two functions of a transformation."""
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NewType, Protocol, TypeAlias
 
 import chex
 import jax
@@ -37,7 +37,7 @@ Grain: TypeAlias = Literal["elementwise", "treewise", "leafwise"]
 class TransformInitFn(Protocol):
     """`init(params) -> state`: pure, allocates every slot, reads no value of params unless its rule says so."""
 
-    def __call__(self, params: Any) -> Any:
+    def __call__(self, params: Params) -> OptState:
         """Return the state for `params`, a tree of arrays."""
 
 
@@ -47,7 +47,9 @@ class TransformUpdateFn(Protocol):
     The result's structure, shapes and dtypes are those of `updates` and of `state`.
     """
 
-    def __call__(self, updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
+    def __call__(
+        self, updates: Updates, state: OptState, params: Params | None = None, **extra_args: Any
+    ) -> tuple[Updates, OptState]:
         """Return the updates to add to `params`, and the next state.
 
         Args:    updates: gradients, a tree like `params`. state: from `init`, or from the update before.
@@ -55,12 +57,22 @@ class TransformUpdateFn(Protocol):
         """
 
 
-class _HasInitAndUpdate(Protocol):
+class HasInitAndUpdate(Protocol):
+    """What has the two functions of a transformation, of whichever library."""
+
     @property
     def init(self) -> Callable[..., Any]: ...
     @property
     def update(self) -> Callable[..., Any]: ...
 
 
-TransformationLike: TypeAlias = _HasInitAndUpdate | tuple[Callable[..., Any], Callable[..., Any]]
+TransformationLike: TypeAlias = HasInitAndUpdate | tuple[Callable[..., Any], Callable[..., Any]]
 """A transformation of this library or another, or a pair of functions `(init, update)`."""
+
+
+if not TYPE_CHECKING:
+    # At run time under their names, so that a signature prints those, and not all that they stand for.
+    for _name in ("Array", "Count", "DType", "Grain", "MaskOrFn", "OptState", "Params", "Scalar", "ScalarOrSchedule"):
+        globals()[_name] = NewType(_name, globals()[_name])
+    for _name in ("Schedule", "TransformationLike", "Tree", "Updates"):
+        globals()[_name] = NewType(_name, globals()[_name])

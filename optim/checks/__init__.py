@@ -8,6 +8,7 @@ from .arguments import (
     called as called,
     dtype as dtype,
     function as function,
+    hyperparameters as hyperparameters,
     int_or_nan as int_or_nan,
     names_dtype as names_dtype,
     state as state,
@@ -20,7 +21,9 @@ from .errors import (
     caller as caller,
     entrance as entrance,
     fail as fail,
+    mistake as mistake,
     naming as naming,
+    need as need,
     speaking_of as speaking_of,
 )
 from .ranges import (
@@ -36,6 +39,7 @@ from .ranges import (
     Range as Range,
 )
 from .values import (
+    function_name as function_name,
     is_array as is_array,
     is_key as is_key,
     is_number as is_number,

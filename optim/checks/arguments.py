@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .errors import fail
-from .ranges import Range
+from .ranges import RANGES, Range
 from .values import is_array, is_number, is_traced, near, shown, with_article, written
 
 
@@ -135,6 +135,11 @@ def suggest(word: str, known: Iterable[str]) -> str:
     known = list(known)
     exact = [k for k in SYNONYMS.get(word.lower(), ()) if k in known]
     return f"; did you mean {exact[0]!r}?" if exact else near(word, known, n=1)
+
+
+def hyperparameters(word: str) -> list[str]:
+    """The hyperparameters that `word` may mean: itself, and those it is a synonym of."""
+    return [name for name in (word, *SYNONYMS.get(word.lower(), ())) if name in RANGES]
 
 
 def bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:

@@ -45,6 +45,12 @@ def shown(x: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def function_name(f: Any) -> str:
+    """What a `repr` calls a function: `sophia.update` for one inside another; the outer's name for a lambda there."""
+    path = getattr(f, "__qualname__", type(f).__name__).split(".")
+    return ".".join(part.lstrip("_") for part in path if "<" not in part) or "lambda"
+
+
 def without_address(text: str) -> str:
     """A `repr` without the place in memory that Python's own ends with."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

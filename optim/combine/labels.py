@@ -30,25 +30,25 @@ class LabelByPath(Recorded):
     def __hash__(self) -> int:
         return hash(self.call)
 
+    @checks.entrance("label_by_path")
     def __call__(self, params: Params) -> Any:
         leaves, structure = tree.flatten(params)
         names = tree.names(params)
-        with checks.naming("label_by_path"):
-            matches = [self._match(name) for name in names]
-            for name, leaf, i in zip(names, leaves, matches, strict=True):
-                if i is None and leaf is not None and not self.allow_unmatched:
-                    checks.fail(f"no pattern matches {name!r}; add a last rule ('*', label) for the rest")
-            used = {i for i, leaf in zip(matches, leaves, strict=True) if leaf is not None}
-            for i, (pattern, _) in enumerate(self.rules):
-                if i not in used and not self.allow_unused:
-                    paths = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
-                    taken = any(_fits(n, pattern) for n in paths)
-                    why = (
-                        "earlier patterns match all of its parameters"
-                        if taken
-                        else f"no path fits it{checks.near(pattern, paths)}"
-                    )
-                    checks.fail(f"pattern {pattern!r} labels no parameter: {why}")
+        matches = [self._match(name) for name in names]
+        for name, leaf, i in zip(names, leaves, matches, strict=True):
+            if i is None and leaf is not None and not self.allow_unmatched:
+                checks.fail(f"no pattern matches {name!r}; add a last rule ('*', label) for the rest")
+        used = {i for i, leaf in zip(matches, leaves, strict=True) if leaf is not None}
+        for i, (pattern, _) in enumerate(self.rules):
+            if i not in used and not self.allow_unused:
+                paths = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
+                taken = any(_fits(n, pattern) for n in paths)
+                why = (
+                    "earlier patterns match all of its parameters"
+                    if taken
+                    else f"no path fits it{checks.near(pattern, paths)}"
+                )
+                checks.fail(f"pattern {pattern!r} labels no parameter: {why}")
         return structure.unflatten([None if i is None else self.rules[i][1] for i in matches])
 
     def _match(self, name: str) -> int | None:

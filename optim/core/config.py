@@ -39,7 +39,7 @@ def _encode(x: Any, where: str) -> Any:
         value = x.item() if isinstance(x, np.generic) else x
         return value if math.isfinite(value) else {"$float": repr(value)}
     if checks.is_traced(x):
-        raise TypeError(f"{where} is {checks.shown(x)} being traced; a config needs a concrete value")
+        raise checks.mistake(f"{where} is {checks.shown(x)} being traced; a config needs a concrete value", TypeError)
     if checks.is_key(x):
         return {"$key": np.asarray(jax.random.key_data(x)).tolist(), "impl": str(jax.random.key_impl(x))}
     if checks.is_array(x):
@@ -57,9 +57,10 @@ def _encode(x: Any, where: str) -> Any:
         return {"$dict": [[_encode(k, where), v] for k, v in items.items()]}
     if (entry := entry_of(x)) is not None:
         return {"$factory": entry.name}
-    raise TypeError(
+    raise checks.mistake(
         f"{where} is {checks.shown(x)}, which has no form in JSON; a function that is registered, "
-        "with @optim.register(kind='function'), has one"
+        "with @optim.register(kind='function'), has one",
+        TypeError,
     )
 
 
@@ -84,7 +85,9 @@ def _decode(x: Any) -> Any:
         try:
             return _WORDS[word](x)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"optim: a config has {dict(x)}, which is no {word[1:]}: {error}") from error
+            raise checks.mistake(
+                f"optim: a config has {dict(x)}, which is no {word[1:]}: {error}", ValueError
+            ) from error
     if "$tuple" in x:
         return tuple(map(_decode, x["$tuple"]))
     if "$dict" in x:
@@ -96,18 +99,22 @@ def _decode(x: Any) -> Any:
     return {k: _decode(v) for k, v in x.items()}
 
 
+@checks.entrance()
 def to_config(x: Any) -> dict[str, Any]:
     """The call that made a transformation or schedule, as plain JSON that `from_config` reads.
 
     Raises: TypeError for one made by hand, or with an argument that JSON cannot hold, naming it.
     """
     if not isinstance(x, Recorded):
-        raise TypeError(f"optim: to_config takes a transformation or schedule, got {checks.shown(x)}")
+        raise checks.mistake(f"optim: to_config takes a transformation or schedule, got {checks.shown(x)}", TypeError)
     if x.call is None:
-        raise TypeError(f"optim: {x!r} was made by hand; make it in a function decorated with @optim.register()")
+        raise checks.mistake(
+            f"optim: {x!r} was made by hand; make it in a function decorated with @optim.register()", TypeError
+        )
     return _config(x.call)
 
 
+@checks.entrance()
 def from_config(config: Mapping[str, Any]) -> Any:
     """The transformation or schedule that `to_config` described.
 
@@ -115,9 +122,11 @@ def from_config(config: Mapping[str, Any]) -> Any:
     """
     name = config.get("name") if isinstance(config, Mapping) else None
     if not isinstance(name, str | Mapping):
-        raise TypeError(f"optim: a config is a dict with a 'name', got {checks.shown(config)}")
+        raise checks.mistake(f"optim: a config is a dict with a 'name', got {checks.shown(config)}", TypeError)
     factory = lookup(name) if isinstance(name, str) else from_config(name)
     args, rest = config.get("args", []), {k: v for k, v in config.items() if k not in ("name", "args")}
     if not isinstance(args, list | tuple) or not all(isinstance(k, str) for k in rest):
-        raise TypeError(f"optim: the 'args' of a config are a list, its other keys words, got {checks.shown(config)}")
+        raise checks.mistake(
+            f"optim: the 'args' of a config are a list, its other keys words, got {checks.shown(config)}", TypeError
+        )
     return factory(*map(_decode, args), **{k: _decode(v) for k, v in rest.items()})

@@ -13,6 +13,7 @@ _Path = tuple[str, ...]
 _Change = Callable[[_Path, Recorded], Any]
 
 
+@checks.entrance()
 def replace(tx: T, where: str, by: Any = None, /, **arguments: Any) -> T:
     """`tx` with one of its members made anew: `replace(tx, "scale_by_adam", b2=0.95)`.
 

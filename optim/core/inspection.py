@@ -18,6 +18,7 @@ P = TypeVar("P")
 _Value = tuple[tuple[str, ...], str, Any]
 
 
+@checks.entrance("inspect")
 def inspect(tx: TransformationLike, state: OptState) -> dict[str, Any]:
     """What a state tells by name: `step`, `learning_rate`, and whatever scalar the members keep.
 
@@ -30,7 +31,7 @@ def inspect(tx: TransformationLike, state: OptState) -> dict[str, Any]:
 
     Raises:  TypeError for what is no (init, update) pair.
     """
-    tx = taking_extra_args(tx, "inspect's first argument")
+    tx = taking_extra_args(tx, "tx")
     named: dict[str, dict[tuple[str, ...], Any]] = {}
     for path, name, value in _reported(tx, state):
         uses = named.setdefault(name, {})
@@ -82,6 +83,7 @@ def _scalars(state: Any, path: tuple[str, ...], reported: set[str], deep: bool) 
             yield from _scalars(field_value, path, reported, deep)
 
 
+@checks.entrance("eval_params")
 def eval_params(tx: TransformationLike, state: OptState, params: P) -> P:
     """The parameters to evaluate with: an average's, lookahead's slow ones, schedule-free's; else `params` themselves.
 
@@ -89,7 +91,7 @@ def eval_params(tx: TransformationLike, state: OptState, params: P) -> P:
 
     Raises:  TypeError for what is no (init, update) pair.
     """
-    tx = taking_extra_args(tx, "eval_params' first argument")
+    tx = taking_extra_args(tx, "tx")
     tx.check_state(state)
     if tx.facts.evaluates is not None:
         evaluated: P = tx.facts.evaluates(state, params)
@@ -152,13 +154,14 @@ class Summary:
         return "\n".join(line.rstrip() for line in lines)
 
 
+@checks.entrance("summary")
 def summary(tx: TransformationLike, params: Params) -> Summary:
     """A table of the members: grain, parameters, slots with their dtypes, bytes of state; nothing is allocated.
 
     Args:    params: arrays, or `jax.ShapeDtypeStruct`s as `jax.eval_shape` gives them.
     Raises:  TypeError for an argument that is not an (init, update) pair.
     """
-    tx = taking_extra_args(tx, "summary's first argument")
+    tx = taking_extra_args(tx, "tx")
     shapes = jax.eval_shape(lambda p: p, params)
     return Summary(tuple(_rows(tx, jax.eval_shape(tx.init, params), shapes)))
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from .. import checks
+from ..types import Array
 
 
 class Call:
@@ -60,6 +61,24 @@ class Recorded:
         return functools.partial(self.call.reference, *self.call.args, **self.call.kwargs), ()
 
 
+class NamedFunction:
+    """A function that prints as its name, for signatures in which it is a default."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return checks.function_name(self)
+
+    def __reduce__(self) -> str:
+        """Copy and pickle by name, as functions do."""
+        return str(getattr(self, "__qualname__", ""))
+
+
 class ScheduleFn(Recorded):
     """A registered schedule: a function of the count that prints as the call that made it."""
 
@@ -71,11 +90,12 @@ class ScheduleFn(Recorded):
         new.call = call
         return new
 
-    def __call__(self, count: Any) -> Any:
-        return self.fn(count)
+    def __call__(self, count: Any) -> Array:
+        value: Array = self.fn(count)
+        return value
 
     def __repr__(self) -> str:
-        return repr(self.call) if self.call else f"ScheduleFn({checks.shown(self.fn)})"
+        return repr(self.call) if self.call else f"ScheduleFn({checks.function_name(self.fn)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ScheduleFn):
@@ -214,6 +234,8 @@ def _written(x: Any) -> str:
             return repr(x.item())
         if type(x) is tuple:
             return f"({', '.join(map(_written, x))}{',' if len(x) == 1 else ''})"
+        if isinstance(x, tuple) and hasattr(x, "_fields") and not isinstance(x, Recorded):
+            return f"{type(x).__name__}({', '.join(f'{k}={_written(v)}' for k, v in zip(x._fields, x, strict=True))})"
         if type(x) is list:
             return f"[{', '.join(map(_written, x))}]"
         if type(x) is dict:

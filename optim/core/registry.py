@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from .. import checks
 from ..checks import Range
 from . import docs
-from .record import Call, Recorded
+from .record import Call, NamedFunction, Recorded
 
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["transformation", "schedule", "factory", "function"]
@@ -66,12 +66,13 @@ def entries(kind: Kind | None = None) -> Iterator[Entry]:
     return (e for _, e in sorted(_entries.items()) if kind in (None, e.kind))
 
 
+@checks.entrance()
 def lookup(name: str) -> Entry:
     """The entry of that name; an unknown one is an error that lists near matches."""
     if not isinstance(name, str):
-        raise TypeError(f"optim: a factory's name must be a string, got {checks.shown(name)}")
+        checks.fail(f"a factory's name must be a string, got {checks.shown(name)}", TypeError)
     if name not in _entries:
-        raise KeyError(f"optim: no factory named {name!r} is registered{checks.near(name, _entries)}")
+        checks.fail(f"no factory named {name!r} is registered{checks.near(name, _entries)}", KeyError)
     return _entries[name]
 
 
@@ -84,6 +85,7 @@ def entry_of(factory: Any) -> Entry | None:
     return next((e for e in _entries.values() if e.factory is factory), None)
 
 
+@checks.entrance()
 def get(name: str, *args: Any, **kwargs: Any) -> Any:
     """Call the factory registered under `name`: `get("adam", learning_rate=1e-3)`.
 
@@ -112,6 +114,7 @@ def register(
       errors: calls that must fail, with a part of their sentence.
     """
 
+    @checks.entrance()
     def decorate(factory: F) -> F:
         signature = inspect.signature(factory)
         known = name or factory.__name__
@@ -120,9 +123,9 @@ def register(
             _refuse_numbers_without_range(known, factory, limits)
         for word in ("name", "args"):
             if word in signature.parameters and signature.parameters[word].kind is not inspect.Parameter.VAR_POSITIONAL:
-                raise ValueError(f"optim: {known} has an argument {word!r}, a word that configs need for themselves")
+                checks.fail(f"{known} has an argument {word!r}, a word that configs need for themselves")
         if known in _entries and _entries[known].factory.__module__ != factory.__module__:
-            raise ValueError(f"optim: a factory named {known!r} is registered already")
+            checks.fail(f"a factory named {known!r} is registered already")
 
         def recorded(make: Callable[..., Any], by: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """What `make` makes, with the call of `by`, the registered factory or a subclass of a registered class."""
@@ -149,7 +152,7 @@ def register(
             def build(*args: Any, **kwargs: Any) -> Any:
                 return recorded(factory, build, args, kwargs)
 
-            made = build
+            made = NamedFunction(build) if kind == "function" else build
         if factory.__doc__:
             made.__doc__ = docs.composed(factory.__doc__, signature, limits, _docstring)
         _entries[known] = Entry(
@@ -171,12 +174,20 @@ def _refuse_numbers_without_range(name: str, factory: Any, ranges: Mapping[str, 
     init = factory.__new__ if inspect.isclass(factory) else factory
     with contextlib.suppress(NameError, TypeError):  # of annotations that only a type checker can read
         for word, annotation in get_type_hints(init).items():
-            kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+            kinds = _kinds(annotation)
             if {int, float} & {*kinds} and not {tuple, list} & {get_origin(k) for k in kinds} and word not in ranges:
-                raise ValueError(
-                    f"optim: {name} has the number {word!r} without a range; declare it: "
+                checks.fail(
+                    f"{name} has the number {word!r} without a range; declare it: "
                     f"register(..., ranges={{{word!r}: Range(0, 1, means='...')}})"
                 )
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The types in an annotation, of which a name such as `Scalar` stands for several."""
+    annotation = getattr(annotation, "__supertype__", annotation)
+    if get_origin(annotation) not in (Union, UnionType):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _kinds(part)]
 
 
 def _docstring(name: str) -> str | None:

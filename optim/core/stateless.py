@@ -31,13 +31,13 @@ def identity() -> GradientTransformationExtraArgs:
     return tx.declaring(grain="elementwise", state_classes=(EmptyState,))
 
 
-def _halved(updates: Updates, params: Params | None) -> Updates:
+def halved(updates: Updates, params: Params | None) -> Updates:
     del params
     return tree.map(lambda g: g * 0.5, updates)
 
 
 @register(
-    example(_halved), exceptions={"golden": "its formula is its argument", "errors": "its function accepts any updates"}
+    example(halved), exceptions={"golden": "its formula is its argument", "errors": "its function accepts any updates"}
 )
 def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransformationExtraArgs:
     """Make a stateless transformation of a function of trees.
@@ -53,13 +53,13 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
     return GradientTransformationExtraArgs(init_empty_state, update)
 
 
-def _halved_leaf(g: Any, p: Any) -> Any:
+def halved_leaf(g: Any, p: Any) -> Any:
     del p
     return g * 0.5
 
 
 @register(
-    example(_halved_leaf),
+    example(halved_leaf),
     exceptions={"golden": "its formula is its argument", "errors": "its function accepts any updates"},
 )
 def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformationExtraArgs:

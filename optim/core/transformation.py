@@ -9,7 +9,7 @@ import jax
 
 from .. import checks
 from ..tree.packing import check_whole
-from ..types import Grain, TransformInitFn, TransformUpdateFn
+from ..types import Grain, TransformationLike, TransformInitFn, TransformUpdateFn
 from . import eager
 from .facts import Facts
 from .record import Call, Recorded
@@ -96,7 +96,9 @@ class GradientTransformation(Recorded, _Pair):
         named_init.__qualname__, named_update.__qualname__ = f"{call.name}.init", f"{call.name}.update"
         facts = dataclasses.replace(self.facts, call=call, body=self if self.call else None)
         enter = checks.entrance(name)
-        return self._rebuilt(enter(named_init), enter(eager.compiled(call, named_update, facts.grain)), facts)
+        named_update = eager.compiled(call, named_update, facts.grain)
+        named_init.__doc__, named_update.__doc__ = TransformInitFn.__call__.__doc__, TransformUpdateFn.__call__.__doc__
+        return self._rebuilt(enter(named_init), enter(named_update), facts)
 
     def _rebuilt(self, init: Any, update: Any, facts: Facts) -> Self:
         new = tuple.__new__(type(self), (init, update))
@@ -108,7 +110,7 @@ class GradientTransformation(Recorded, _Pair):
             return repr(self.call)
         if self.facts.rule is not None:
             return repr(self.facts.rule)
-        return f"{type(self).__name__}({checks.shown(self.init)}, {checks.shown(self.update)})"
+        return f"{type(self).__name__}({checks.function_name(self.init)}, {checks.function_name(self.update)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GradientTransformation):
@@ -131,12 +133,13 @@ class GradientTransformationExtraArgs(GradientTransformation):
 jax.tree_util.register_static(GradientTransformation)
 
 
-def with_extra_args_support(tx: Any) -> GradientTransformationExtraArgs:
+@checks.entrance("with_extra_args_support")
+def with_extra_args_support(tx: TransformationLike) -> GradientTransformationExtraArgs:
     """`tx` as a pair whose update takes any extra argument; those that its own update does not name are dropped.
 
     Raises: TypeError for a value that is not an (init, update) pair; for a factory that was not called, with the call.
     """
-    return taking_extra_args(tx, "with_extra_args_support's argument")
+    return taking_extra_args(tx, "tx")
 
 
 def taking_extra_args(tx: Any, where: str) -> GradientTransformationExtraArgs:

@@ -59,6 +59,9 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         # In a namespace: Keras turns tuples among its attributes into plain tuples.
         self._own = SimpleNamespace(tx=tx, sets_rate=bool(numbers), variables=None)
 
+    def __repr__(self) -> str:
+        return f"as_keras({self.transformation!r})"
+
     @property
     def transformation(self) -> GradientTransformationExtraArgs:
         """The wrapped transformation."""

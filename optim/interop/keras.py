@@ -14,9 +14,8 @@ from ..core import registry
 from ..core.transformation import GradientTransformationExtraArgs
 from ..keras import KerasOptimizer, get, get_weights, set_weights
 from ..keras.identify import FACTORIES
-from ..types import OptState, Params
+from ..types import OptState, Params, TransformationLike
 from ._keras_files import read
-from ._need import need
 
 
 def __getattr__(name: str) -> Any:
@@ -30,7 +29,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _keras() -> Any:
-    keras = need("keras", "keras")
+    keras = checks.need("keras", "keras")
     if keras.backend.backend() != "jax":
         checks.fail(
             f"Keras runs on {keras.backend.backend()}, expected jax: set KERAS_BACKEND=jax before it is imported",
@@ -39,7 +38,8 @@ def _keras() -> Any:
     return keras
 
 
-def as_keras(tx: Any, name: str | None = None, **options: Any) -> Any:
+@checks.entrance("as_keras")
+def as_keras(tx: TransformationLike | str, name: str | None = None, **options: Any) -> Any:
     """Make an optimizer of Keras 3 from a transformation.
 
         model.compile(optimizer=as_keras(optim.adamw(1e-3)), loss=...)
@@ -57,13 +57,13 @@ def as_keras(tx: Any, name: str | None = None, **options: Any) -> Any:
     Raises:  ImportError without Keras; RuntimeError if Keras does not run on JAX; TypeError if tx is not a
              transformation.
     """
-    with checks.naming("as_keras"):
-        optimizer = __getattr__("Transformation")
-        if isinstance(tx, str):
-            tx = get(tx) if tx.lower() in FACTORIES else registry.get(tx)
-        return optimizer(tx, name, **options)
+    optimizer = __getattr__("Transformation")
+    if isinstance(tx, str):
+        tx = get(tx) if tx.lower() in FACTORIES else registry.get(tx)
+    return optimizer(tx, name, **options)
 
 
+@checks.entrance("from_keras")
 def from_keras(optimizer: Any) -> GradientTransformationExtraArgs:
     """Make a transformation of an optimizer of Keras 3, through its stateless functions.
 
@@ -77,9 +77,8 @@ def from_keras(optimizer: Any) -> GradientTransformationExtraArgs:
     Raises:  ImportError without Keras; RuntimeError if Keras does not run on JAX; ValueError for an update without
              params.
     """
-    with checks.naming("from_keras"):
-        keras = _keras()
-        template = keras.optimizers.get(optimizer)
+    keras = _keras()
+    template = keras.optimizers.get(optimizer)
 
     @functools.lru_cache(maxsize=16)
     def built(kinds: tuple[tuple[tuple[int, ...], str], ...]) -> Any:
@@ -97,12 +96,12 @@ def from_keras(optimizer: Any) -> GradientTransformationExtraArgs:
         _, (fresh, values) = of(params)
         return {name: jnp.array(x) for name, x in zip(_names(fresh), values, strict=True)}
 
+    @checks.entrance("from_keras")
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args
-        with checks.naming("from_keras"):
-            if params is None:
-                checks.fail("update needs the parameters: call update(updates, state, params)")
-            gradients = tree.match(updates, params, "updates", "params")
+        if params is None:
+            checks.fail("update needs the parameters: call update(updates, state, params)")
+        gradients = tree.match(updates, params, "updates", "params")
         places = [i for i, p in enumerate(tree.flatten(params)[0]) if not tree.absent(p)]
         leaves, (fresh, _) = of(params)
         gs = [None if tree.absent(gradients[i]) else tree.as_array(gradients[i]) for i in places]
@@ -129,6 +128,7 @@ def _names(optimizer: Any) -> list[str]:
     return [n if names.count(n) == 1 else f"{n}_{i}" for i, n in enumerate(names)]
 
 
+@checks.entrance("load_legacy_weights")
 def load_legacy_weights(path: str | Path, tx: KerasOptimizer, params: Params) -> OptState:
     """Load the optimizer state that Keras 2 saved in an HDF5 file together with a model.
 
@@ -145,16 +145,15 @@ def load_legacy_weights(path: str | Path, tx: KerasOptimizer, params: Params) ->
     Raises:  ImportError without h5py; KeyError if the file has no optimizer weights; ValueError for weights of another
              optimizer, another number of weights, or another shape.
     """
-    with checks.naming("load_legacy_weights"):
-        h5py = need("h5py", "keras")
-        if not isinstance(tx, KerasOptimizer):
-            checks.fail(f"tx must be one of optim.keras, got {checks.shown(tx)}", TypeError)
-        state = tx.init(params)
-        with h5py.File(path, "r") as file:
-            saved = read(path, file, tx, get_weights(tx, state))
-        try:
-            state = set_weights(tx, state, saved.weights)
-        except ValueError as error:
-            names = ", ".join(saved.names[:4]) + ", ..." * (len(saved.names) > 4)
-            checks.fail(f"{path}, with {names}: {error}")
-        return tree.set(state, **saved.beside) if saved.beside else state
+    h5py = checks.need("h5py", "keras")
+    if not isinstance(tx, KerasOptimizer):
+        checks.fail(f"tx must be one of optim.keras, got {checks.shown(tx)}", TypeError)
+    state = tx.init(params)
+    with h5py.File(path, "r") as file:
+        saved = read(path, file, tx, get_weights(tx, state))
+    try:
+        state = set_weights(tx, state, saved.weights)
+    except ValueError as error:
+        names = ", ".join(saved.names[:4]) + ", ..." * (len(saved.names) > 4)
+        checks.fail(f"{path}, with {names}: {error}")
+    return tree.set(state, **saved.beside) if saved.beside else state

@@ -11,11 +11,11 @@ from .. import checks
 from ..core.transformation import taking_extra_args
 from ..portable.fit import fitted_leaf
 from ..tree.places import children, entry_name
-from ..types import OptState, Params
-from ._need import need
+from ..types import OptState, Params, TransformationLike
 
 
-def convert_state(state: Any, tx: Any, params: Params) -> OptState:
+@checks.entrance("convert_state")
+def convert_state(state: Any, tx: TransformationLike, params: Params) -> OptState:
     """Convert the state of an Optax transformation to that of `tx`, the same call in this library, to resume training.
 
         state = convert_state(optax_state, optim.adam(1e-3), params)
@@ -31,12 +31,12 @@ def convert_state(state: Any, tx: Any, params: Params) -> OptState:
     Raises:  ValueError naming the first entry of `state` that is missing, has no counterpart, or has another shape or
              kind of dtype; TypeError if tx is not a transformation.
     """
-    with checks.naming("convert_state"):
-        tx = taking_extra_args(tx, "tx")
-        return _convert(state, tx.init(params), "state")
+    tx = taking_extra_args(tx, "tx")
+    return _convert(state, tx.init(params), "state")
 
 
-def as_optax(tx: Any) -> Any:
+@checks.entrance("as_optax")
+def as_optax(tx: TransformationLike) -> Any:
     """`tx` as an instance of Optax's class, for Optax's own combinators.
 
         optax.chain(optax.adam(1e-3), as_optax(optim.reduce_on_plateau()))
@@ -49,9 +49,8 @@ def as_optax(tx: Any) -> Any:
       tx: a transformation.
     Raises:  TypeError if tx is not a pair (init, update); ImportError without Optax.
     """
-    with checks.naming("as_optax"):
-        made: Any = need("optax", "optax").GradientTransformationExtraArgs
-        return made(*taking_extra_args(tx, "tx"))
+    made: Any = checks.need("optax", "optax").GradientTransformationExtraArgs
+    return made(*taking_extra_args(tx, "tx"))
 
 
 def _convert(theirs: Any, ours: Any, path: str) -> Any:

@@ -26,14 +26,15 @@ from .. import checks, numerics, tree
 from ..core.members import Part, title, walk
 from ..core.transformation import GradientTransformation, taking_extra_args
 from ..tree.places import entry_name
-from ..types import OptState, Params
+from ..types import OptState, Params, TransformationLike
 from .torch_facts import COUNTS, SLOTS, MemberArgs, disagreements
 from .torch_sources import Place, Source, Sources
 
 
+@checks.entrance("state_from_torch")
 def state_from_torch(
     torch_state_dict: Mapping[str, Any],
-    tx: Any,
+    tx: TransformationLike,
     params: Params,
     mapping: Mapping[str, Any] | Callable[[str], Place],
     *,
@@ -59,20 +60,19 @@ def state_from_torch(
       check_hyperparams: whether to fail if an argument of tx (betas, eps, lr, ...) differs from PyTorch's.
     Raises:  ValueError naming the entry that is missing, extra, misshapen or different, with both values.
     """
-    with checks.naming("state_from_torch"):
-        tx = taking_extra_args(tx, "tx")
-        sources = Sources(torch_state_dict, params, mapping)
-        fresh = tx.init(params)
-        members = list(_members(tx, fresh, params))
-        converted: dict[int, Any] = {}
-        for at, member in enumerate(members):
-            converted |= _slot_arrays(member, members[:at], sources, params)
-        sources.check_all_taken()
-        for member in members:
-            converted |= _counts(member, sources, step)
-        if check_hyperparams:
-            _check_hyperparams(members, sources, step)
-        return jax.tree.map(lambda x: converted.get(id(x), x), fresh)
+    tx = taking_extra_args(tx, "tx")
+    sources = Sources(torch_state_dict, params, mapping)
+    fresh = tx.init(params)
+    members = list(_members(tx, fresh, params))
+    converted: dict[int, Any] = {}
+    for at, member in enumerate(members):
+        converted |= _slot_arrays(member, members[:at], sources, params)
+    sources.check_all_taken()
+    for member in members:
+        converted |= _counts(member, sources, step)
+    if check_hyperparams:
+        _check_hyperparams(members, sources, step)
+    return jax.tree.map(lambda x: converted.get(id(x), x), fresh)
 
 
 # Members of the transformation

@@ -5,6 +5,9 @@ next update on), and has Keras' configuration, lookup by name and order of weigh
 TensorFlow optimizers.
 """
 
+import typing as _typing
+
+from .. import hints as _hints
 from .front import KerasFactory, KerasOptimizer
 from .host import TFVariablesState
 from .identify import deserialize, get, serialize
@@ -42,3 +45,6 @@ __all__ = [
     "sgd",
     "tfoptimizer",
 ]
+
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = _hints.surface(__name__)

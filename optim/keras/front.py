@@ -57,6 +57,7 @@ class KerasFactory(Generic[P]):
         self.__signature__ = inspect.signature(build)
         self._build = build
 
+    @checks.entrance()
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> KerasOptimizer:
         return self._build(*args, **self._translated(kwargs))
 
@@ -74,13 +75,13 @@ class KerasFactory(Generic[P]):
     def _translated(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         parameters, out = self.__signature__.parameters, dict(kwargs)
         if "learning_rate" in out and "lr" in out:
-            raise TypeError("lr and learning_rate are one argument: give one of them")
+            raise checks.mistake("lr and learning_rate are one argument: give one of them", TypeError)
         if "learning_rate" in out:
             out["lr"] = out.pop("learning_rate")
         for word in out:
             if word not in parameters:
                 hint = checks.suggest(word, parameters)
-                raise TypeError(f"Unexpected keyword argument passed to optimizer: {word}{hint}")
+                raise checks.mistake(f"Unexpected keyword argument passed to optimizer: {word}{hint}", TypeError)
         return out
 
 

@@ -13,6 +13,7 @@ FACTORIES: dict[str, KerasFactory[Any]] = {
 } | {"tfoptimizer": TFOptimizer}
 
 
+@checks.entrance()
 def get(identifier: Any) -> Any:
     """An optimizer from a name, a config dict or an optimizer, as `keras.optimizers.get` does.
 
@@ -32,9 +33,10 @@ def get(identifier: Any) -> Any:
     if is_native(identifier):
         return TFOptimizer(identifier)
     hint = "; optim.keras.TFOptimizer takes it" if is_keras_optimizer(identifier) else ""
-    raise ValueError(f"Could not interpret optimizer identifier: {identifier}{hint}")
+    raise checks.mistake(f"Could not interpret optimizer identifier: {identifier}{hint}")
 
 
+@checks.entrance()
 def serialize(optimizer: KerasOptimizer | None) -> dict[str, Any] | None:
     """{'class_name': ..., 'config': ...} as Keras writes it; None for None.
 
@@ -45,10 +47,11 @@ def serialize(optimizer: KerasOptimizer | None) -> dict[str, Any] | None:
     if optimizer is None:
         return None
     if not isinstance(optimizer, KerasOptimizer):
-        raise ValueError(f"Cannot serialize {optimizer!r}: it is not an optimizer of Keras; use optim.to_config")
+        raise checks.mistake(f"Cannot serialize {optimizer!r}: it is not an optimizer of Keras; use optim.to_config")
     return {"class_name": optimizer.class_name, "config": optimizer.get_config()}
 
 
+@checks.entrance()
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Callable[..., Any]] | None = None) -> Any:
     """The optimizer that `serialize` described; `config` is not modified.
 
@@ -58,9 +61,9 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Callable
     Raises:  KeyError without 'class_name'; ValueError without 'config' or for an unknown name.
     """
     if not isinstance(config, Mapping) or ("class_name" in config and not isinstance(config.get("config"), Mapping)):
-        raise ValueError(f"Improper config format: {config}")
+        raise checks.mistake(f"Improper config format: {config}")
     name = config["class_name"]
     factory = (custom_objects or {}).get(name) or FACTORIES.get(name.lower() if isinstance(name, str) else "")
     if factory is None:
-        raise ValueError(f"Unknown optimizer: {name}{checks.near(str(name), FACTORIES)}")
+        raise checks.mistake(f"Unknown optimizer: {name}{checks.near(str(name), FACTORIES)}")
     return getattr(factory, "from_config", lambda kwargs: factory(**kwargs))(config["config"])

@@ -141,13 +141,7 @@ def is_keras_optimizer(x: Any) -> bool:
 
 
 def _tensorflow() -> Any:
-    try:
-        import tensorflow
-    except ModuleNotFoundError as error:
-        if error.name != "tensorflow":
-            raise
-        checks.fail("needs tensorflow: pip install 'optim[tensorflow]'", ImportError)
-    return tensorflow
+    return checks.need("tensorflow", "tensorflow")
 
 
 # Copies
@@ -181,9 +175,7 @@ def _native_copy(tf: Any, optimizer: Any, values: list[Values]) -> Copy:
 
 
 def _keras_copy(kind: Any, config: dict[str, Any], values: list[Values]) -> Copy:
-    import keras
-
-    tf = _tensorflow()
+    tf, keras = _tensorflow(), checks.need("keras", "keras")
     _refuse_graphs(tf)
     optimizer = kind.from_config(copy.deepcopy(config))
     variable = keras.Variable if isinstance(optimizer, keras.optimizers.Optimizer) else tf.Variable

@@ -13,6 +13,7 @@ from .front import KerasOptimizer
 from .tensorflow import NativeOptimizer
 
 
+@checks.entrance()
 def get_weights(tx: KerasOptimizer, state: Any) -> list[np.ndarray[Any, Any]]:
     """The state as Keras' list of weights: NumPy arrays, with parameters in the order of the tree's leaves.
 
@@ -24,6 +25,7 @@ def get_weights(tx: KerasOptimizer, state: Any) -> list[np.ndarray[Any, Any]]:
     return [np.asarray(x) for x in _weights_of(tx, state)]
 
 
+@checks.entrance()
 def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
     """The state with the values of Keras' list of weights; other fields (`lr`, Nadam's product) stay as they are.
 
@@ -37,13 +39,13 @@ def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
     """
     old = _weights_of(tx, state)
     if len(weights) != len(old):
-        raise ValueError(
+        raise checks.mistake(
             f"Length of the specified weight list ({len(weights)}) does not match the number of weights of the "
             f"optimizer ({len(old)})"
         )
     for was, new in zip(old, weights, strict=True):
         if np.shape(new) != was.shape:
-            raise ValueError(
+            raise checks.mistake(
                 f"Optimizer weight shape {was.shape} not compatible with provided weight shape {np.shape(new)}"
             )
     rest = iter(weights)
@@ -62,7 +64,7 @@ def set_weights(tx: KerasOptimizer, state: Any, weights: Sequence[Any]) -> Any:
 
 def _weights_of(tx: KerasOptimizer, state: Any) -> list[Array]:
     if not isinstance(tx, KerasOptimizer):
-        raise TypeError(f"optim.keras: the weights of {checks.shown(tx)} have no order in Keras")
+        raise checks.mistake(f"optim.keras: the weights of {checks.shown(tx)} have no order in Keras", TypeError)
     if isinstance(tx, NativeOptimizer):
         tx.get_weights()
     weights: list[Array] = []

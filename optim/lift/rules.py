@@ -48,7 +48,7 @@ class LeafRule:
             checks.fail(f"the rule asks for 't', but {name} has no count", TypeError)
 
     def __repr__(self) -> str:
-        return f"{self.grain}({checks.shown(self.rule)})"
+        return f"{self.grain}({checks.function_name(self.rule)})"
 
     @cached_property
     def slots(self) -> dict[str, Slot]:

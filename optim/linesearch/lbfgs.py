@@ -12,12 +12,11 @@ from ..core.registry import example, register
 from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..transforms.scale import scale, scale_by_learning_rate
-from ..types import Array, Count, Params, ScalarOrSchedule, Updates
+from ..types import Array, Count, Params, ScalarOrSchedule, TransformationLike, Updates
 from .places import checked
 from .ray import NO_DERIVATIVE, NOT_ALONE, half_square
 from .zoom import scale_by_zoom_linesearch
 
-_SEARCH = scale_by_zoom_linesearch(20, initial_guess_strategy="one")
 _RANGES = {"memory_size": Range(1, integer=True)}
 _SLOTS = ("params", "updates", "diff_params_memory", "diff_updates_memory")
 
@@ -185,7 +184,7 @@ def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
     memory_size: int = 10,
     scale_init_precond: bool = True,
-    linesearch: Any = _SEARCH,
+    linesearch: TransformationLike | None = scale_by_zoom_linesearch(20, initial_guess_strategy="one"),  # noqa: B008 - it never changes
 ) -> GradientTransformationExtraArgs:
     """L-BFGS: `scale_by_lbfgs`, minus the learning rate if one is given, then a line search.
 

@@ -13,6 +13,7 @@ from ..types import Array, OptState, Params, Updates
 from .ray import ValueFn
 
 
+@checks.entrance("value_and_grad_from_state")
 def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, Updates]]:
     """Make a `jax.value_and_grad` of value_fn that reuses the value and the gradient in the state of a line search.
 
@@ -26,8 +27,7 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
       value_fn: the loss, a function (params, *args, **kwargs) -> real scalar; the one that the line search receives.
     Raises:  TypeError if value_fn is not a function; ValueError if the state has no value and gradient.
     """
-    with checks.naming("value_and_grad_from_state"):
-        checks.function("value_fn", value_fn)
+    checks.function("value_fn", value_fn)
     evaluate = jax.value_and_grad(value_fn, allow_int=True)
 
     def program(static: Any, params: Params, value: Array, grad: Updates, args: Any, kwargs: Any) -> Any:
@@ -45,6 +45,7 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
 
     compiled = jax.jit(program, static_argnums=0)
 
+    @checks.entrance()
     def value_and_grad(params: Params, *args: Any, state: OptState, **kwargs: Any) -> tuple[Array, Updates]:
         with checks.naming("value_and_grad_from_state"):
             value, grad = tree.get(state, "value"), tree.get(state, "grad")

@@ -1,9 +1,8 @@
 """Dtypes: what rules compute in, and conversion between them."""
 
-import contextlib
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +13,18 @@ from jax.extend.core.primitives import convert_element_type_p
 from .. import checks
 from ..types import Array, DType
 
+F = TypeVar("F", bound=Callable[..., Any])
 _finfo: Any = jnp.finfo  # untyped in jax
 
 
-@contextlib.contextmanager
-def mixing(name: str) -> Iterator[None]:
-    """Calls named `name` in errors, in which real numbers may meet complex ones whatever the user has asked of JAX."""
-    with checks.naming(name), jax.numpy_dtype_promotion("standard"):
-        yield
+def mixing(name: str) -> Callable[[F], F]:
+    """Decorate the public function `name`: real numbers may meet complex ones in it, whatever JAX is configured to."""
+
+    def decorate(f: F) -> F:
+        mixed: F = jax.numpy_dtype_promotion("standard")(f)
+        return checks.entrance(name)(mixed)
+
+    return decorate
 
 
 def common_dtype(*dtypes: DType) -> np.dtype[Any]:

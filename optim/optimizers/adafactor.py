@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import checks
 from ..combine.chain import chain
+from ..core.record import NamedFunction
 from ..core.registry import example, register
 from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs
@@ -28,7 +29,8 @@ class FactoredState(NamedTuple):
     v: Tree
 
 
-def _decay_rate_pow(i: Array, exponent: Scalar = 0.8) -> Array:
+@NamedFunction
+def decay_rate_pow(i: Array, exponent: Scalar = 0.8) -> Array:
     """1 - (i + 1)^-exponent. It is 0 at the first update, so no bias correction is needed."""
     time = jnp.maximum(jnp.asarray(i).astype(scalar_dtype()) + 1, 1)
     return 1 - time ** -like(time, exponent)
@@ -64,7 +66,7 @@ def scale_by_factored_rms(
     step_offset: int = 0,
     min_dim_size_to_factor: int = 128,
     epsilon: Scalar = 1e-30,
-    decay_rate_fn: Callable[..., Any] = _decay_rate_pow,
+    decay_rate_fn: Callable[..., Any] = decay_rate_pow,
 ) -> GradientTransformationExtraArgs:
     """Divide updates by their running root mean square, stored as means over rows and over columns.
 

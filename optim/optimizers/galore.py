@@ -16,7 +16,7 @@ from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
 from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
-from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, Tree
+from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike, Tree
 from .adam import scale_by_adam
 
 
@@ -61,7 +61,7 @@ def scale_by_galore(
     rank: int = 128,
     update_proj_gap: int = 200,
     scale: Scalar = 1.0,
-    base_optimizer: Any = None,
+    base_optimizer: TransformationLike | None = None,
     weight_dimension_numbers: Any = None,
 ) -> GradientTransformationExtraArgs:
     """Run a transformation on gradients projected to their main singular vectors, and project its updates back.
@@ -195,7 +195,7 @@ def galore(
     rank: int = 128,
     update_proj_gap: int = 200,
     scale: Scalar = 1.0,
-    base_optimizer: Any = None,
+    base_optimizer: TransformationLike | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
     weight_dimension_numbers: Any = None,

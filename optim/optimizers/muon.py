@@ -23,7 +23,6 @@ from .adam import adamw
 
 Preconditioning = Literal["frobenius", "spectral", "aol", "schatten"]
 _PRECONDITIONINGS = ("frobenius", "spectral", "aol", "schatten")
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class MuonState(NamedTuple):
@@ -114,7 +113,7 @@ _ERRORS = [
     errors=_ERRORS,
 )
 def scale_by_muon(
-    ns_coeffs: Any = _COEFFICIENTS,
+    ns_coeffs: Any = (3.4445, -4.7750, 2.0315),
     ns_steps: int = 5,
     beta: Scalar = 0.95,
     eps: Scalar = 1e-8,
@@ -219,7 +218,7 @@ def _matrix_leaves(params: Params) -> Any:
 )
 def muon(
     learning_rate: ScalarOrSchedule,
-    ns_coeffs: Any = _COEFFICIENTS,
+    ns_coeffs: Any = (3.4445, -4.7750, 2.0315),
     ns_steps: int = 5,
     beta: Scalar = 0.95,
     eps: Scalar = 1e-8,

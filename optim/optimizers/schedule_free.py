@@ -17,7 +17,7 @@ from ..numerics import at, hyperparameter, like, ratio, safe_increment, scaled
 from ..schedules import inverse_time_decay, linear_schedule
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
-from ..types import Array, Count, DType, OptState, Params, Scalar, ScalarOrSchedule
+from ..types import Array, Count, DType, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike
 from .rms import scale_by_rms
 from .sgd import sgd
 
@@ -45,7 +45,7 @@ _RANGES = {
     errors=[(example(sgd, 0.1), "base_optimizer must be a transformation (init, update), got the function sgd")],
 )
 def schedule_free(
-    base_optimizer: Any,
+    base_optimizer: TransformationLike,
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,
     weight_lr_power: Scalar = 2.0,

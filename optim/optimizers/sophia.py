@@ -76,8 +76,6 @@ def hutchinson_estimator_diag_hessian(random_seed: Any = None) -> GradientTransf
     return GradientTransformationExtraArgs(init, update).declaring(grain="leafwise", state_classes=(HutchinsonState,))
 
 
-_HUTCHINSON = hutchinson_estimator_diag_hessian()
-
 _RANGES = {
     "gamma": checks.POSITIVE,
     "clip_threshold": checks.Range(0, open_low=True, optional=True),
@@ -111,7 +109,7 @@ def sophia(
     gamma: Scalar = 0.01,
     clip_threshold: Scalar | None = 1.0,
     update_interval: int = 10,
-    hessian_diagonal_fn: Any = _HUTCHINSON,
+    hessian_diagonal_fn: Any = hutchinson_estimator_diag_hessian(),  # noqa: B008 - it never changes
     mu_dtype: DType = None,
     verbose: bool = False,
     print_win_rate_every_n_steps: int = 0,

@@ -79,6 +79,11 @@ class Load:
             if key not in self.used and last == "count" and nodes[node] == 1 and np.shape(self.d[key]) == ():
                 self.used |= {key} if int(self.d[key]) in done else set()
 
+    @property
+    def names_differ(self) -> bool:
+        """Whether a name is missing, or left over."""
+        return bool(self.missing) or any(key not in self.used for key in self.keys)
+
     def told(self) -> list[str]:
         """One sentence each for missing, extra and misfit entries."""
         extra = [key for key in self.keys if key not in self.used]

@@ -2,22 +2,24 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from .. import checks
 from ..core.transformation import taking_extra_args
-from ..types import OptState
+from ..types import OptState, TransformationLike
 from .load import Load
 from .names import listed, members_of
 
+S = TypeVar("S")
 VERSION = 1
 _VERSION_KEY = "version"
 
 
-def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
+@checks.entrance("state_dict")
+def state_dict(tx: TransformationLike, state: OptState) -> dict[str, Any]:
     """Convert a state to a flat dict from names such as `scale_by_adam/mu/dense/kernel` to arrays.
 
         numpy.savez("state.npz", **state_dict(tx, state))
@@ -35,18 +37,18 @@ def state_dict(tx: Any, state: OptState) -> dict[str, Any]:
       state: its state.
     Raises:  TypeError if tx is not a pair (init, update); ValueError for the state of another transformation.
     """
-    with checks.naming("state_dict"):
-        tx = taking_extra_args(tx, "tx")
-        leaves = jax.tree.leaves(state)
-        named = {
-            member.key(tail): jax.random.key_data(leaves[i]) if checks.is_key(leaves[i]) else leaves[i]
-            for member in members_of(tx, state)
-            for tail, i in member.entries.items()
-        }
+    tx = taking_extra_args(tx, "tx")
+    leaves = jax.tree.leaves(state)
+    named = {
+        member.key(tail): jax.random.key_data(leaves[i]) if checks.is_key(leaves[i]) else leaves[i]
+        for member in members_of(tx, state)
+        for tail, i in member.entries.items()
+    }
     return {_VERSION_KEY: np.asarray(VERSION, np.int32), **named}
 
 
-def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool = True) -> OptState:
+@checks.entrance("load_state_dict")
+def load_state_dict(tx: TransformationLike, state: S, d: Mapping[str, Any], strict: bool = True) -> S:
     """Load a dict made by `state_dict` into a state, with the structure, dtypes and shardings of that state.
 
         state = load_state_dict(tx, tx.init(params), numpy.load("state.npz"))
@@ -63,20 +65,21 @@ def load_state_dict(tx: Any, state: OptState, d: Mapping[str, Any], strict: bool
         with one warning that names them.
     Raises:  ValueError naming the entries that are missing or extra, and those of another shape or kind of dtype.
     """
-    with checks.naming("load_state_dict"):
-        tx = taking_extra_args(tx, "tx")
-        if not isinstance(d, Mapping) or _VERSION_KEY not in d:
-            checks.fail(f"d must be a mapping as state_dict gives it, with the key 'version', got {checks.shown(d)}")
-        if (version := int(np.asarray(d[_VERSION_KEY]))) != VERSION:
-            checks.fail(f"d has the version {version}, this library reads {VERSION}")
-        keys = [key for key in d if key != _VERSION_KEY]
-        load = Load(members_of(tx, state), jax.tree.leaves(state), d, keys)
-        told = load.told()
-        if told and strict:
-            checks.fail("; ".join(told))
-        lost = [load.names[i] for i, x in enumerate(load.new) if isinstance(x, jax.ShapeDtypeStruct)]
-        if lost:
-            checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
-        if told:
-            warnings.warn(f"{checks.caller().text}: {'; '.join(told)}: left as in state", stacklevel=2)
-    return jax.tree.unflatten(jax.tree.structure(state), load.new)
+    tx = taking_extra_args(tx, "tx")
+    if not isinstance(d, Mapping) or _VERSION_KEY not in d:
+        checks.fail(f"d must be a mapping as state_dict gives it, with the key 'version', got {checks.shown(d)}")
+    if (version := int(np.asarray(d[_VERSION_KEY]))) != VERSION:
+        checks.fail(f"d has the version {version}, this library reads {VERSION}")
+    keys = [key for key in d if key != _VERSION_KEY]
+    load = Load(members_of(tx, state), jax.tree.leaves(state), d, keys)
+    told = load.told()
+    lost = [load.names[i] for i, x in enumerate(load.new) if isinstance(x, jax.ShapeDtypeStruct)]
+    if told and strict:
+        hint = "; strict=False loads what fits and leaves the rest as in state"
+        checks.fail("; ".join(told) + hint * (load.names_differ and bool(load.filled) and not lost))
+    if lost:
+        checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
+    if told:
+        warnings.warn(f"{checks.caller().text}: {'; '.join(told)}: left as in state", stacklevel=3)
+    loaded: S = jax.tree.unflatten(jax.tree.structure(state), load.new)
+    return loaded

@@ -4,6 +4,9 @@ Every schedule computes in float32 (float64 where JAX has it enabled) and takes 
 registered, so it prints as the call that made it and can be stored in a config.
 """
 
+import typing as _typing
+
+from .. import hints as _hints
 from .constant import constant_schedule
 from .cosine import cosine_decay_schedule, sgdr_schedule, warmup_cosine_decay_schedule
 from .exponential import exponential_decay
@@ -31,3 +34,6 @@ __all__ = [
     "warmup_cosine_decay_schedule",
     "warmup_exponential_decay_schedule",
 ]
+
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = _hints.surface(__name__)

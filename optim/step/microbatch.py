@@ -24,6 +24,7 @@ class AccumulationType(enum.Enum):
 SUM = AccumulationType.SUM
 
 
+@checks.entrance("microbatch")
 def microbatch(
     fun: Callable[..., Any],
     argnums: int | Sequence[int],
@@ -49,21 +50,21 @@ def microbatch(
       num_real_microbatches: number of micro-batches to evaluate, from the first on, a number or an array; None for all.
     Raises:  ValueError if microbatch_size does not divide the batch, or batches differ in size.
     """
-    with checks.naming("microbatch"):
-        checks.function("fun", fun)
-        if microbatch_size is not None:
-            checks.argument("microbatch_size", microbatch_size, checks.Range(1, integer=True))
-        for kind in jax.tree.leaves(accumulator):
-            if not isinstance(kind, AccumulationType):
-                checks.fail(
-                    f"accumulator must be an AccumulationType or a tree of them, got {checks.shown(kind)}", TypeError
-                )
+    checks.function("fun", fun)
+    if microbatch_size is not None:
+        checks.argument("microbatch_size", microbatch_size, checks.Range(1, integer=True))
+    for kind in jax.tree.leaves(accumulator):
+        if not isinstance(kind, AccumulationType):
+            checks.fail(
+                f"accumulator must be an AccumulationType or a tree of them, got {checks.shown(kind)}", TypeError
+            )
     if microbatch_size is None:
         return fun
     places = [argnums] if isinstance(argnums, int) else list(argnums)
     names = [argnames] if isinstance(argnames, str) else list(argnames)
     axes = [in_axes] * (len(places) + len(names)) if isinstance(in_axes, int) else list(in_axes)
 
+    @checks.entrance()
     @functools.wraps(fun)
     def in_parts(*args: Any, **kwargs: Any) -> Any:
         with checks.naming("microbatch"):

@@ -54,6 +54,7 @@ def _weighted_sum(g: Any, factors: Array) -> Array:
     return jnp.tensordot(convert(factors, g.dtype), g, axes=1)
 
 
+@checks.entrance("per_example_global_norm_clip")
 def per_example_global_norm_clip(grads: Tree, l2_norm_clip: Scalar) -> tuple[Tree, Array]:
     """Clip each example's gradient by its norm over the whole tree, and sum over examples.
 
@@ -66,14 +67,14 @@ def per_example_global_norm_clip(grads: Tree, l2_norm_clip: Scalar) -> tuple[Tre
     Raises:  ValueError if leaves differ in their number of examples.
     Source:  Abadi et al. 2016, Alg. 1.
     """
-    with checks.naming("per_example_global_norm_clip"):
-        n = _examples(grads)
+    n = _examples(grads)
     parts = [_squares(g) for _, g in _named_leaves(grads)]
     norms = root(sum(parts[1:], start=parts[0])) if parts else jnp.zeros(n)
     factors = _clip_factors(norms, l2_norm_clip)
     return tree.map(lambda g: _weighted_sum(g, factors), grads), jnp.sum(norms > hyperparameter(l2_norm_clip))
 
 
+@checks.entrance("per_example_layer_norm_clip")
 def per_example_layer_norm_clip(grads: Tree, global_l2_norm_clip: Scalar, uniform: bool = True) -> tuple[Tree, Tree]:
     """Clip each example's gradient leaf by leaf, and sum over examples.
 
@@ -88,8 +89,7 @@ def per_example_layer_norm_clip(grads: Tree, global_l2_norm_clip: Scalar, unifor
     Raises:  ValueError if leaves differ in their number of examples.
     Source:  McMahan et al. 2018, Sec. 3.
     """
-    with checks.naming("per_example_layer_norm_clip"):
-        n = _examples(grads)
+    n = _examples(grads)
     leaves, structure = tree.flatten(grads)
     present = [g for g in leaves if not tree.absent(g)]
     whole = sum(g.size // n for g in present)

@@ -3,6 +3,9 @@
 `None` is a leaf here: an absent gradient or parameter. So is an array of dtype float0, JAX's type of absent gradients.
 """
 
+import typing as _typing
+
+from .. import hints as _hints
 from .arithmetic import (
     add as add,
     add_scale as add_scale,
@@ -68,3 +71,8 @@ from .reductions import (
     total as total,
     vdot as vdot,
 )
+
+__all__ = _hints.public_names(globals())
+
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = _hints.surface(__name__)

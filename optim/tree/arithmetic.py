@@ -16,7 +16,7 @@ from .dtypes import compute, weak_scalar
 from .places import as_array, flatten, map, paths, together
 
 
-@checks.naming("tree.add")
+@checks.entrance("tree.add")
 def add(tree_x: Tree, tree_y: Tree, *other_trees: Tree) -> Tree:
     """Sum of trees: tree_x + tree_y + ...
 
@@ -36,7 +36,7 @@ def add(tree_x: Tree, tree_y: Tree, *other_trees: Tree) -> Tree:
     return together(lambda *xs: compute(total, *xs), trees)
 
 
-@checks.naming("tree.sub")
+@checks.entrance("tree.sub")
 def sub(tree_x: Tree, tree_y: Tree) -> Tree:
     """Difference of trees: tree_x - tree_y.
 
@@ -46,7 +46,7 @@ def sub(tree_x: Tree, tree_y: Tree) -> Tree:
     return _pairwise(jnp.subtract, tree_x, tree_y)
 
 
-@checks.naming("tree.mul")
+@checks.entrance("tree.mul")
 def mul(tree_x: Tree, tree_y: Tree) -> Tree:
     """Element-wise product of trees: tree_x * tree_y.
 
@@ -56,7 +56,7 @@ def mul(tree_x: Tree, tree_y: Tree) -> Tree:
     return _pairwise(jnp.multiply, tree_x, tree_y)
 
 
-@checks.naming("tree.div")
+@checks.entrance("tree.div")
 def div(tree_x: Tree, tree_y: Tree) -> Tree:
     """Element-wise quotient of trees: tree_x / tree_y; integers give floating leaves.
 
@@ -70,7 +70,7 @@ def _pairwise(f: Callable[..., Array], tree_x: Tree, tree_y: Tree) -> Tree:
     return together(lambda x, y: compute(f, x, y), {"tree_x": tree_x, "tree_y": tree_y})
 
 
-@checks.naming("tree.scale")
+@checks.entrance("tree.scale")
 def scale(scalar: Scalar, tree: Tree) -> Tree:
     """Product of a number and a tree: scalar * tree; every leaf keeps its precision.
 
@@ -82,7 +82,7 @@ def scale(scalar: Scalar, tree: Tree) -> Tree:
     return map(lambda x: compute(jnp.multiply, number, x), tree)
 
 
-@checks.naming("tree.add_scale")
+@checks.entrance("tree.add_scale")
 def add_scale(tree_x: Tree, scalar: Scalar, tree_y: Tree) -> Tree:
     """tree_x + scalar * tree_y, rounded once.
 
@@ -98,7 +98,7 @@ def add_scale(tree_x: Tree, scalar: Scalar, tree_y: Tree) -> Tree:
     return together(moved, {"tree_x": tree_x, "tree_y": tree_y})
 
 
-@checks.naming("tree.clip")
+@checks.entrance("tree.clip")
 def clip(tree: Tree, min_value: Any = None, max_value: Any = None) -> Tree:
     """Clip every element to [min_value, max_value].
 
@@ -139,7 +139,7 @@ def _fits(small: tuple[int, ...], large: tuple[int, ...]) -> bool:
         return False
 
 
-@checks.naming("tree.where")
+@checks.entrance("tree.where")
 def where(condition: Any, tree_x: Tree, tree_y: Tree) -> Tree:
     """Choose between two trees: tree_x where the condition is true, else tree_y.
 

@@ -59,6 +59,7 @@ def cast_like(tree: Tree, other_tree: Tree) -> Tree:
     return map(lambda x, y: x if absent(y) else back(x, y), tree, other_tree)
 
 
+@checks.entrance("tree.dtype")
 def dtype(tree: Tree, mixed_dtype_handler: str | None = None) -> np.dtype[Any]:
     """The dtype of the leaves; for an empty tree, the dtype of a Python float.
 
@@ -70,34 +71,34 @@ def dtype(tree: Tree, mixed_dtype_handler: str | None = None) -> np.dtype[Any]:
     Raises:  ValueError for leaves of several dtypes, naming the first that differs, and for dtypes without an order.
     """
     handlers = (None, "promote", "highest", "lowest")
-    with checks.naming("tree.dtype"):
-        if mixed_dtype_handler not in handlers:
-            checks.fail(f"mixed_dtype_handler must be one of {handlers}, got {checks.shown(mixed_dtype_handler)}")
-        # Maps each dtype to its first leaf.
-        first_leaf = {
-            jnp.dtype(jnp.result_type(x)): i for i, x in reversed([*enumerate(flatten(tree)[0])]) if not absent(x)
-        }
-        if not first_leaf:
-            return numerics.scalar_dtype()
-        if len(first_leaf) == 1:
-            return next(iter(first_leaf))
-        if mixed_dtype_handler is None:
-            (i, first), (j, second), *_ = sorted((i, d) for d, i in first_leaf.items())
-            checks.fail(f"tree{paths(tree)[j]} is {second}, tree{paths(tree)[i]} is {first}")
-        common = numerics.common_dtype(*first_leaf)
-        if mixed_dtype_handler == "promote":
-            return common
-        if mixed_dtype_handler == "highest" and common in first_leaf:
-            return common
-        for low in first_leaf:
-            if mixed_dtype_handler == "lowest" and all(numerics.common_dtype(low, d) == d for d in first_leaf):
-                return low
-        return checks.fail(f"the dtypes {', '.join(sorted(d.name for d in first_leaf))} have no {mixed_dtype_handler}")
+    if mixed_dtype_handler not in handlers:
+        checks.fail(f"mixed_dtype_handler must be one of {handlers}, got {checks.shown(mixed_dtype_handler)}")
+    # Maps each dtype to its first leaf.
+    first_leaf = {
+        jnp.dtype(jnp.result_type(x)): i for i, x in reversed([*enumerate(flatten(tree)[0])]) if not absent(x)
+    }
+    if not first_leaf:
+        return numerics.scalar_dtype()
+    if len(first_leaf) == 1:
+        return next(iter(first_leaf))
+    if mixed_dtype_handler is None:
+        (i, first), (j, second), *_ = sorted((i, d) for d, i in first_leaf.items())
+        checks.fail(f"tree{paths(tree)[j]} is {second}, tree{paths(tree)[i]} is {first}")
+    common = numerics.common_dtype(*first_leaf)
+    if mixed_dtype_handler == "promote":
+        return common
+    if mixed_dtype_handler == "highest" and common in first_leaf:
+        return common
+    for low in first_leaf:
+        if mixed_dtype_handler == "lowest" and all(numerics.common_dtype(low, d) == d for d in first_leaf):
+            return low
+    return checks.fail(f"the dtypes {', '.join(sorted(d.name for d in first_leaf))} have no {mixed_dtype_handler}")
 
 
 # Trees of one value
 
 
+@checks.entrance("tree.full_like")
 def full_like(tree: Tree, fill_value: Scalar, dtype: DType | None = None) -> Tree:
     """A new tree with one value in every element, with the shapes and shardings of `tree`.
 
@@ -111,10 +112,9 @@ def full_like(tree: Tree, fill_value: Scalar, dtype: DType | None = None) -> Tre
         x = as_array(x)
         return numerics.full_like(x, fill_value, dtype or x.dtype)
 
-    with checks.naming("tree.full_like"):
-        if jnp.shape(fill_value) != ():
-            checks.fail(f"fill_value must be a scalar, got {checks.shown(fill_value)}")
-        return map(fill, tree)
+    if jnp.shape(fill_value) != ():
+        checks.fail(f"fill_value must be a scalar, got {checks.shown(fill_value)}")
+    return map(fill, tree)
 
 
 def zeros_like(tree: Tree, dtype: DType | None = None) -> Tree:

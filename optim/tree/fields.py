@@ -1,8 +1,9 @@
 """Reading and setting the fields of a state by name."""
 
+import builtins
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from .. import checks
 from ..types import Tree
 from .places import children, entry_name, structure
 
+T = TypeVar("T")
 Path = tuple[Any, ...]
 Filter = Callable[[Path, Any], bool]
 
@@ -67,6 +69,7 @@ def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> 
     return list(_walk(tree, key, filtering))
 
 
+@checks.entrance("tree.get")
 def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
     """The value of the fields named `key`, which must agree.
 
@@ -109,7 +112,8 @@ def _agree(a: Tree, b: Tree) -> bool:
     )
 
 
-def set(tree: Tree, filtering: Filter | None = None, /, **kwargs: Any) -> Tree:
+@checks.entrance("tree.set")
+def set(tree: T, filtering: Filter | None = None, /, **kwargs: Any) -> T:
     """Replace every field named by a keyword; dtypes and shapes stay, so that nothing is retraced.
 
         state = set(state, learning_rate=1e-4)
@@ -124,9 +128,26 @@ def set(tree: Tree, filtering: Filter | None = None, /, **kwargs: Any) -> Tree:
         places = [path for path, _ in get_all_with_path(tree, key, filtering)]
         if not places:
             known = {str(entry_name(k)) for p, _ in jax.tree_util.tree_flatten_with_path(tree)[0] for k in p}
-            checks.fail(f"nothing named {key!r} in the state{checks.near(key, known)}", KeyError)
+            checks.fail(f"nothing named {key!r} in the state{_hint(key, known)}", KeyError)
         tree = _replace(tree, frozenset(places), value)
     return tree
+
+
+def _hint(key: str, known: builtins.set[str]) -> str:
+    """What to do where a state has no field `key`; `known` are those it has."""
+    names = checks.hyperparameters(key)
+    there = [name for name in names if name in known]
+    if there:
+        return f"; did you mean {there[0]!r}?"
+    if not names:
+        return checks.near(key, known)
+    name = names[0]
+    factory = {"weight_decay": "adamw", "momentum": "sgd"}.get(name, "adam")
+    where = "scale_by_learning_rate" if name == "learning_rate" else factory
+    return (
+        f": {name} is part of the transformation. inject_hyperparams({factory})({name}=...) keeps it in the state; "
+        f"optim.replace(tx, {where!r}, {name}=...) makes the transformation anew, and its old state fits"
+    )
 
 
 def _replace(tree: Tree, places: frozenset[Path], value: Any, path: Path = ()) -> Tree:

@@ -1,6 +1,6 @@
 """Updates of trees that track others: target networks, slow copies, running statistics."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 from jax import lax
@@ -8,9 +8,11 @@ from jax import lax
 from .. import checks, numerics, tree
 from ..types import Array, Count, Params, Scalar
 
+P = TypeVar("P")
 
-@checks.naming("incremental_update")
-def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scalar) -> Params:
+
+@checks.entrance("incremental_update")
+def incremental_update(new_tensors: Params, old_tensors: P, step_size: Scalar) -> P:
     """Move old tensors a fraction of the way to new ones: old + step_size (new - old).
 
         target = incremental_update(params, target, 0.005)
@@ -32,11 +34,12 @@ def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scal
             out = tree.compute(lambda a, b: a + numerics.scaled(_floating(b) - a, step_size), _floating(old), new)
         return _cast_to_old(out, old)
 
-    return _follow(moved, new_tensors, old_tensors)
+    followed: P = _follow(moved, new_tensors, old_tensors)
+    return followed
 
 
-@checks.naming("periodic_update")
-def periodic_update(new_tensors: Params, old_tensors: Params, steps: Count, update_period: int) -> Params:
+@checks.entrance("periodic_update")
+def periodic_update(new_tensors: Params, old_tensors: P, steps: Count, update_period: int) -> P:
     """Replace old tensors by new ones every update_period steps.
 
         target = periodic_update(params, target, steps, 1_000)
@@ -53,7 +56,8 @@ def periodic_update(new_tensors: Params, old_tensors: Params, steps: Count, upda
     now = steps % jnp.asarray(update_period, steps.dtype) == 0
     new = _follow(lambda new, old: _cast_to_old(tree.as_array(new), tree.as_array(old)), new_tensors, old_tensors)
     old = tree.map(tree.as_array, old_tensors)
-    return lax.cond(now, lambda: new, lambda: old)
+    chosen: P = lax.cond(now, lambda: new, lambda: old)
+    return chosen
 
 
 def _follow(f: Any, new_tensors: Params, old_tensors: Params) -> Params:

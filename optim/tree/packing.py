@@ -139,6 +139,7 @@ class Packed:
         return f"Packed({len(self.layout.places)} leaves in {', '.join(shapes)})"
 
 
+@checks.entrance("pack")
 def pack(params: Params, *, max_leaf: int = MAX_LEAF, by: Any = None) -> Packed:
     """Concatenate the small leaves of a tree into one buffer per dtype; the result's `tree` is the original tree.
 
@@ -154,11 +155,10 @@ def pack(params: Params, *, max_leaf: int = MAX_LEAF, by: Any = None) -> Packed:
         buffers, so that a mask or a partition can separate them. None packs all leaves of a dtype together.
     Raises:  ValueError if max_leaf is not an integer >= 0; errors for labels that do not fit params.
     """
-    with checks.naming("pack"):
-        check_max_leaf(max_leaf)
-        labels = [None] * len(tree.flatten(params)[0]) if by is None else labelled(by, params, "by")
-        leaves = tree.flatten(params)[0]
-        return _layout(params, max_leaf, labels).filled(leaves)
+    check_max_leaf(max_leaf)
+    labels = [None] * len(tree.flatten(params)[0]) if by is None else labelled(by, params, "by")
+    leaves = tree.flatten(params)[0]
+    return _layout(params, max_leaf, labels).filled(leaves)
 
 
 def check_max_leaf(max_leaf: Any) -> None:

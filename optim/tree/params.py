@@ -29,6 +29,7 @@ def stands_for_params(tree: Tree) -> bool:
     return isinstance(tree, _Params)
 
 
+@checks.entrance("tree.map_params")
 def map_params(
     initable: Any,
     f: Callable[..., Any],
@@ -53,32 +54,31 @@ def map_params(
     Raises:  TypeError if initable has no init; ValueError for a state of another transformation, or a tree of `rest`
              with another structure, naming the path.
     """
-    with checks.naming("tree.map_params"):
-        init = getattr(initable, "init", initable)
-        if not callable(init):
-            checks.fail(f"initable must be a transformation or its init, got {checks.shown(initable)}", TypeError)
-        keep = transform_non_params or (lambda x: x)
-        counts = is_leaf or (lambda _: False)
+    init = getattr(initable, "init", initable)
+    if not callable(init):
+        checks.fail(f"initable must be a transformation or its init, got {checks.shown(initable)}", TypeError)
+    keep = transform_non_params or (lambda x: x)
+    counts = is_leaf or (lambda _: False)
 
-        def leaf(x: Any, *others: Any) -> Any:
-            return x if absent(x) and not counts(x) else f(x, *others)
+    def leaf(x: Any, *others: Any) -> Any:
+        return x if absent(x) and not counts(x) else f(x, *others)
 
-        def slot(tree: Tree) -> Tree:
-            leaves, places = flatten(tree, lambda x: x is None or counts(x))
-            columns = [_column(tree, places, other, i) for i, other in enumerate(rest)]
-            return places.unflatten([leaf(*xs) for xs in zip(leaves, *columns, strict=True)])
+    def slot(tree: Tree) -> Tree:
+        leaves, places = flatten(tree, lambda x: x is None or counts(x))
+        columns = [_column(tree, places, other, i) for i, other in enumerate(rest)]
+        return places.unflatten([leaf(*xs) for xs in zip(leaves, *columns, strict=True)])
 
-        def visit(place: Any, part: Tree) -> Tree:
-            if stands_for_params(place):
-                return slot(part)
-            return jax.tree.map(lambda x: x if absent(x) else keep(x), part, is_leaf=is_none)
+    def visit(place: Any, part: Tree) -> Tree:
+        if stands_for_params(place):
+            return slot(part)
+        return jax.tree.map(lambda x: x if absent(x) else keep(x), part, is_leaf=is_none)
 
-        form, layout = flatten(init(PARAMS), lambda x: x is None or stands_for_params(x))
-        try:
-            parts = layout.flatten_up_to(state)
-        except ValueError as error:
-            checks.fail(f"state is not one of {checks.shown(initable)}: {str(error).splitlines()[0]}")
-        return layout.unflatten([visit(a, b) for a, b in zip(form, parts, strict=True)])
+    form, layout = flatten(init(PARAMS), lambda x: x is None or stands_for_params(x))
+    try:
+        parts = layout.flatten_up_to(state)
+    except ValueError as error:
+        checks.fail(f"state is not one of {checks.shown(initable)}: {str(error).splitlines()[0]}")
+    return layout.unflatten([visit(a, b) for a, b in zip(form, parts, strict=True)])
 
 
 def _column(slot: Tree, places: Any, other: Tree, i: int) -> list[Any]:

@@ -85,6 +85,7 @@ def global_norm(updates: Tree) -> Array:
     return numerics.root(sum_sq(updates))
 
 
+@checks.entrance("tree.norm")
 def norm(tree: Tree, ord: Any = None, squared: bool = False) -> Array:
     """Norm of all elements as one vector, in at least float32; 0 for an empty tree.
 
@@ -102,8 +103,7 @@ def norm(tree: Tree, ord: Any = None, squared: bool = False) -> Array:
     elif ord in ("inf", jnp.inf):
         result = _extreme(jnp.max, magnitudes, 0)
     else:
-        with checks.naming("tree.norm"):
-            checks.fail(f"ord must be None, 1, 2 or 'inf', got {checks.shown(ord)}")
+        checks.fail(f"ord must be None, 1, 2 or 'inf', got {checks.shown(ord)}")
     return jnp.square(result) if squared else result
 
 
@@ -154,7 +154,7 @@ def _vdot(x: Array, y: Array) -> Array:
     return jnp.vdot(numerics.convert(x, both), numerics.convert(y, both), precision=lax.Precision.HIGHEST)
 
 
-@checks.naming("tree.vdot")
+@checks.entrance("tree.vdot")
 def vdot(tree_x: Tree, tree_y: Tree) -> Array:
     """Inner product of trees: the sum over all elements of conj(x) y, in at least float32; 0 for empty trees.
 
@@ -166,7 +166,7 @@ def vdot(tree_x: Tree, tree_y: Tree) -> Array:
     return _total([_vdot(as_array(x), as_array(y)) for x, y in pairs if not absent(x)])
 
 
-@checks.naming("tree.allclose")
+@checks.entrance("tree.allclose")
 def allclose(a: Tree, b: Tree, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Array:
     """Whether |x - y| <= atol + rtol |y| for all elements x of a and y of b; True for empty trees.
 

@@ -13,7 +13,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.grains import Slot, elementwise
 from ..numerics import now, safe_increment, scalar_dtype, scaled
 from ..transforms.momentum import ema
-from ..types import Array, Count, DType, Params, Scalar, Schedule, Updates
+from ..types import Array, Count, DType, Params, Scalar, Schedule, TransformationLike, Updates
 from .gate import either, finite, fitted, present, restored, seeing_all
 from .skip import skip_not_finite
 
@@ -30,13 +30,13 @@ class _Sum(NamedTuple):
     acc_grads: Updates
 
 
-def _one_then_two(gradient_step: Count) -> Any:
+def one_then_two(gradient_step: Count) -> Any:
     return jnp.where(gradient_step < 1, 1, 2)
 
 
 @register(
     example(ema(0.9), 2),
-    example(ema(0.9), _one_then_two, use_grad_mean=False),
+    example(ema(0.9), one_then_two, use_grad_mean=False),
     example(ema(0.9), 2, should_skip_update_fn=skip_not_finite),
     example(ema(0.9), 2, nonfinite="skip"),
     ranges={"every_k_schedule": checks.Range(1, integer=True, schedule=True)},
@@ -72,7 +72,7 @@ class MultiSteps(GradientTransformationExtraArgs):
 
     def __new__(
         cls,
-        opt: Any,
+        opt: TransformationLike,
         every_k_schedule: Scalar | Schedule,
         use_grad_mean: bool = True,
         should_skip_update_fn: Any = None,
@@ -115,6 +115,7 @@ class MultiSteps(GradientTransformationExtraArgs):
         """
         return self.window.has_updated(state)
 
+    @checks.entrance("MultiSteps")
     def flush(self, state: MultiStepsState, params: Any = None, **extra_args: Any) -> tuple[Any, MultiStepsState]:
         """Take a step with the gradients of an unfinished window; the update is zero if the window is empty.
 
@@ -123,8 +124,7 @@ class MultiSteps(GradientTransformationExtraArgs):
           params: the parameters, if `opt` needs them.
           extra_args: passed to the update of `opt`.
         """
-        with checks.naming("MultiSteps"):
-            return self.window.flush(state, params, extra_args)
+        return self.window.flush(state, params, extra_args)
 
     def gradient_transformation(self) -> Self:
         """This transformation itself; Optax's `MultiSteps` needs the conversion."""
@@ -185,6 +185,7 @@ class _Window:
         new, inner_state, acc = self._step(steps, accumulated, state, params, extra_args, here)
         return restored(new, updates), self._state(state, closes, steps, mini_step, n, inner_state, acc, skip_state)
 
+    @checks.entrance("MultiSteps")
     def flush(self, state: MultiStepsState, params: Any, extra_args: Any) -> tuple[Any, MultiStepsState]:
         n = self._counted(state)
         like = tree.cast_like(state.acc_grads, state.acc_grads if params is None else params)

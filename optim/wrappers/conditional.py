@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
-from ..types import Count, Params, Tree
+from ..types import Count, Params, TransformationLike, Tree
 from .gate import step_if, zero_updates
 
 
@@ -25,28 +25,28 @@ class ConditionallyTransformState(NamedTuple):
     step: Count
 
 
-def _every_other(step: Count) -> Any:
+def every_other(step: Count) -> Any:
     return step % 2 == 0
 
 
-def _early(step: Count, **extra_args: Any) -> Any:
+def early(step: Count, **extra_args: Any) -> Any:
     return step < extra_args.get("until", 2)
 
 
 _ERRORS = [
-    (example(1, _every_other), "inner must be a transformation (init, update), got 1"),
+    (example(1, every_other), "inner must be a transformation (init, update), got 1"),
     (example(ema(0.9), True), "should_transform_fn must be a function of the step, got True"),
 ]
 
 
 @register(
-    example(ema(0.9), _every_other),
-    example(ema(0.9), _early, True),
+    example(ema(0.9), every_other),
+    example(ema(0.9), early, True),
     exceptions={"golden": "it only chooses what its inner transformation sees"},
     errors=_ERRORS,
 )
 def conditionally_mask(
-    inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
+    inner: TransformationLike, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:
     """Apply `inner` at the steps that a function chooses; at the other steps updates are zero.
 
@@ -60,13 +60,13 @@ def conditionally_mask(
 
 
 @register(
-    example(ema(0.9), _every_other),
-    example(ema(0.9), _early, True),
+    example(ema(0.9), every_other),
+    example(ema(0.9), early, True),
     exceptions={"golden": "it only chooses what its inner transformation sees"},
     errors=_ERRORS,
 )
 def conditionally_transform(
-    inner: Any, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
+    inner: TransformationLike, should_transform_fn: Callable[..., Any], forward_extra_args: bool = False
 ) -> GradientTransformationExtraArgs:
     """Apply `inner` at the steps that a function chooses; at the other steps updates pass through unchanged.
 
@@ -82,7 +82,11 @@ def conditionally_transform(
 
 
 def _conditionally(
-    inner: Any, chosen: Callable[..., Any], forward: bool, state_class: Any, otherwise: Callable[[Tree], Tree]
+    inner: TransformationLike,
+    chosen: Callable[..., Any],
+    forward: bool,
+    state_class: Any,
+    otherwise: Callable[[Tree], Tree],
 ) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
     checks.function("should_transform_fn", chosen, "a function of the step")

@@ -10,7 +10,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
-from ..types import Array, Count, Params, Scalar
+from ..types import Array, Count, Params, Scalar, TransformationLike
 from .gate import finite, seeing_all, step_if, zero_updates
 
 
@@ -27,7 +27,7 @@ class ApplyIfFiniteState(NamedTuple):
     exceptions={"golden": "it only chooses what its inner transformation sees"},
     errors=[(example(1, 2), "inner must be a transformation (init, update), got 1")],
 )
-def apply_if_finite(inner: Any, max_consecutive_errors: Scalar) -> GradientTransformationExtraArgs:
+def apply_if_finite(inner: TransformationLike, max_consecutive_errors: Scalar) -> GradientTransformationExtraArgs:
     """Skip an update with an infinite or NaN element, unless too many of them come in a row.
 
     A skipped update is replaced by zeros, and the state of `inner` does not change.

@@ -14,7 +14,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.rules import check_updates
 from ..transforms.momentum import ema
 from ..tree.packing import joined, size, split
-from ..types import Array, Params
+from ..types import Array, Params, TransformationLike
 
 
 @register(
@@ -22,7 +22,7 @@ from ..types import Array, Params
     exceptions={"golden": "it only chooses what its inner transformation sees"},
     errors=[(example(1), "inner must be a transformation (init, update), got 1")],
 )
-def flatten(inner: Any) -> GradientTransformationExtraArgs:
+def flatten(inner: TransformationLike) -> GradientTransformationExtraArgs:
     """Apply `inner` to one vector, the concatenation of all leaves.
 
     With many small parameters this replaces many operations by one. A rule that sees a whole leaf, for instance its

@@ -9,10 +9,10 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..transforms.momentum import ema
 from ..transforms.scale import set_to_zero
-from ..types import MaskOrFn, Params
+from ..types import MaskOrFn, Params, TransformationLike
 
 
-def _every_other(params: Params) -> Any:
+def every_other(params: Params) -> Any:
     leaves, structure = tree.flatten(params)
     return structure.unflatten([i % 2 == 0 for i in range(len(leaves))])
 
@@ -25,7 +25,7 @@ _BY_LEAF = {
 
 @register(
     example(True),
-    example(_every_other),
+    example(every_other),
     exceptions={
         "golden": "it has no formula",
         "errors": "it does not read the updates that it does not replace",
@@ -46,11 +46,11 @@ def freeze(mask: MaskOrFn) -> GradientTransformationExtraArgs:
 
 @register(
     example(ema(0.9), freeze_mask=False),
-    example(ema(0.9), freeze_mask=_every_other),
+    example(ema(0.9), freeze_mask=every_other),
     exceptions={**_BY_LEAF, "golden": "it only chooses what its inner transformation sees"},
     errors=[(example(1, freeze_mask=True), "optimizer must be a transformation (init, update), got 1")],
 )
-def selective_transform(optimizer: Any, *, freeze_mask: MaskOrFn) -> GradientTransformationExtraArgs:
+def selective_transform(optimizer: TransformationLike, *, freeze_mask: MaskOrFn) -> GradientTransformationExtraArgs:
     """Apply `optimizer` where the mask is False; elsewhere updates are zero, and there are no slots.
 
     Args:

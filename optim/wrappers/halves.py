@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import is_complex
 from ..transforms.momentum import ema
-from ..types import Array, Params, Tree
+from ..types import Array, Params, TransformationLike, Tree
 
 
 class SplitRealAndImaginaryArrays(NamedTuple):
@@ -30,7 +30,7 @@ class SplitRealAndImaginaryState(NamedTuple):
     exceptions={"golden": "it only chooses what its inner transformation sees"},
     errors=[(example(1), "inner must be a transformation (init, update), got 1")],
 )
-def split_real_and_imaginary(inner: Any) -> GradientTransformationExtraArgs:
+def split_real_and_imaginary(inner: TransformationLike) -> GradientTransformationExtraArgs:
     """Present every complex leaf to `inner` as two real ones, its real and its imaginary part.
 
     The elementwise and treewise rules of this library do this themselves. Use it for transformations from elsewhere,

@@ -89,10 +89,10 @@ class InjectedFactory(Recorded):
     def __repr__(self) -> str:
         return repr(self.call) if self.call else self.__name__
 
+    @checks.entrance(lambda self, *args, **kwargs: self.__name__)
     def __call__(self, *args: Any, **kwargs: Any) -> GradientTransformationExtraArgs:
-        with checks.naming(self.__name__):
-            bound = checks.bind(self.__signature__, args, kwargs)
-            tx = self._make(bound)
+        bound = checks.bind(self.__signature__, args, kwargs)
+        tx = self._make(bound)
         made = Call(self.call, args, kwargs, bound, self) if self.call else None
         return tx._recorded(made) if made else tx
 

@@ -15,7 +15,7 @@ from ..lift.grains import Slot, StateScalar
 from ..lift.wrap import wrap
 from ..numerics import like, safe_increment, scalar_dtype, scaled
 from ..transforms.momentum import ema
-from ..types import Array, Count, Params, Scalar
+from ..types import Array, Count, Params, Scalar, TransformationLike
 from .gate import fitted
 
 
@@ -61,7 +61,7 @@ def _paired(params: Any) -> bool:
     errors=[(example(1, 2, 0.5), "fast_optimizer must be a transformation (init, update), got 1")],
 )
 def lookahead(
-    fast_optimizer: Any, sync_period: Scalar, slow_step_size: Scalar, reset_state: bool = False
+    fast_optimizer: TransformationLike, sync_period: Scalar, slow_step_size: Scalar, reset_state: bool = False
 ) -> GradientTransformationExtraArgs:
     """Let slow parameters follow every k-th step of fast ones, which then restart from them.
 

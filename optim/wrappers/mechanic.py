@@ -11,7 +11,7 @@ from ..lift.grains import Slot, StateScalar
 from ..lift.wrap import wrap
 from ..transforms.momentum import ema
 from ..transforms.scale import scale
-from ..types import Array, Count, Params, Scalar, Tree
+from ..types import Array, Count, Params, Scalar, TransformationLike, Tree
 
 
 class MechanicState(NamedTuple):
@@ -35,7 +35,7 @@ class MechanicState(NamedTuple):
     errors=[(example(1), "base_optimizer must be a transformation (init, update), got 1")],
 )
 def mechanize(
-    base_optimizer: Any,
+    base_optimizer: TransformationLike,
     weight_decay: Scalar = 1e-2,
     eps: Scalar = 1e-8,
     s_init: Scalar = 1e-6,

@@ -16,7 +16,7 @@ from ..lift.rules import check_updates
 from ..optimizers.adam import scale_by_adam
 from ..transforms.clip import clip_by_global_norm
 from ..tree.packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack
-from ..types import Params, Tree
+from ..types import Params, TransformationLike, Tree
 
 
 @register(
@@ -29,7 +29,7 @@ from ..types import Params, Tree
         (example(scale_by_adam(), max_leaf=-1), "max_leaf must be an integer >= 0, got -1"),
     ],
 )
-def packed(tx: Any, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTransformationExtraArgs:
+def packed(tx: TransformationLike, *, max_leaf: int = MAX_LEAF, by: Any = None) -> GradientTransformationExtraArgs:
     """Apply `tx` to small leaves concatenated into a few buffers, and to large leaves as they are.
 
     Results are equal to those of `tx`, except for random numbers, which are drawn per buffer. The state has few arrays

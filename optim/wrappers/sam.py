@@ -17,7 +17,7 @@ from ..lift.grains import Slot, elementwise
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
 from ..transforms.scale import scale
-from ..types import Count, Params
+from ..types import Count, Params, TransformationLike
 from .gate import either, fitted, present, restored
 
 
@@ -49,8 +49,8 @@ def _half(params: Params, i: Any) -> Any:
     ],
 )
 def sam(
-    optimizer: Any,
-    adv_optimizer: Any,
+    optimizer: TransformationLike,
+    adv_optimizer: TransformationLike,
     sync_period: int = 2,
     reset_state: bool = True,
     opaque_mode: bool = False,

@@ -116,23 +116,27 @@ def test_types_are_shipped():
 
 
 def sample():
-    """The three files of CONTRIBUTING.md's optimizer: path -> text."""
+    """The files of CONTRIBUTING.md's samples: path -> text."""
     blocks = dict(block.removeprefix("# ").split("\n", 1) for block in fenced("CONTRIBUTING.md", "python"))
-    assert list(blocks) == ["optim/optimizers/qhm.py", "optim/__init__.py", "tests/golden/papers/qhm.py"]
+    assert {path.split("/")[1] for path in blocks} == {
+        *("__init__.py", "optimizers", "golden", "wrappers", "schedules", "interop")
+    }
     return blocks
 
 
 @pytest.mark.slow
-def test_adding_an_optimizer_touches_three_places(tmp_path):
-    """In a copy of the repository the sample of CONTRIBUTING.md passes every test that runs over it."""
+def test_the_samples_pass_every_sweep(tmp_path):
+    """In a copy of the repository the samples of CONTRIBUTING.md pass every test that runs over them."""
     ignored = shutil.ignore_patterns("__pycache__", ".*_cache", ".venv*", ".git")
     copy = shutil.copytree(ROOT, tmp_path / "copy", ignore=ignored)
     for path, text in sample().items():
-        if path == "optim/__init__.py":
-            assert text.count("\n") == 1
-            text = re.sub(r"^(?=from \.optimizers\.rms)", text, (copy / path).read_text(), flags=re.M)
-            assert "qhm" in text
+        if path.endswith("__init__.py"):
+            old = (copy / path).read_text()
+            text = re.sub(r"^(?=from \.)", lambda _, new=text: new, old, count=1, flags=re.M)
+            text = text.replace("__all__ = [", '__all__ = ["halving_schedule", ', 1)
         (copy / path).write_text(text)
+    # The last is a sketch: it has no extra and no test.
+    (copy / "optim/interop/safetensors.py").unlink()
 
     def pytest_in_copy(*arguments):
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
@@ -140,8 +144,9 @@ def test_adding_an_optimizer_touches_three_places(tmp_path):
         environment.pop("PYTEST_XDIST_WORKER", None)
         return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=540)
 
-    alone = pytest_in_copy("--factory", "scale_by_qhm", "--factory", "qhm")
+    chosen = [word for name in ("scale_by_qhm", "qhm", "steadied", "halving_schedule") for word in ("--factory", name)]
+    alone = pytest_in_copy(*chosen)
     assert alone.returncode == 0, alone.stdout[-5000:]
-    assert int(re.search(r"(\d+) passed", alone.stdout)[1]) > 50
+    assert int(re.search(r"(\d+) passed", alone.stdout)[1]) > 70
     house = pytest_in_copy("tests/house", "-m", "not slow")
     assert house.returncode == 0, house.stdout[-5000:]

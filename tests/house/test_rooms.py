@@ -12,6 +12,7 @@ from .parts import MODULES, ROOT, imports, room
 ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "types",
     "checks",
+    "hints",
     "numerics",
     "tree",
     "tree_utils",

@@ -130,6 +130,7 @@ np.savez({str(tmp_path / "weights.npz")!r}, *model.get_weights())
 def test_by_name(name, tx):
     assert as_keras(name).transformation == tx
     assert keras.optimizers.get(keras.optimizers.serialize(as_keras(name))).transformation == tx
+    assert repr(as_keras(name)) == f"as_keras({tx!r})"
 
 
 def test_the_trainer_compiles_one_program():
