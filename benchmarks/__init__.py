@@ -1,1 +1,1 @@
-"""This library beside Optax, Keras and PyTorch, in one run: `python -m benchmarks --help`."""
+"""Compare this library with Optax, Keras and PyTorch in one run: `python -m benchmarks --help`."""

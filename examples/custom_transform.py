@@ -20,20 +20,22 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 import optim
+from optim.checks import Range
 
 Params = dict[str, dict[str, jax.Array]]
 
 
 # First, a rule on one array. `g` is the gradient of one parameter, `mean` is the slot declared under that name. The
 # rule returns the update and the new slot. The library handles trees, missing gradients, low precision and errors. A
-# registered transformation prints as the call that made it, compares equal to an equal call, and has a config.
+# registered transformation prints as the call that made it, compares equal to an equal call, and has a config. The
+# name `decay` has a known range; `factor` is a new name, so its range is declared.
 
 
 class DampDisagreementState(NamedTuple):
     mean: optim.Updates
 
 
-@optim.register()
+@optim.register(ranges={"factor": Range(0, 1, means="factor of the elements that disagree with their mean")})
 def damp_disagreement(decay: float = 0.9, factor: float = 0.1) -> optim.GradientTransformation:
     """Multiply by `factor` the elements of the gradient whose sign differs from that of their running mean."""
 

@@ -7,7 +7,7 @@ import pytest
 
 import optim
 
-from . import beside
+from . import examples
 
 eqx = pytest.importorskip("equinox", reason="Equinox is not installed")
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -56,7 +56,7 @@ def trained(tx, steps=4, **extra):
 
 
 def test_the_example(capsys):
-    model, state = beside.run("equinox_module")
+    model, state = examples.run("equinox_module")
     assert capsys.readouterr().out.strip().endswith("after 30 steps")
     assert model.activation is jnp.tanh
     mu = state[1].inner_states["decay"].inner_state[0].mu

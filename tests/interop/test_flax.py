@@ -9,7 +9,7 @@ import optim
 from optim.interop.optax import convert_state
 
 from ..every.rows import equal
-from . import beside
+from . import examples
 
 flax = pytest.importorskip("flax", reason="Flax is not installed")
 from flax import nnx, serialization  # noqa: E402
@@ -26,7 +26,7 @@ KEYS = {
 
 
 def test_the_linen_example(capsys):
-    state = beside.run("flax_linen")
+    state = examples.run("flax_linen")
     assert capsys.readouterr().out.strip().endswith("after 30 steps")
     assert int(state.step) == 30
     labels = state.opt_state[1].inner_states["rest"].inner_state[0].mu
@@ -88,7 +88,7 @@ def step(model, optimizer, **extra):
 
 
 def test_the_nnx_example(capsys):
-    optimizer = beside.run("flax_nnx")
+    optimizer = examples.run("flax_nnx")
     assert capsys.readouterr().out.strip().endswith("after 30 steps")
     assert int(optimizer.step[...]) == 30
     names = optim.state_dict(optimizer.tx, optimizer.opt_state)

@@ -7,14 +7,14 @@ import pytest
 import optim
 
 from ..every.rows import equal
-from . import beside
+from . import examples
 
 hk = pytest.importorskip("haiku", reason="Haiku is not installed")
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
 def test_the_example(capsys):
-    state = beside.run("haiku_mlp")
+    state = examples.run("haiku_mlp")
     assert capsys.readouterr().out.strip().endswith("after 30 steps")
     mu = state[1].inner_states["decay"].inner_state[0].mu
     assert mu["mlp/~/linear_0"]["b"] is None

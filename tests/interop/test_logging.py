@@ -6,7 +6,7 @@ import pytest
 
 import optim
 
-from . import beside
+from . import examples
 
 pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
 NAMES = {"loss", "learning_rate", "grad_norm", "update_norm", "notfinite_count", "last_finite", "total_notfinite"}
@@ -15,7 +15,7 @@ NAMES = {"loss", "learning_rate", "grad_norm", "update_norm", "notfinite_count",
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory):
     path = tmp_path_factory.mktemp("logs") / "run"
-    return path, beside.load("log_inspect").main([str(path), "--steps", "30", "--every", "7"])
+    return path, examples.load("log_inspect").main([str(path), "--steps", "30", "--every", "7"])
 
 
 def test_csv(logged):
@@ -46,7 +46,7 @@ def test_tensorboard(logged):
 
 
 def test_csv_only(tmp_path, monkeypatch):
-    module = beside.load("log_inspect")
+    module = examples.load("log_inspect")
     monkeypatch.delattr(module, "TensorBoard")
     module.main([str(tmp_path), "--steps", "10", "--csv-only"])
     assert [p.name for p in tmp_path.iterdir()] == ["log.csv"]

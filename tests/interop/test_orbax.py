@@ -15,7 +15,7 @@ import optim
 from optim.interop.optax import convert_state
 
 from ..every.rows import equal, grads, run, tree
-from . import beside
+from . import examples
 
 ocp = pytest.importorskip("orbax.checkpoint", reason="Orbax is not installed")
 
@@ -23,8 +23,8 @@ ocp = pytest.importorskip("orbax.checkpoint", reason="Orbax is not installed")
 def process(devices, *argv):
     """Run the example in a process with `devices` devices."""
     flags = f"--xla_force_host_platform_device_count={devices}"
-    env = {**os.environ, "PYTHONPATH": str(beside.ROOT), "XLA_FLAGS": flags}
-    command = [sys.executable, "-W", "error", beside.ROOT / "examples/checkpoint.py", *map(str, argv)]
+    env = {**os.environ, "PYTHONPATH": str(examples.ROOT), "XLA_FLAGS": flags}
+    command = [sys.executable, "-W", "error", examples.ROOT / "examples/checkpoint.py", *map(str, argv)]
     done = subprocess.run([*command, "--devices", str(devices)], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (numbers,) = re.findall(r"^\d devices: loss (\S+), after (\d+) steps (\S+), (\w+)$", done.stdout, re.M)
@@ -34,7 +34,7 @@ def process(devices, *argv):
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     """A complete run on four devices, and one that was saved half-way."""
-    module, path = beside.load("checkpoint"), tmp_path_factory.mktemp("orbax") / "run"
+    module, path = examples.load("checkpoint"), tmp_path_factory.mktemp("orbax") / "run"
     whole = module.main(["--devices", "4", "--steps", "12"])
     half = module.main([str(path), "--devices", "4", "--steps", "6"])
     kernel = half.state[0][0].mu["hidden"]["kernel"]
