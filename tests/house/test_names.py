@@ -1,5 +1,6 @@
 """Public names, their signatures and defaults, and the words for hyperparameters."""
 
+import ast
 import enum
 import inspect
 import re
@@ -169,3 +170,18 @@ def test_hyperparameters_have_the_houses_names():
     declared = {e.name: {name for name, r in e.ranges.items() if r.means} for e in ENTRIES}
     other = {e.name: set(e.signature.parameters) - CATALOGUES_WORDS - declared[e.name] for e in ENTRIES}
     assert {name: words for name, words in other.items() if words} == {}
+
+
+def test_no_test_of_all_rows_names_a_factory():
+    """An exception to a sweep is a reason in the registry, never a name in a test."""
+
+    def named(path):
+        compared = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Compare)]
+        with_entry = [node for node in compared if any(ast.unparse(node).startswith(x) for x in ("row.", "entry."))]
+        return [ast.unparse(n) for n in with_entry if REGISTERED & {x.value for x in constants(n)}]
+
+    def constants(node):
+        return [x for x in ast.walk(node) if isinstance(x, ast.Constant) and isinstance(x.value, str)]
+
+    found = {str(path.relative_to(ROOT)): named(path) for path in (ROOT / "tests").rglob("*.py")}
+    assert {path: names for path, names in found.items() if names} == {}
