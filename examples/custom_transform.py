@@ -20,7 +20,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
 import optim
-from optim.checks import Range
+from optim import Range
 
 Params = dict[str, dict[str, jax.Array]]
 

@@ -11,6 +11,7 @@ from . import (
     tree as tree,
     tree_utils as tree_utils,
 )
+from .checks import Range as Range
 from .combine.chain import chain as chain, named_chain as named_chain
 from .combine.labels import label_by_path as label_by_path
 from .combine.masked import MaskedNode as MaskedNode, MaskedState as MaskedState, masked as masked

@@ -28,7 +28,7 @@ LISTED = {re.match(r"[\w.]+", line)[0] for line in CATALOGUE}
 # The public names that are no factories and in no catalogue. State classes need no entry: their names end in State.
 ROOMS = {"interop", "keras", "projections", "schedules", "tree", "tree_utils"}
 LIFT = words("Slot StateScalar elementwise leafwise treewise wrap")
-RECORD = words("Example ScheduleFn entries example from_config get lookup register to_config")
+RECORD = words("Example Range ScheduleFn entries example from_config get lookup register to_config")
 TYPES = words("TransformInitFn TransformUpdateFn WeightDecaySchedule")
 SECOND_NAMES = {
     "multi_transform": "partition",
