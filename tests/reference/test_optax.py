@@ -175,7 +175,8 @@ def test_signatures(names):
         return [(p.name, p.kind, default(name, p)) for p in inspect.signature(f).parameters.values()]
 
     def default(name, p):
-        other = inspect.isfunction(p.default) or (name, p.name) in OTHER_DEFAULTS
+        is_function = callable(p.default) and not isinstance(p.default, type | tuple)
+        other = is_function or (name, p.name) in OTHER_DEFAULTS
         return "another" if other else p.default
 
     def check(name):
