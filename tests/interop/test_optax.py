@@ -151,7 +151,10 @@ ERRORS = [
         r"state\[0\].nu has no 'b', which a dict of 3 entries needs",
     ),
     (lambda s: ({"count": s[0].count, "mu": s[0].mu}, s[1]), r"state\[0\] has no 'nu', which a ScaleByAdamState of 3"),
-    (lambda s: (s[0], {"count": s[0].count}), r"state\[1\]\['count'\] has no counterpart in an empty EmptyState: it has no entries"),
+    (
+        lambda s: (s[0], {"count": s[0].count}),
+        r"state\[1\]\['count'\] has no counterpart in an empty EmptyState: it has no entries",
+    ),
     (lambda s: (s[0]._replace(mu=s[0].count), s[1]), r"state\[0\].mu is an array of shape \(\), expected a dict of 3"),
     (lambda s: (s[0]._replace(count={"a": 1}), s[1]), r"state\[0\].count is a dict of 1 entries, expected an array"),
 ]

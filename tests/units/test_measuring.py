@@ -126,7 +126,10 @@ def test_microbatches_side_by_side_along_another_axis_by_name_and_cut_short():
             lambda: optim.microbatch(jnp.add, (0, 1), 2)(jnp.ones(4), jnp.ones(6)),
             r"the batched arguments have the sizes \[4, 6\], expected one size",
         ),
-        (lambda: optim.microbatch(jnp.sum, 0, 2, "sum"), "accumulator must be an AccumulationType or a tree of them, got 'sum'"),
+        (
+            lambda: optim.microbatch(jnp.sum, 0, 2, "sum"),
+            "accumulator must be an AccumulationType or a tree of them, got 'sum'",
+        ),
     ],
 )
 def test_microbatch_errors(call, sentence):
