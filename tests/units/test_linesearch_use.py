@@ -136,7 +136,7 @@ def test_verbose_prints_each_result(search, capsys):
     params = jnp.ones(2)
     made.update(-params, made.init(params), params, value_fn=loss, target=0.0)
     jax.effects_barrier()
-    assert f"{search.call.name}: 1 steps, learning rate 1.0, value 0.0; " in capsys.readouterr().out
+    assert f"{search.call.name}: 1 steps, learning rate 1.0, value 0.0, decrease error 0.0" in capsys.readouterr().out
 
 
 @EITHER
