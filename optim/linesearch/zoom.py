@@ -94,7 +94,7 @@ def scale_by_zoom_linesearch(
 
     Growing steps bracket a solution, cubic interpolation narrows the bracket. Pass value_fn = f to update; its value
     and grad at params are evaluated unless given, and f(params, **kwargs) receives the extra arguments it has names
-    for. Outside `jit` f is compiled once: pass data as extra arguments, not in a new lambda every step.
+    for. Put the step under `jit`: outside it the search is traced and compiled at every update.
 
     Args:
       max_linesearch_steps: largest number of evaluations of f, an integer >= 1; the lowest point is then taken.

@@ -174,7 +174,7 @@ def test_an_edited_chain_takes_the_old_state():
         ("scale_by_adam", {"b1": 0.5}, ValueError, "several 'scale_by_adam': partition/decay/adamw/scale_by_adam, "),
         ("adamw", {"beta2": 0.5}, TypeError, "adamw: no argument 'beta2'; did you mean 'b2'"),
         ("adamw", {"b1": 1.5}, ValueError, r"adamw: b1 must be in \[0, 1\), got 1.5"),
-        ("adamw", {}, ValueError, "give the arguments to change, or what is to stand there"),
+        ("adamw", {}, ValueError, "give the arguments to change, or a transformation to put there"),
     ],
 )
 def test_replace_errors(where, arguments, error, sentence):

@@ -136,7 +136,7 @@ def test_no_more_evaluations_than_scipy(name, x64):
 
 
 def test_the_search_counts_every_evaluation(x64):
-    """Eager steps, whose loss counts its calls when they run and when they are traced."""
+    """The loss counts its calls when they run and when they are traced."""
     loss, start = rosenbrock(2)
     evaluated, traced, counts = [], [], []
 
@@ -148,10 +148,15 @@ def test_the_search_counts_every_evaluation(x64):
     tx, value_and_grad = optim.lbfgs(), optim.value_and_grad_from_state(counted)
     x = jnp.asarray(start)
     state, said = tx.init(x), 1
-    for _ in range(60):
+
+    @jax.jit
+    def step(x, state):
         value, grad = value_and_grad(x, state=state)
         updates, state = tx.update(grad, state, x, value=value, grad=grad, value_fn=counted)
-        x = optim.apply_updates(x, updates)
+        return optim.apply_updates(x, updates), state
+
+    for _ in range(60):
+        x, state = step(x, state)
         counts.append(len(traced))
         said += int(state[-1].info.num_linesearch_steps)
         if jnp.max(jnp.abs(state[-1].grad)) <= TOLERANCE:

@@ -136,7 +136,7 @@ def test_verbose_prints_each_result(search, capsys):
     params = jnp.ones(2)
     made.update(-params, made.init(params), params, value_fn=loss, target=0.0)
     jax.effects_barrier()
-    assert f"{search.call.name}: 1 steps, learning rate 1.0, value 0.0; " in capsys.readouterr().out
+    assert f"{search.call.name}: 1 steps, learning rate 1.0, value 0.0, decrease error 0.0" in capsys.readouterr().out
 
 
 @EITHER
@@ -161,9 +161,14 @@ def test_one_trace_for_many_steps(search):
     value_and_grad = optim.value_and_grad_from_state(value_fn)
     params = {"w": jnp.ones((2, 3)), "b": jnp.array(2.0)}
     state = tx.init(params)
-    for _ in range(5):
+
+    @jax.jit
+    def step(params, state):
         value, grad = value_and_grad(params, 0.5, state=state)
         updates, state = tx.update(grad, state, params, value=value, grad=grad, value_fn=value_fn, target=0.5)
-        params = optim.apply_updates(params, updates)
+        return optim.apply_updates(params, updates), state
+
+    for _ in range(5):
+        params, state = step(params, state)
         traced.append(len(traces))
     assert len(set(traced)) == 1

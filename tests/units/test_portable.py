@@ -17,6 +17,8 @@ ADAM = {f"scale_by_adam/{slot}/{path}" for slot in ("mu", "nu") for path in ("w"
 ADAM |= {"scale_by_adam/count", "version"}
 WHERE = optim.label_by_path([("*/b", "few"), ("*", "rest")])
 
+LOOSELY = "; strict=False loads what fits and leaves the rest as in state"
+
 
 def names(tx, params=PARAMS):
     return set(optim.state_dict(tx, tx.init(params)))
@@ -102,13 +104,14 @@ def test_a_schedule_takes_the_nearest_steps():
 def test_no_steps_are_known():
     """Nobody counts in plain momentum, so where a schedule would go on is missing; so is what a schedule leaves."""
     constant, scheduled = optim.sgd(0.1, 0.9), optim.sgd(optim.linear_schedule(0.1, 0.0, 10), 0.9)
-    with pytest.raises(ValueError, match=r"^load_state_dict: d has no 'scale_by_schedule/count'$"):
+    with pytest.raises(ValueError, match=rf"^load_state_dict: d has no 'scale_by_schedule/count'{LOOSELY}$"):
         moved(constant, scheduled)
     with pytest.warns(UserWarning, match=r"d has no 'scale_by_schedule/count': left as in state"):
         state, new = moved(constant, scheduled, strict=False)
     equal(new[0], state[0])
     assert int(new[1].count) == 0
-    with pytest.raises(ValueError, match=r"^load_state_dict: the state has no place for 'scale_by_schedule/count'$"):
+    unused = r"^load_state_dict: the state has no place for 'scale_by_schedule/count'"
+    with pytest.raises(ValueError, match=f"{unused}{LOOSELY}$"):
         moved(scheduled, constant)
 
 
@@ -182,7 +185,7 @@ def test_errors_name_all():
         "'trace/3' and 2 more; 'scale_by_adam/count' is float32, the state has int32 there; 'scale_by_adam/mu/w' has "
         "shape (3, 1), the state has (3, 2) there; 'scale_by_adam/nu/b' is int32, the state has float32 there"
     )
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}{LOOSELY}$"):
         optim.load_state_dict(tx, tx.init(PARAMS), d)
     with pytest.warns(UserWarning, match=f"^{re.escape(sentence)}: left as in state$") as told:
         new = optim.load_state_dict(tx, tx.init(PARAMS), d, strict=False)
