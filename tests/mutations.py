@@ -49,26 +49,26 @@ MUTATIONS = [
     ),
     Mutation(
         "an average drifts with its rounded decay",
-        "return x + complement(x, decay) * (g - x)",
+        "return add(x, mul(complement(x, decay), sub(g, x)))",
         "return like(x, decay) * x + complement(x, decay) * g",
         sweep("scale_by_adam", "float32_follows"),
     ),
     Mutation(
         "a bias correction loses its digits",
-        "return -jnp.expm1(time * (math.log(decay) if decay > 0 else -math.inf))",
+        "return lax.neg(lax.expm1(mul(time, log)))",
         "return 1 - decay**time",
         sweep("scale_by_adam", "float32_follows"),
     ),
     Mutation(
         "no bias correction",
-        "return x * (1 / bias_factor(decay, t, real_dtype(x.dtype)))",
+        "return mul(x, inverse_bias(t, decay, real_dtype(x.dtype)))",
         "return x",
         sweep("scale_by_adam", "is_the_paper", "golden"),
     ),
     Mutation(
         "eps stands under the root",
-        "below = root(bottom + like(bottom, eps_root)) + like(bottom, eps)",
-        "below = root(bottom + like(bottom, eps_root) + like(bottom, eps))",
+        "below = add(root_of_square(inside), like(bottom, eps))",
+        "below = root_of_square(add(inside, like(bottom, eps)))",
         sweep("scale_by_adam", "is_the_paper", "golden"),
     ),
     Mutation(
