@@ -110,7 +110,7 @@ def register(
         name in configs.
       ranges: ranges of the numbers that `checks.RANGES` does not have, or that mean something else here; a new name
         says what it means, as `Range(0, 1, means="...")`.
-      exceptions: sweep column -> reason.
+      exceptions: sweep column -> reason; `column-2` for the third example alone.
       errors: calls that must fail, with a part of their sentence.
     """
 

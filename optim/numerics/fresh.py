@@ -32,8 +32,8 @@ def fresh(x: Any, dtype: DType) -> Array:
     """A copy of a number or an array in `dtype`, in a buffer of its own."""
     if checks.is_traced(x):
         return jnp.array(x, dtype, copy=True)
-    if not isinstance(x, jax.Array):
-        return _put(np.array(x, dtype))
+    if not isinstance(x, jax.Array) or x.weak_type:
+        return _put(np.array(x, dtype), x)
     if x.dtype != dtype or not x.is_fully_addressable or jnp.issubdtype(x.dtype, jax.dtypes.extended):
         return jnp.array(x, dtype, copy=True)
     copy: Array = jax.device_put(x, x.sharding if x.committed else None, may_alias=False)

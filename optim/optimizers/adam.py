@@ -65,7 +65,13 @@ def scale_by_adam(
     return elementwise(rule, ScaleByAdamState, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(real=True))
 
 
-@register(example(), example(eps=1e-3, bias_correction_mu=False), example(eps_root=1e-6, bias_correction_nu=False))
+@register(
+    example(),
+    example(eps=1e-3, bias_correction_mu=False),
+    example(eps_root=1e-6, bias_correction_nu=False),
+    # In float64, with nothing but the slots rounded to float32, the error is 1.2e-6 as well.
+    exceptions={"precision-2": "the largest of a thousand second moments is the one that was rounded up most"},
+)
 def scale_by_amsgrad(
     b1: Scalar = 0.9,
     b2: Scalar = 0.999,

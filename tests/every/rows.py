@@ -93,7 +93,8 @@ def of_rows(wanted: Callable[[Row], bool], name: str = "") -> Any:
         return [param(r) for r in ROWS if (names is None or r.entry.name in names) and wanted(r)]
 
     def param(row: Row) -> Any:
-        reason = row.entry.exceptions.get(name)
+        i = row.entry.examples.index(row.example)
+        reason = row.entry.exceptions.get(name) or row.entry.exceptions.get(f"{name}-{i}")
         return pytest.param(row, id=row.id, marks=[pytest.mark.skip(reason=reason)] if reason else [])
 
     return pytest.mark.column.with_args(params)
