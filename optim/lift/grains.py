@@ -26,6 +26,7 @@ shardings. The grain says what an element of the update may depend on, and so wh
 from collections.abc import Mapping
 from typing import Any
 
+from .. import checks
 from ..core.stateless import EmptyState
 from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Grain
@@ -34,6 +35,7 @@ from .rules import LeafRule, Rule, Scalars
 from .slots import Slot as Slot, StateScalar as StateScalar
 
 
+@checks.entrance("elementwise")
 def elementwise(
     rule: Rule,
     state: Any = EmptyState,
@@ -65,6 +67,7 @@ def elementwise(
     return _lift("elementwise", rule, state, scalars, slots)
 
 
+@checks.entrance("treewise")
 def treewise(
     rule: Rule, state: Any = EmptyState, *, scalars: Scalars, **slots: Slot | StateScalar
 ) -> GradientTransformationExtraArgs:
@@ -80,6 +83,7 @@ def treewise(
     return _lift("treewise", rule, state, scalars, slots)
 
 
+@checks.entrance("leafwise")
 def leafwise(
     rule: Rule,
     state: Any = EmptyState,

@@ -13,6 +13,7 @@ from .rules import LeafRule, Rule, Scalars, check_updates
 from .slots import Slot, StateScalar
 
 
+@checks.entrance("wrap")
 def wrap(
     inner: TransformationLike,
     rule: Rule,
@@ -98,9 +99,8 @@ def _field_of_inner(state: Any, declared: Mapping[str, Any]) -> str | None:
     rest = [name for name in state._fields if name not in declared and name != counter]
     if len(rest) != 1:
         got = f"got {', '.join(rest)}" if rest else "got none"
-        checks.fail(
-            f"{state.__name__} must have one field, for the state of inner, that is not declared; {got}", TypeError
-        )
+        problem = f"{state.__name__} must have one field that is not declared, for the state of inner; {got}"
+        checks.fail(problem, TypeError)
     field: str = rest[0]
     return field
 

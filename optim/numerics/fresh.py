@@ -32,7 +32,7 @@ def fresh(x: Any, dtype: DType) -> Array:
     """A copy of a number or an array in `dtype`, in a buffer of its own."""
     if checks.is_traced(x):
         return jnp.array(x, dtype, copy=True)
-    if not isinstance(x, jax.Array) or x.weak_type:
+    if not isinstance(x, jax.Array) or getattr(x, "weak_type", False):  # a key has none
         return _put(np.array(x, dtype), x)
     if x.dtype != dtype or not x.is_fully_addressable or jnp.issubdtype(x.dtype, jax.dtypes.extended):
         return jnp.array(x, dtype, copy=True)
