@@ -15,6 +15,7 @@ import optim
 from optim.interop.optax import convert_state
 
 from ..every.rows import equal, grads, run, tree
+from ..flags import FAST
 from . import examples
 
 ocp = pytest.importorskip("orbax.checkpoint", reason="Orbax is not installed")
@@ -22,7 +23,7 @@ ocp = pytest.importorskip("orbax.checkpoint", reason="Orbax is not installed")
 
 def process(devices, *argv):
     """Run the example in a process with `devices` devices."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} {FAST}"
     env = {**os.environ, "PYTHONPATH": str(examples.ROOT), "XLA_FLAGS": flags}
     command = [sys.executable, "-W", "error", examples.ROOT / "examples/checkpoint.py", *map(str, argv)]
     done = subprocess.run([*command, "--devices", str(devices)], env=env, capture_output=True, text=True, timeout=300)
