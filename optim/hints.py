@@ -98,9 +98,9 @@ def _hint(module: str, name: str) -> str:
     roof = module.partition(".")[0]
     public, here = ({n: f"{m}.{n}" for n in vars(sys.modules[m]).get("__all__", ())} for m in (roof, module))
     if name in ELSEWHERE:
-        known = ELSEWHERE[name]
-        use = f" {USES[known]}." if known in USES else ""
-        return f"; did you mean {public.get(known, known)}?{use}"
+        name_here = ELSEWHERE[name]
+        use = f" {USES[name_here]}." if name_here in USES else ""
+        return f"; did you mean {public.get(name_here, name_here)}?{use}"
     folded = {_folded(n): full for names in (public, here) for n, full in names.items()}
     if _folded(name) in folded:
         return f"; did you mean {folded[_folded(name)]}?"

@@ -130,11 +130,11 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 }
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, names: Iterable[str]) -> str:
     """The right word for a wrong keyword, as the tail of a sentence."""
-    known = list(known)
-    exact = [k for k in SYNONYMS.get(word.lower(), ()) if k in known]
-    return f"; did you mean {exact[0]!r}?" if exact else near(word, known, n=1)
+    names = list(names)
+    exact = [k for k in SYNONYMS.get(word.lower(), ()) if k in names]
+    return f"; did you mean {exact[0]!r}?" if exact else near(word, names, n=1)
 
 
 def hyperparameters(word: str) -> list[str]:

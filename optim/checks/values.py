@@ -74,8 +74,8 @@ def written(signature: inspect.Signature) -> str:
     return str(inspect.Signature(bare))
 
 
-def near(name: str, known: Iterable[str], n: int = 3) -> str:
+def near(name: str, names: Iterable[str], n: int = 3) -> str:
     """`; did you mean 'adam' or 'adamw'?`, or nothing."""
-    folded = {k.lower(): k for k in known}
+    folded = {k.lower(): k for k in names}
     close = [folded[k] for k in difflib.get_close_matches(name.lower(), folded, n, 0.6)]
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -84,13 +84,13 @@ class Load:
         """Whether a name is missing, or left over."""
         return bool(self.missing) or any(key not in self.used for key in self.keys)
 
-    def told(self) -> list[str]:
+    def problems(self) -> list[str]:
         """One sentence each for missing, extra and misfit entries."""
         extra = [key for key in self.keys if key not in self.used]
-        told = [f"d has no {listed(self.missing)}"] if self.missing else []
-        told += [f"the state has no place for {listed(extra)}"] if extra else []
+        problems = [f"d has no {listed(self.missing)}"] if self.missing else []
+        problems += [f"the state has no place for {listed(extra)}"] if extra else []
         more = f"; and {len(self.wrong) - 4} more" if len(self.wrong) > 4 else ""
-        return told + (["; ".join(sorted(self.wrong)[:4]) + more] if self.wrong else [])
+        return problems + (["; ".join(sorted(self.wrong)[:4]) + more] if self.wrong else [])
 
 
 def _apart(title: str) -> tuple[str, str]:

@@ -54,14 +54,14 @@ def members_of(tx: GradientTransformation, state: Any) -> list[Entry]:
     try:
         found = [m for m in _entries(tx, state, numbered, (), ()) if m.entries]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        told = str(error).removeprefix(f"{checks.caller().text}: ").splitlines()[0]
-        checks.fail(f"state is not one of {checks.shown(tx)}: {told}")
+        problem = str(error).removeprefix(f"{checks.caller().text}: ").splitlines()[0]
+        checks.fail(f"state is not one of {checks.shown(tx)}: {problem}")
     used = defaultdict(set)
-    seen: Counter[Any] = Counter()
+    uses_so_far: Counter[Any] = Counter()
     for member in found:
         used[member.name].add(member.labels)
-        seen[member.name, member.labels] += 1
-        member.number = seen[member.name, member.labels]
+        uses_so_far[member.name, member.labels] += 1
+        member.number = uses_so_far[member.name, member.labels]
     for member in found:
         member.shown = member.labels if len(used[member.name]) > 1 else ()
     return found

@@ -72,14 +72,14 @@ def load_state_dict(tx: TransformationLike, state: S, d: Mapping[str, Any], stri
         checks.fail(f"d has the version {version}, this library reads {VERSION}")
     keys = [key for key in d if key != _VERSION_KEY]
     load = Load(members_of(tx, state), jax.tree.leaves(state), d, keys)
-    told = load.told()
+    problems = load.problems()
     lost = [load.names[i] for i, x in enumerate(load.new) if isinstance(x, jax.ShapeDtypeStruct)]
-    if told and strict:
+    if problems and strict:
         hint = "; strict=False loads what fits and leaves the rest as in state"
-        checks.fail("; ".join(told) + hint * (load.names_differ and bool(load.filled) and not lost))
+        checks.fail("; ".join(problems) + hint * (load.names_differ and bool(load.filled) and not lost))
     if lost:
         checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
-    if told:
-        warnings.warn(f"{checks.caller().text}: {'; '.join(told)}: left as in state", stacklevel=3)
+    if problems:
+        warnings.warn(f"{checks.caller().text}: {'; '.join(problems)}: left as in state", stacklevel=3)
     loaded: S = jax.tree.unflatten(jax.tree.structure(state), load.new)
     return loaded

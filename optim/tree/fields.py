@@ -89,9 +89,9 @@ def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = No
     for path, value in others:
         if not _agree(first, value):
             traced = any(map(checks.is_traced, jax.tree.leaves((first, value))))
-            told = "are being traced, and may differ" if traced else "differ"
+            problem = "are being traced, and may differ" if traced else "differ"
             checks.fail(
-                f"{_shown(first_path)} and {_shown(path)} {told}; choose with filtering=lambda path, value: ...",
+                f"{_shown(first_path)} and {_shown(path)} {problem}; choose with filtering=lambda path, value: ...",
                 KeyError,
             )
     return first
@@ -127,20 +127,20 @@ def set(tree: T, filtering: Filter | None = None, /, **kwargs: Any) -> T:
     for key, value in kwargs.items():
         places = [path for path, _ in get_all_with_path(tree, key, filtering)]
         if not places:
-            known = {str(entry_name(k)) for p, _ in jax.tree_util.tree_flatten_with_path(tree)[0] for k in p}
-            checks.fail(f"nothing named {key!r} in the state{_hint(key, known)}", KeyError)
+            fields = {str(entry_name(k)) for p, _ in jax.tree_util.tree_flatten_with_path(tree)[0] for k in p}
+            checks.fail(f"nothing named {key!r} in the state{_hint(key, fields)}", KeyError)
         tree = _replace(tree, frozenset(places), value)
     return tree
 
 
-def _hint(key: str, known: builtins.set[str]) -> str:
-    """What to do where a state has no field `key`; `known` are those it has."""
+def _hint(key: str, fields: builtins.set[str]) -> str:
+    """What to do where a state has no field `key`; `fields` are the names it has."""
     names = checks.hyperparameters(key)
-    there = [name for name in names if name in known]
-    if there:
-        return f"; did you mean {there[0]!r}?"
+    matching = [name for name in names if name in fields]
+    if matching:
+        return f"; did you mean {matching[0]!r}?"
     if not names:
-        return checks.near(key, known)
+        return checks.near(key, fields)
     name = names[0]
     factory = {"weight_decay": "adamw", "momentum": "sgd"}.get(name, "adam")
     where = "scale_by_learning_rate" if name == "learning_rate" else factory

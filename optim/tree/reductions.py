@@ -46,7 +46,7 @@ def sum_sq(tree: Tree) -> Array:
     return _total([_sum_sq(_wide(x)) for x in leaves(tree)])
 
 
-def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:
+def total(f: Callable[..., Any], first: Tree, *trees: Tree) -> Array:
     """Sum of f(x, *others) over all elements, leaf by leaf, clipped to finite numbers, in the dtype of hyperparameters.
 
     `f` receives real arrays of one dtype, at least float32; complex leaves get a last axis of their two parts. Absent
@@ -54,10 +54,10 @@ def total(f: Callable[..., Any], home: Tree, *trees: Tree) -> Array:
 
     Args:
       f: function of one leaf of each tree.
-      home: the first tree, whose absent leaves are skipped.
+      first: the first tree, whose absent leaves are skipped.
       trees: further trees of the same structure.
     """
-    columns = [flatten(home)[0], *(match(t, home, "a further tree", "the first tree") for t in trees)]
+    columns = [flatten(first)[0], *(match(t, first, "a further tree", "the first tree") for t in trees)]
     sums = []
     for x, *others in zip(*columns, strict=True):
         value = None if absent(x) else f(*_real([x, *others]))

@@ -215,8 +215,8 @@ class _Window:
         self, taken: Any, accumulated: Any, state: Any, params: Any, extra_args: Any, updates: Any
     ) -> tuple[Any, Any, Any]:
         """Take a step if `taken`; return the update, the inner state and the accumulator after it."""
-        home = state.acc_grads
-        places = tree.structure(home).unflatten(tree.match(updates, home, "updates", "state.acc_grads"))
+        like = state.acc_grads
+        places = tree.structure(like).unflatten(tree.match(updates, like, "updates", "state.acc_grads"))
 
         # Accumulate inside the branches: where no step is taken, XLA then adds in place.
         def do() -> Any:

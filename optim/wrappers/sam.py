@@ -87,10 +87,10 @@ def sam(
     def plain(updates: Any, state: Any, params: Any, extra_args: Any) -> Any:
         first, count = state.steps_since_sync == 0, safe_increment(state.steps_since_sync)
         cache = tree.map(lambda c, p: jnp.where(first, tree.cast_like(p, c), c), state.cache, params)
-        kept = tree.map(lambda p, c: p if c is None else c, params, cache)
+        before = tree.map(lambda p, c: p if c is None else c, params, cache)
 
         def step() -> Any:
-            new, opt_state = outer.update(updates, state.opt_state, kept, **extra_args)
+            new, opt_state = outer.update(updates, state.opt_state, before, **extra_args)
             new, _ = cached.update(new, _Cache(cache), params)
             return jax.tree.leaves(new), fitted(opt_state, state.opt_state), started(state.adv_state, params)
 
