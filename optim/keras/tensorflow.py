@@ -55,7 +55,11 @@ def _unknown(what: str) -> NoReturn:
     example(identity()),
     example(momentum(0.1, 0.9)),
     name="keras.TFOptimizer",
-    exceptions={"golden": "it is what it wraps", "errors": "only the wrapped optimizer checks the updates"},
+    exceptions={
+        "golden": "it is what it wraps",
+        "errors": "only the wrapped optimizer checks the updates",
+        "init": "the wrapped optimizer makes the state",
+    },
 )
 def TFOptimizer(optimizer: Any) -> KerasOptimizer:
     """Wrap a native TensorFlow optimizer, or one written in JAX.

@@ -56,8 +56,10 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
             if not tree.trainable(p):
                 return None
             p = tree.as_array(p)
-            shape = p.shape if rows is None else (rows, *p.shape)
-            return numerics.full_like(jnp.broadcast_to(p, shape), 0, numerics.wide_dtype(p.dtype))
+            shape, dtype = p.shape if rows is None else (rows, *p.shape), numerics.wide_dtype(p.dtype)
+            return numerics.zeros_of_shape(
+                p, shape, dtype, lambda x: numerics.full_like(jnp.broadcast_to(x, shape), 0, dtype)
+            )
 
         leaves, structure = tree.flatten(params)
         slots = {

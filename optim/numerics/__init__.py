@@ -22,6 +22,7 @@ from .fresh import (
     placed as placed,
     widened as widened,
     zero_count as zero_count,
+    zeros_of_shape as zeros_of_shape,
 )
 from .moments import (
     abs_sq as abs_sq,

@@ -42,9 +42,16 @@ def fresh(x: Any, dtype: DType) -> Array:
 
 def copied(x: Any, like: Array, dtype: DType) -> Array:
     """A copy of `x` in `dtype` that is sharded like `like`."""
-    if checks.is_traced(like) or checks.is_traced(x) or x.sharding != like.sharding or x.dtype != dtype:
+    if checks.is_traced(like) or checks.is_traced(x) or x.sharding != like.sharding or not x.is_fully_addressable:
         return full_like(like, 0, dtype) + convert(x, dtype)
-    return fresh(x, dtype)
+    return fresh(x, dtype) if x.dtype == dtype else placed(np.array(x, dtype), like)
+
+
+def zeros_of_shape(x: Array, shape: tuple[int, ...], dtype: DType, spread: Callable[[Array], Array]) -> Array:
+    """Fresh zeros of another shape on the devices of `x`. Where `x` is sharded, `spread` makes them of zeros like `x`."""
+    if checks.is_traced(x) or len(x.sharding.device_set) > 1:
+        return spread(full_like(x, 0, dtype))
+    return placed(np.zeros(shape, dtype), x)
 
 
 def widened(x: Array) -> Array:

@@ -13,7 +13,20 @@ from ..core.registry import example, register
 from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
-from ..numerics import abs_sq, full_like, like, ratio, real_dtype, root, root_ratio, saturated, scalar_dtype, scaled
+from ..numerics import (
+    abs_sq,
+    full,
+    full_like,
+    like,
+    ratio,
+    real_dtype,
+    root,
+    root_ratio,
+    saturated,
+    scalar_dtype,
+    scaled,
+    zeros_of_shape,
+)
 from ..transforms.clip import clip_by_block_rms
 from ..transforms.momentum import ema as running_mean
 from ..transforms.norms import scale_by_param_block_rms
@@ -97,11 +110,11 @@ def scale_by_factored_rms(
         """Initial value of the mean over one of the two axes, or of the whole v."""
 
         def start(p: Array) -> Array:
-            # Computed from the parameter, so that it is on the same devices.
-            axes, zeros = factored_axes(p), full_like(p, 0, real_dtype(p.dtype))
-            if which is None:
-                return jnp.zeros(1) if axes else zeros
-            return jnp.sum(zeros, axis=axes[which]) if axes else jnp.zeros(1)
+            axes, dtype = factored_axes(p), real_dtype(p.dtype)
+            if axes and which is not None:
+                shape = tuple(n for i, n in enumerate(p.shape) if i != axes[which])
+                return zeros_of_shape(p, shape, dtype, lambda x: jnp.sum(x, axis=axes[which]))
+            return full_like(p, 0, dtype) if not axes and which is None else full((1,), 0, dtype)
 
         return start
 

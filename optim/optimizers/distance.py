@@ -23,6 +23,7 @@ class ScaleByDistanceOverGradientsState(NamedTuple):
     example(),
     example(0.1, 0.5, global_scale=2.0),
     ranges={"reps_rel": checks.POSITIVE, "global_scale": checks.REAL},
+    exceptions={"init": "its first distance is a norm of the parameters"},
 )
 def scale_by_distance_over_gradients(
     reps_rel: Scalar = 1e-6, eps: Scalar = 1e-8, param_dtype: DType = jnp.float32, global_scale: Scalar = 1.0

@@ -52,6 +52,7 @@ def _decayed(weight_decay: ScalarOrSchedule | None, mask: MaskOrFn) -> GradientT
     example(),
     example(0.5, ("distance", 0.01), weight_decay=0.1, mask=True),
     example(0.5, ("learning_rate", 0.02), 1e-2),
+    exceptions={"init": "its first step is a norm of the parameters"},
     errors=[
         (example(init_step=("length", 0.1)), "init_step must be one of ('heuristic', x), ('distance', x)"),
         (example(init_step=0.1), "init_step must be one of ('heuristic', x), ('distance', x)"),

@@ -53,6 +53,7 @@ def _matrix_leaves(params: Params) -> Any:
     ranges=_RANGES,
     errors=[(example(base_optimizer=1), "base_optimizer must be a transformation (init, update), got 1")],
     exceptions={
+        "init": "it projects the parameters",
         **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
         "sharding": "the singular vectors of a sharded matrix are those of the whole matrix",
     },
@@ -186,6 +187,7 @@ def _up(x: Array, like: Array, numbers: DimensionNumbers, projector: Array) -> A
     example(0.1, 2, 3, weight_decay=0.1, mask=True),
     ranges=_RANGES,
     exceptions={
+        "init": "it projects the parameters",
         **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
         "sharding": "the singular vectors of a sharded matrix are those of the whole matrix",
     },

@@ -10,7 +10,7 @@ from ..combine.chain import chain
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
-from ..numerics import abs_sq, complement, ema, full_like, real_dtype, root_ratio, scaled
+from ..numerics import abs_sq, complement, ema, full_like, real_dtype, root_ratio, scaled, zeros_of_shape
 from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Scalar, ScalarOrSchedule, Tree, Updates
 
@@ -57,9 +57,12 @@ def scale_by_sm3(b1: Scalar = 0.9, b2: Scalar = 1.0, eps: Scalar = 1e-8) -> Grad
         return nu, ([_slice_maxima(total, i) for i in range(g.ndim)] or [total], nu)
 
     def initial(p: Array) -> list[Array]:
-        # Computed from the parameter, so that they are on the same devices.
-        zeros = full_like(p, 0, real_dtype(p.dtype))
-        return [_slice_maxima(zeros, i) for i in range(p.ndim)] or [zeros]
+        dtype = real_dtype(p.dtype)
+
+        def along(i: int) -> Array:
+            return zeros_of_shape(p, (p.shape[i],), dtype, lambda x: _slice_maxima(x, i))
+
+        return list(map(along, range(p.ndim))) or [full_like(p, 0, dtype)]
 
     # nu has a second moment's name, so it has its dtype too.
     return leafwise(rule, ScaleBySM3State, mu=Slot(init=initial, real=True, free=True), nu=Slot(decay=1.0))

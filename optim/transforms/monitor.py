@@ -32,7 +32,7 @@ _UNREAD = {"errors": "only its measure looks at updates"}
 
 @register(
     example("norm", global_norm),
-    exceptions={**_UNREAD, "golden": "it does not change updates"},
+    exceptions={**_UNREAD, "golden": "it does not change updates", "init": "it calls the measure"},
     errors=[(example("norm", 1), "measure must be a function of updates, got 1")],
 )
 def snapshot(measure_name: str, measure: Measure) -> GradientTransformationExtraArgs:
@@ -107,7 +107,7 @@ def measure_with_ema(
 
 @register(
     example({"norm": global_norm, "smooth": measure_with_ema(global_norm, 0.9)}),
-    exceptions={**_UNREAD, "golden": "it does not change updates"},
+    exceptions={**_UNREAD, "golden": "it does not change updates", "init": "it calls the measure"},
     errors=[(example({"norm": 1}), "measures['norm'] must be a transformation (init, update), got 1")],
 )
 def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:

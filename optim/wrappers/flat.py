@@ -19,7 +19,10 @@ from ..types import Array, Params, TransformationLike
 
 @register(
     example(ema(0.9)),
-    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    exceptions={
+        "golden": "it only chooses what its inner transformation sees",
+        "init": "it concatenates the parameters",
+    },
     errors=[(example(1), "inner must be a transformation (init, update), got 1")],
 )
 def flatten(inner: TransformationLike) -> GradientTransformationExtraArgs:

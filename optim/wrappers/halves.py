@@ -27,7 +27,10 @@ class SplitRealAndImaginaryState(NamedTuple):
 
 @register(
     example(ema(0.9)),
-    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    exceptions={
+        "golden": "it only chooses what its inner transformation sees",
+        "init": "it splits complex parameters",
+    },
     errors=[(example(1), "inner must be a transformation (init, update), got 1")],
 )
 def split_real_and_imaginary(inner: TransformationLike) -> GradientTransformationExtraArgs:

@@ -23,7 +23,10 @@ from ..types import Params, TransformationLike, Tree
     example(scale_by_adam()),
     example(clip_by_global_norm(1.0), max_leaf=2),
     ranges={"max_leaf": checks.STEPS},
-    exceptions={"golden": "it only chooses what its inner transformation sees"},
+    exceptions={
+        "golden": "it only chooses what its inner transformation sees",
+        "init": "it concatenates the parameters",
+    },
     errors=[
         (example(1), "tx must be a transformation (init, update), got 1"),
         (example(scale_by_adam(), max_leaf=-1), "max_leaf must be an integer >= 0, got -1"),

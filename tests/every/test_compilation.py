@@ -1,5 +1,7 @@
 """Under JAX's transformations: the same numbers, one trace, a state that keeps its type."""
 
+from itertools import count
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import optim
 
-from .rows import avals, column, equal, grads, plain, run, tree
+from .rows import ROWS, avals, check_all, column, equal, grads, plain, run, tree
 
 
 @column("jit")
@@ -167,3 +169,32 @@ def test_extra_arguments_are_ignored(row):
     chained = optim.chain(tx)
     u, _ = jax.eval_shape(lambda g, s, p: chained.update(g, (s,), p, nonsense=jnp.ones(()), **row.example.extra), *args)
     assert avals(u) == avals(args[0])
+
+
+def test_init_compiles_nothing_outside_jit(entries):
+    """However many shapes there are: a second tree of other shapes needs no program that the first did not."""
+    compiled, sizes = [], count(11)
+
+    def note(event, duration, **kwargs):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(kwargs["fun_name"])
+
+    def params():
+        n, dtypes = next(sizes), {"a": np.float32, "b": jnp.bfloat16, "c": np.complex64}
+        return {name: jax.device_put(np.ones((n, n)).astype(dtype)) for name, dtype in dtypes.items()}
+
+    def check(row):
+        if "init" in row.entry.exceptions:
+            return
+        tx = row.make()
+        tx.init(params())
+        other = params()
+        del compiled[:]
+        tx.init(other)
+        assert compiled == []
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        check_all([row for row in ROWS if row.entry in entries], check, name=lambda row: row.id)
+    finally:
+        jax.monitoring.clear_event_listeners()
