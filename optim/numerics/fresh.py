@@ -48,7 +48,7 @@ def copied(x: Any, like: Array, dtype: DType) -> Array:
 
 
 def zeros_of_shape(x: Array, shape: tuple[int, ...], dtype: DType, spread: Callable[[Array], Array]) -> Array:
-    """Fresh zeros of another shape on the devices of `x`. Where `x` is sharded, `spread` makes them of zeros like `x`."""
+    """Fresh zeros of another shape on the devices of `x`; `spread` makes them of zeros like `x` where it is sharded."""
     if checks.is_traced(x) or len(x.sharding.device_set) > 1:
         return spread(full_like(x, 0, dtype))
     return placed(np.zeros(shape, dtype), x)
