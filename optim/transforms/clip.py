@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 
 from .. import checks, tree
 from ..core.registry import example, register
@@ -48,8 +49,9 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
 
     def scalars(updates: Updates) -> dict[str, Array]:
         norm = tree.global_norm(updates)
-        over = norm >= like(norm, max_norm)
-        return {"factor": jnp.where(over, like(norm, max_norm) / jnp.where(over, norm, 1), 1)}
+        one, most = jnp.ones_like(norm), jnp.asarray(like(norm, max_norm), norm.dtype)
+        over = lax.ge(norm, most)
+        return {"factor": lax.select(over, lax.div(most, lax.select(over, norm, one)), one)}
 
     return treewise(lambda g, factor: scaled(g, factor), scalars=scalars)
 

@@ -1,11 +1,13 @@
 """Sums, norms and extremes over all elements of all leaves, in at least float32."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .. import checks, numerics
@@ -25,16 +27,23 @@ def _common(parts: list[Array]) -> list[Array]:
 
 
 def _total(parts: list[Array]) -> Array:
-    return jnp.sum(jnp.stack(_common(parts))) if parts else jnp.zeros((), jnp.float32)
+    if not parts:
+        return jnp.zeros((), jnp.float32)
+    # A chain of a few sums is traced faster than a stack; of many, a stack is compiled faster.
+    return functools.reduce(lax.add, _common(parts)) if len(parts) <= 8 else jnp.sum(jnp.stack(_common(parts)))
 
 
 # jit: one trace for all leaves of one shape
 _jit: Callable[[Callable[..., Array]], Callable[..., Array]] = jax.jit
 
 
-@_jit
 def _sum_sq(x: Array) -> Array:
-    return jnp.sum(numerics.square(x))
+    squares = numerics.square(x)
+    reduced: Array = lax.reduce(squares, np.zeros((), squares.dtype), lax.add, tuple(range(x.ndim)))
+    return reduced
+
+
+_sum_sq_once = _jit(_sum_sq)
 
 
 def sum_sq(tree: Tree) -> Array:
@@ -43,7 +52,10 @@ def sum_sq(tree: Tree) -> Array:
     Args:
       tree: a tree of arrays.
     """
-    return _total([_sum_sq(_wide(x)) for x in leaves(tree)])
+    arrays = [_wide(x) for x in leaves(tree)]
+    uses = Counter(x.shape for x in arrays)
+    alone = [numerics.staged(x) and uses[x.shape] == 1 for x in arrays]
+    return _total([(_sum_sq if one else _sum_sq_once)(x) for x, one in zip(arrays, alone, strict=True)])
 
 
 def total(f: Callable[..., Any], first: Tree, *trees: Tree) -> Array:
