@@ -15,6 +15,8 @@ import pytest
 import optim
 from optim.core.registry import Entry, Example
 
+from ..flags import DEFAULTS
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -162,12 +164,7 @@ def close_in_size(a: Any, b: Any, rtol: float, atol: float = 0.0) -> None:
 
 def as_users_compile(f: Callable[..., Any]) -> Any:
     """`jax.jit(f)` with XLA's own options in place of the suite's fast ones (tests/conftest.py)."""
-    options = {
-        "xla_backend_optimization_level": 3,
-        "xla_cpu_use_fusion_emitters": True,
-        "xla_cpu_parallel_codegen_split_count": 32,
-    }
-    return jax.jit(f, compiler_options=options)
+    return jax.jit(f, compiler_options=DEFAULTS)
 
 
 def equal(a: Any, b: Any) -> None:
