@@ -79,9 +79,21 @@ MUTATIONS = [
     ),
     Mutation(
         "the clip factor is the inverse",
-        "jnp.where(over, like(norm, max_norm) / jnp.where(over, norm, 1), 1)",
-        "jnp.where(over, norm / like(norm, max_norm), 1)",
+        "lax.div(most, lax.select(over, norm, one))",
+        "lax.div(lax.select(over, norm, one), most)",
         sweep("clip_by_global_norm", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "a program freezes a user's function",
+        "if grain is None or not all(map(_is_fixed, leaves(call))):",
+        "if grain is None:",
+        "tests/units/test_eager.py -k bare_function",
+    ),
+    Mutation(
+        "a fresh slot is compiled for every shape",
+        "put: Array = jax.device_put(x, like.sharding if isinstance(like, jax.Array) and like.committed else None)",
+        "put: Array = jnp.asarray(x)",
+        "tests/units/test_eager.py -k init_compiles",
     ),
     Mutation(
         "a huge gradient leaves an infinite moment",
