@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def names(request):
-    """The names of the registered factories, or of those that were chosen."""
+    """The names of all registered factories, or of the chosen ones."""
     return sorted(names_of(request.config) or {e.name for e in optim.entries()})
 
 

@@ -15,7 +15,7 @@ from .values import is_array, is_number, is_traced, near, shown, with_article, w
 
 
 def function(name: str, value: Any, what: str = "a function", arity: int | None = None) -> None:
-    """Refuse what is no function, or one that cannot be called with `arity` arguments."""
+    """Refuse a value that is not a function, or a function that cannot be called with `arity` arguments."""
     if not callable(value):
         fail(f"{name} must be {what}, got {shown(value)}", TypeError)
     try:
@@ -49,7 +49,7 @@ def names_dtype(name: str) -> bool:
 
 
 def dtype(name: str, value: Any) -> None:
-    """Refuse what is no dtype in which an average could move; JAX does not compute with 8 bits."""
+    """Refuse dtypes other than floating and complex ones of at least 16 bits; JAX does not compute with 8 bits."""
     got = shown(value)
     with contextlib.suppress(TypeError):
         found = jnp.dtype(value)

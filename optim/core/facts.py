@@ -19,8 +19,8 @@ class Member:
     Args:
       name: its name there; a chain's members are named after their factories.
       tx: the transformation.
-      state: the whole's state -> the member's.
-      params: the whole's parameters -> those that the member sees.
+      state: the state of the whole -> the state of the member.
+      params: the parameters of the whole -> the parameters that the member sees.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Facts:
       state_classes: the named tuples that its state may be; empty where that is unknown.
       check: refuses a state of the wrong form, where that is more than its class.
       slots: the fields of its state that are trees like the parameters.
-      opened: state -> (a transformation configured by this state, that one's state), where the state holds
-        hyperparameters.
+      opened: state -> (a transformation configured by this state, the state of that transformation), where the state
+        holds hyperparameters.
       exposes: state -> values to report by name (the learning rate, say) that are not fields of the state.
       evaluates: (state, params) -> the parameters to evaluate with, where they differ.
     """

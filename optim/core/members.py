@@ -80,7 +80,7 @@ def around(
 ) -> GradientTransformationExtraArgs:
     """The pair of a wrapper around `member`.
 
-    Args:    inner: the wrapper's state -> the member's. sees: the parameters -> those that the member sees.
+    Args:    inner: the wrapper's state -> the member's. sees: the parameters -> the parameters that the member sees.
     """
     inside = (Member(title(member, "inner"), member, inner, sees),)
     pair = GradientTransformationExtraArgs(init, update)

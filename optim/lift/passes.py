@@ -27,7 +27,7 @@ def run(
 
     A rule whose scalars look at the updates needs those of the rules before it; all others join the pass. Errors begin
     with the name of the rule's transformation in `names`. `beside` has further trees that rules read leaf by leaf, and
-    `trees` those that scalars read whole, by the words for them.
+    `trees` has trees that scalars read whole, by their words.
     """
     names = names or [checks.caller()] * len(rules)
     for rule, state, name in zip(rules, states, names, strict=True):

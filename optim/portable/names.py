@@ -17,7 +17,7 @@ from ..tree.places import children, in_words
 
 @dataclass
 class Entry:
-    """The leaves that one member of a combination stores, without those of its own members."""
+    """The leaves that one member of a combination stores, without the leaves of its own members."""
 
     name: str
     labels: tuple[str, ...]

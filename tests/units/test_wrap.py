@@ -13,7 +13,7 @@ from ..every.rows import close, equal, grads, run, tree
 
 
 def cautious(inner):
-    """The issue's wrapper of a user: updates that agree with the gradient in sign."""
+    """A user's wrapper: keep the updates whose sign is that of the gradient."""
     return optim.wrap(inner, lambda u, g: jnp.where(u * g > 0, u, 0.0))
 
 
