@@ -171,6 +171,45 @@ def test_extra_arguments_are_ignored(row):
     assert avals(u) == avals(args[0])
 
 
+def test_init_takes_shapes(entries):
+    """On shapes `init` returns the arrays it returns for parameters, or says that it reads their values."""
+    params = jax.tree.map(jnp.asarray, tree())
+    others = jax.tree.map(lambda p: 2 * p + 1, params)
+    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+
+    def check(row):
+        tx = row.make()
+        expected = tx.init(params)
+        try:
+            state = tx.init(shapes)
+        except TypeError as error:
+            assert "init reads the values of the parameters, got shapes" in str(error)
+            values = [plain(x).tobytes() for x in jax.tree.leaves((expected, tx.init(others)))]
+            assert values[: len(values) // 2] != values[len(values) // 2 :]
+            return
+        assert avals(state) == avals(expected)
+        equal(state, expected)
+        assert avals(jax.eval_shape(lambda: tx.init(shapes))) == avals(expected)
+
+    check_all([row for row in ROWS if row.entry in entries], check, name=lambda row: row.id)
+
+
+def test_a_stateless_row_takes_any_empty_state(entries):
+    """Users of Optax pass None or () for a state that has no fields."""
+
+    def check(row):
+        tx, params = row.make(), tree()
+        state = tx.init(params)
+        if isinstance(state, tuple) and not state and tx.body is None:
+            expected, _ = jax.eval_shape(tx.update, grads(params), state, params)
+            for empty in (None, ()):
+                u, new = jax.eval_shape(tx.update, grads(params), empty, params)
+                assert new == empty
+                assert avals(u) == avals(expected)
+
+    check_all([row for row in ROWS if row.entry in entries], check, name=lambda row: row.id)
+
+
 def test_init_compiles_nothing_outside_jit(entries):
     """However many shapes there are: a second tree of other shapes needs no program that the first did not."""
     compiled, sizes = [], count(11)
