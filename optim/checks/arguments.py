@@ -37,8 +37,13 @@ def called(x: Any) -> str:
 
 
 def state(x: Any, *classes: Any) -> None:
-    """Refuse a state that has the fields of none of these named tuples; without classes any state passes."""
+    """Refuse a state that has the fields of none of these named tuples; without classes any state passes.
+
+    The state of a stateless transformation may be written as None or ().
+    """
     if classes and getattr(x, "_fields", None) not in [cls._fields for cls in classes]:
+        if (x is None or (type(x) is tuple and not x)) and any(not cls._fields for cls in classes):
+            return
         wanted = " or ".join(with_article(cls.__name__) for cls in classes)
         fail(f"state must be {wanted}, got {shown(x)}", TypeError)
 

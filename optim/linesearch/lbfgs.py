@@ -53,17 +53,16 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
 
     def init(params: Params) -> ScaleByLBFGSState:
         def zeros(p: Any, rows: int | None = None) -> Any:
-            if not tree.trainable(p):
+            if p is None:
                 return None
-            p = tree.as_array(p)
             shape, dtype = p.shape if rows is None else (rows, *p.shape), numerics.wide_dtype(p.dtype)
             return numerics.zeros_of_shape(
                 p, shape, dtype, lambda x: numerics.full_like(jnp.broadcast_to(x, shape), 0, dtype)
             )
 
-        leaves, structure = tree.flatten(params)
+        arrays, structure = tree.trainable_arrays(params)
         slots = {
-            name: structure.unflatten([zeros(p, memory_size if name.endswith("memory") else None) for p in leaves])
+            name: structure.unflatten([zeros(p, memory_size if name.endswith("memory") else None) for p in arrays])
             for name in _SLOTS
         }
         weights = jnp.zeros((memory_size,), numerics.scalar_dtype())

@@ -61,7 +61,7 @@ _STRATEGIES = ("one", "keep")
     example(4, 2.0, 1e-3, 1.5, 0.01, 0.1, None, 0.1, "one").given(value_fn=half_square),
     ranges={
         "max_linesearch_steps": Range(1, integer=True),
-        "max_learning_rate": checks.POSITIVE,
+        "max_learning_rate": checks.BOUND,
         "tol": checks.NON_NEGATIVE,
         "increase_factor": Range(1, open_low=True),
         "slope_rtol": checks.NON_NEGATIVE,

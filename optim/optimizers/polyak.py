@@ -12,7 +12,7 @@ from ..tree import sum_sq
 from ..types import Array, Scalar, ScalarOrSchedule, Tree
 from .sgd import sgd
 
-_RANGES = {"f_min": checks.REAL, "max_learning_rate": checks.POSITIVE, "scaling": checks.RATE}
+_RANGES = {"f_min": checks.REAL, "max_learning_rate": checks.BOUND, "scaling": checks.RATE}
 _VARIANTS = ("sps", "sps+")
 _ERRORS = [(example(variant="plus"), "variant must be 'sps' or 'sps+', got 'plus'")]
 
