@@ -41,7 +41,7 @@ class LabelByPath(Recorded):
                     f"no pattern matches {name!r}; add a last rule ('*', label) for the rest, or pass "
                     "allow_unmatched=True"
                 )
-        # A mask leaves `None` in the place of a parameter of another group, and the pattern of that group is no mistake.
+        # Inside a group of `partition` the parameters of other groups are `None`; their patterns are not unused.
         used = set(matches)
         for i, (pattern, _) in enumerate(self.rules):
             if i not in used and not self.allow_unused:

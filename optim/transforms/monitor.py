@@ -95,7 +95,7 @@ def measure_with_ema(
     mean = ema(decay, debias, accumulator_dtype)
 
     def init(params: Params) -> Any:
-        return EmptyState(), mean.init(measure(params))
+        return EmptyState(), mean.init(tree.of_arrays(measure, params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del params, extra_args
@@ -130,7 +130,7 @@ def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:
 
     def init(params: Params) -> MonitorState:
         states = tuple(m.init(params) for m in members.values())
-        values, _ = measure_all(params, states, params, {})
+        values = tree.of_arrays(lambda params: measure_all(params, states, params, {})[0], params)
         return MonitorState(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), values), states)
 
     def measure_all(updates: Any, states: Any, params: Any, extra_args: Any) -> Any:

@@ -59,7 +59,7 @@ def test_first_match_wins_and_patterns_cover_classes_and_single_characters():
     [
         (
             [("*/w", "a")],
-            r"label_by_path: no pattern matches 'b'; add a last rule \('\*', label\) for the rest, or pass allow_unmatched",
+            r"label_by_path: no pattern matches 'b'; add a last rule \('\*', label\) for",
         ),
         ([("*", "a"), ("b", "b")], r"pattern 'b' labels no parameter: earlier patterns match all of its paths"),
         ([("biass", "a"), ("*", "b")], r"pattern 'biass' labels no parameter: there are 'b', 'w'; .*allow_unused=True"),
