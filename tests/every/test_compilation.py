@@ -199,7 +199,7 @@ def test_a_stateless_row_takes_any_empty_state(entries):
     def check(row):
         tx, params = row.make(), tree()
         state = tx.init(params)
-        if isinstance(state, tuple) and not state and not tx.members:
+        if isinstance(state, tuple) and not state and not tx.facts.sequential:
             expected, _ = jax.eval_shape(tx.update, grads(params), state, params)
             for empty in (None, ()):
                 u, new = jax.eval_shape(tx.update, grads(params), empty, params)
