@@ -6,6 +6,7 @@ from .arguments import (
     arguments as arguments,
     bind as bind,
     called as called,
+    choice as choice,
     dtype as dtype,
     function as function,
     hyperparameters as hyperparameters,

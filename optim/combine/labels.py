@@ -97,7 +97,7 @@ def label_by_path(
     """
     listed = isinstance(rules, Sequence) and not isinstance(rules, str)
     whole = listed and all(isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules)
-    if not (rules and whole):
+    if not (whole and rules):
         checks.fail(f"rules must be one or more pairs (pattern, label), got {checks.shown(rules)}")
     patterns = [pattern for pattern, _ in rules]
     for pattern in patterns:

@@ -113,8 +113,7 @@ def scale_by_zoom_linesearch(
              reports the last trial, takes it even if the loss rises, and never moves again once a search has met no
              finite value.
     """
-    if initial_guess_strategy not in _STRATEGIES:
-        checks.fail(f"initial_guess_strategy must be 'one' or 'keep', got {checks.shown(initial_guess_strategy)}")
+    checks.choice("initial_guess_strategy", initial_guess_strategy, _STRATEGIES)
 
     def errors(at: Point, start: Point) -> tuple[Array, Array]:
         return decrease_error(at, start, slope_rtol, approx_dec_rtol), curvature_error(at, start, curv_rtol)

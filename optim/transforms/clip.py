@@ -78,9 +78,7 @@ def unit_axes(g: Array) -> tuple[int, ...] | None:
         return None
     if g.ndim in (2, 3):
         return (0,)
-    if g.ndim == 4:
-        return (0, 1, 2)
-    return checks.fail(f"the units of an array of shape {g.shape} are not known; give axis=...")
+    return tuple(range(g.ndim - 1))
 
 
 @register(example(0.1), example(0.01, eps=0.1, axis=0), ranges={"eps": checks.POSITIVE})
@@ -100,7 +98,8 @@ def adaptive_grad_clip(
     Source:  Brock et al. 2021, Eq. 3.
     """
 
-    if not all(isinstance(a, int) for a in (axis if isinstance(axis, tuple | list) else [axis or 0])):
+    axes = axis if isinstance(axis, tuple | list) else [0 if axis is None else axis]
+    if not all(isinstance(a, int) and not isinstance(a, bool) for a in axes):
         checks.fail(f"axis must be an int or a tuple of ints, got {checks.shown(axis)}", TypeError)
 
     def rule(g: Array, p: Array) -> Any:

@@ -49,7 +49,7 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformationExtra
     """
     if not isinstance(measure_name, str):
         checks.fail(f"measure_name must be a string, got {checks.shown(measure_name)}", TypeError)
-    checks.function("measure", measure, "a function of updates")
+    checks.function("measure", measure, "a function of updates", arity=1)
 
     def init(params: Params) -> SnapshotState:
         return SnapshotState({measure_name: _copy(measure(params))})
@@ -91,7 +91,7 @@ def measure_with_ema(
     State:   (EmptyState, EmaState): the EmaState holds the mean.
     Raises:  TypeError if measure is not a function.
     """
-    checks.function("measure", measure, "a function of updates")
+    checks.function("measure", measure, "a function of updates", arity=1)
     mean = ema(decay, debias, accumulator_dtype)
 
     def init(params: Params) -> Any:
