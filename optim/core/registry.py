@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from .. import checks
 from ..checks import Range
 from . import docs
-from .record import Call, NamedFunction, Recorded
+from .record import Call, NamedFunction, Recorded, snapshot
 
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["transformation", "schedule", "factory", "function"]
@@ -129,6 +129,7 @@ def register(
 
         def recorded(make: Callable[..., Any], by: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """What `make` makes, with the call of `by`, the registered factory or a subclass of a registered class."""
+            args, kwargs = snapshot(args), snapshot(kwargs)
             bound = checks.bind(signature, args, kwargs)
             checks.arguments(bound, limits)
             result = make(*args, **kwargs)

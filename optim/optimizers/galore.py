@@ -16,6 +16,7 @@ from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
 from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
+from ..tree.params import trainable_arrays
 from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike, Tree
 from .adam import scale_by_adam
 
@@ -90,7 +91,7 @@ def scale_by_galore(
         return numbers_of(spec, over, updates)
 
     def init(params: Params) -> GaLoreState:
-        arrays, structure = tree.trainable_arrays(params)
+        arrays, structure = trainable_arrays(params)
         projectors: list[Any] = []
         projected: list[Any] = []
         for p, n in zip(arrays, numbers(params, params), strict=True):

@@ -57,6 +57,6 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
 def _counts(boundaries: Any) -> list[Any]:
     listed = checks.is_array(boundaries) and boundaries.ndim == 1 and not checks.is_traced(boundaries)
     found = list(boundaries) if listed or isinstance(boundaries, list | tuple) else None
-    if found is None or not all(checks.is_number(b) or checks.is_array(b) and b.shape == () for b in found):
+    if found is None or not all(checks.is_number(b) or (checks.is_array(b) and b.shape == ()) for b in found):
         return checks.fail(f"boundaries must be a list of counts, got {checks.shown(boundaries)}", TypeError)
     return found
