@@ -14,8 +14,7 @@ DIFFERS = {
     "selective_transform-1": "Optax freezes everything if the mask is a function",
     "scale_by_adopt-2": "Optax gives NaN for a zero denominator",
     "schedule_free-1": "Optax weights an update by the next learning rate",
-    "schedule_free_adamw-1": "as schedule_free",
-    "schedule_free_sgd-1": "as schedule_free",
+    **dict.fromkeys(["schedule_free_adamw-1", "schedule_free_sgd-1"], "as schedule_free, and its warm-up starts at 0"),
     "warmup_constant_schedule-1": "without warm-up steps Optax stays at the initial value",
 }
 
@@ -24,7 +23,8 @@ FAULTS = {
     **dict.fromkeys(
         ["scale_by_acprop", "acprop"], "Optax takes the distance in the second moment from the mean before this update"
     ),
-    **dict.fromkeys(["scale_by_adan", "adan"], "Optax has 1 - b2 where the paper and its code have b2"),
+    "scale_by_adan": "Optax has 1 - b2 where the paper and its code have b2",
+    "adan": "as scale_by_adan; the paper divides the new point by 1 + lr w, which `proximal_decay=False` leaves out",
     **dict.fromkeys(["scale_by_sm3", "sm3"], "Optax fails on scalars: see tests/units/test_leafwise.py"),
     "scale_by_muon": "Optax needs dimension numbers: see tests/units/test_leafwise.py",
     "sophia": "Optax bias-corrects mu, and divides it by the previous update's curvature",
