@@ -15,7 +15,8 @@ from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
 from .belief import ScaleByBeliefState, distance
 
 _ASYNCHRONOUS = {
-    "dtypes": "the update after a zero gradient, g / sqrt(eps_root / (1 - b2)), is 3e6 g by default: float16 overflows"
+    "dtypes": "the update after a zero gradient, g / sqrt(eps_root / (1 - b2)), is 3e6 g by default: float16 overflows",
+    "independent": "no other package has it",
 }
 
 

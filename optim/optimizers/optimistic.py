@@ -15,6 +15,7 @@ from ..types import Array, DType, Scalar, ScalarOrSchedule, Updates
 from .adam import scale_by_adam
 
 _RANGES = {"alpha": checks.REAL, "beta": checks.REAL}
+_ALONE = {"independent": "no other package has it"}
 
 
 class ScaleByOptimisticGradientState(NamedTuple):
@@ -22,7 +23,7 @@ class ScaleByOptimisticGradientState(NamedTuple):
     previous_gradient: Updates
 
 
-@register(example(), example(0.5, -0.25), ranges=_RANGES)
+@register(example(), example(0.5, -0.25), ranges=_RANGES, exceptions=_ALONE)
 def scale_by_optimistic_gradient(alpha: Scalar = 1.0, beta: Scalar = 1.0) -> GradientTransformationExtraArgs:
     """Add to each update its change since the last update.
 
@@ -52,7 +53,7 @@ def scale_by_optimistic_gradient(alpha: Scalar = 1.0, beta: Scalar = 1.0) -> Gra
     )
 
 
-@register(example(0.1), ranges=_RANGES)
+@register(example(0.1), ranges=_RANGES, exceptions=_ALONE)
 def optimistic_gradient_descent(
     learning_rate: ScalarOrSchedule, alpha: Scalar = 1.0, beta: Scalar = 1.0
 ) -> GradientTransformationExtraArgs:
@@ -67,6 +68,7 @@ def optimistic_gradient_descent(
     example(0.1),
     example(0.1, 0.3, nesterov=False),
     ranges={"learning_rate": checks.NON_NEGATIVE, "optimism": checks.REAL},
+    exceptions=_ALONE,
 )
 def optimistic_adam(
     learning_rate: Scalar,
@@ -95,7 +97,7 @@ def optimistic_adam(
     )
 
 
-@register(example(0.1), example(0.1, alpha=0.7, beta=0.3, nesterov=False), ranges=_RANGES)
+@register(example(0.1), example(0.1, alpha=0.7, beta=0.3, nesterov=False), ranges=_RANGES, exceptions=_ALONE)
 def optimistic_adam_v2(
     learning_rate: ScalarOrSchedule,
     *,

@@ -38,7 +38,7 @@ def sgd(
 @register(
     example(0.1, seed=1),
     ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE},
-    exceptions={"partitioned": "its noise is drawn per shard layout"},
+    exceptions={"partitioned": "its noise is drawn per shard layout", "independent": "its noise is random"},
 )
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,

@@ -33,6 +33,9 @@ class MechanicState(NamedTuple):
         "num_betas": checks.Range(1, integer=True),
     },
     errors=[(example(1), "base_optimizer must be a transformation (init, update), got 1")],
+    exceptions={
+        "independent": "the authors' package for PyTorch starts m at 1e-6, clips h by the new m, and keeps r above 0"
+    },
 )
 def mechanize(
     base_optimizer: TransformationLike,

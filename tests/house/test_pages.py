@@ -119,7 +119,7 @@ def sample():
     """The files of CONTRIBUTING.md's samples: path -> text."""
     blocks = dict(block.removeprefix("# ").split("\n", 1) for block in fenced("CONTRIBUTING.md", "python"))
     assert {path.split("/")[1] for path in blocks} == {
-        *("__init__.py", "optimizers", "golden", "wrappers", "schedules", "interop")
+        *("__init__.py", "optimizers", "golden", "reference", "wrappers", "schedules", "interop")
     }
     return blocks
 
