@@ -60,7 +60,9 @@ def scale_by_acprop(
     return elementwise(rule, ScaleByBeliefState, scalars=scalars, mu=Slot(decay=b1), nu=Slot(real=True))
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), exceptions=_ASYNCHRONOUS)
+@register(
+    example(0.1), example(0.1, weight_decay=0.1, mask=True), exceptions=_ASYNCHRONOUS, usual={"learning_rate": 0.001}
+)
 def acprop(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

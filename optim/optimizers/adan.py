@@ -73,6 +73,7 @@ def scale_by_adan(
     example(0.1),
     example(0.1, weight_decay=0.1, mask=True),
     example(inverse_time_decay(0.1, 1, 0.01), weight_decay=0.1),
+    usual={"learning_rate": 0.001},
 )
 def adan(
     learning_rate: ScalarOrSchedule,

@@ -59,7 +59,7 @@ def scale_by_belief(
     return elementwise(rule, ScaleByBeliefState, mu=Slot(decay=b1), nu=Slot(real=True))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.001})
 def adabelief(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

@@ -1,5 +1,6 @@
 """GaLore: run an optimizer on gradients projected to a low-rank subspace."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -13,10 +14,10 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..lift.rules import check_updates
 from ..matrix.stacks import DimensionNumbers, as_matrices, is_numbers, numbers_of
-from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype
+from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype, zeros_of_shape
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
-from ..tree.params import trainable_arrays
+from ..tree.params import of_arrays, trainable_arrays
 from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike, Tree
 from .adam import scale_by_adam
 
@@ -57,7 +58,7 @@ def _matrix_leaves(params: Params) -> Any:
     ranges=_RANGES,
     errors=[
         (example(base_optimizer=1), "base_optimizer must be a transformation (init, update), got 1"),
-        (example(projected_side="left"), "projected_side must be one of ('short', 'long'), got 'left'"),
+        (example(projected_side="left"), "projected_side must be 'short' or 'long', got 'left'"),
     ],
     exceptions={
         "init": "it projects the parameters",
@@ -96,8 +97,7 @@ def scale_by_galore(
     """
     member = taking_extra_args(scale_by_adam() if base_optimizer is None else base_optimizer, "base_optimizer")
     spec = _matrix_leaves if weight_dimension_numbers is None else weight_dimension_numbers
-    if projected_side not in _SIDES:
-        checks.fail(f"projected_side must be one of {_SIDES}, got {checks.shown(projected_side)}")
+    checks.choice("projected_side", projected_side, _SIDES)
 
     def numbers(over: Tree, updates: Tree) -> list[DimensionNumbers | None]:
         found = numbers_of(spec, over, updates)
@@ -120,23 +120,23 @@ def scale_by_galore(
                 projectors.append(None)
                 projected.append(None)
                 continue
-            dtype = wide_dtype(p.dtype)
-            if n is None:
-                projectors.append(jnp.zeros((0, 0), dtype))
-                projected.append(p)
-                continue
-            # The select never picks the parameter, but makes the projector vary over the same devices.
-            whole = gathered(p)
-            zeros = jnp.zeros(projector_shape(whole, n), dtype)
-            projector = jnp.where(False, jnp.sum(convert(whole, dtype)), zeros)
-            projectors.append(projector)
-            projected.append(convert(down(whole, n, projector), p.dtype))
+            projectors.append(zero_projector(p, n))
+            projected.append(p if n is None else of_arrays(functools.partial(projected_zeros, n), p))
         base = member.init(structure.unflatten(projected))
         return GaLoreState(jnp.zeros((), jnp.int32), base, structure.unflatten(projectors))
 
-    def projector_shape(p: Array, n: DimensionNumbers) -> tuple[int, int]:
-        rows, columns = _matrix(p, n).shape
-        return (rows if left(_matrix(p, n)) else columns), min(rank, rows, columns)
+    def zero_projector(p: Array, n: DimensionNumbers | None) -> Array:
+        dtype, shape = wide_dtype(p.dtype), (0, 0)
+        if n is not None:
+            matrix = jax.eval_shape(functools.partial(_matrix, numbers=n), p)
+            shape = matrix.shape[0 if left(matrix) else 1], min(rank, *matrix.shape)
+        # The select never picks the parameter, but makes the projector vary over the same devices.
+        spread = lambda x: jnp.where(False, jnp.sum(gathered(x)), jnp.zeros(shape, dtype))  # noqa: E731
+        return zeros_of_shape(p, shape, dtype, spread)
+
+    def projected_zeros(n: DimensionNumbers, p: Array) -> Array:
+        whole = gathered(p)
+        return convert(down(whole, n, zero_projector(whole, n)), p.dtype)
 
     def singular_vectors(matrix: Array, projector: Array) -> Array:
         """The first singular vectors on the projected side of the matrix."""
@@ -208,6 +208,7 @@ def _matrix(x: Array, numbers: DimensionNumbers) -> Array:
         **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
         "sharding": "the singular vectors of a sharded matrix are those of the whole matrix",
     },
+    usual={"learning_rate": 0.01},
 )
 def galore(
     learning_rate: ScalarOrSchedule,

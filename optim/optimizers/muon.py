@@ -15,7 +15,7 @@ from ..core.stateless import init_empty_state
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, elementwise
 from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
-from ..numerics import debias, ema, gathered, like, nesterov_mean, ratio, restored, root, scalar_dtype, scaled, square
+from ..numerics import debias, ema, gathered, like, nesterov_mean, norm, ratio, restored, root, scalar_dtype, scaled
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
@@ -45,7 +45,7 @@ class MuonDimensionNumbers(NamedTuple):
 
 def _norm(x: Array) -> Array:
     """The Frobenius norm of each matrix."""
-    return root(jnp.sum(square(x), axis=(-2, -1), keepdims=True))
+    return norm(x, (-2, -1), keepdims=True)
 
 
 def _gram(x: Array) -> Array:
@@ -89,8 +89,9 @@ def orthogonalised(x: Array, coefficients: Array, steps: int, preconditioning: s
     return jnp.swapaxes(x, -1, -2) if tall else x
 
 
+_JORDAN = (3.4445, -4.7750, 2.0315)
 _COEFFICIENTS = {
-    "standard": (3.4445, -4.7750, 2.0315),
+    **dict.fromkeys(["jordan", "standard", "muon"], _JORDAN),  # one triple, three names in use
     "dion": (
         (4.0848, -6.8946, 2.9270),
         (3.9505, -6.3029, 2.6377),
@@ -102,21 +103,27 @@ _COEFFICIENTS = {
 
 
 def _checked(ns_coeffs: Any, preconditioning: str) -> np.ndarray[Any, Any]:
-    if isinstance(ns_coeffs, str) and ns_coeffs not in _COEFFICIENTS:
-        checks.fail(f"ns_coeffs must be numbers or one of {tuple(_COEFFICIENTS)}, got {ns_coeffs!r}")
-    coefficients = np.asarray(_COEFFICIENTS[ns_coeffs] if isinstance(ns_coeffs, str) else ns_coeffs, float)
+    checks.choice("preconditioning", preconditioning, _PRECONDITIONINGS)
+    if isinstance(ns_coeffs, str):
+        checks.choice("ns_coeffs", ns_coeffs, _COEFFICIENTS)
+        ns_coeffs = _COEFFICIENTS[ns_coeffs]
+    try:
+        coefficients = np.asarray(ns_coeffs, float)
+    except (TypeError, ValueError, OverflowError):
+        coefficients = np.empty(0)
     if coefficients.ndim not in (1, 2) or coefficients.shape[-1] != 3 or coefficients.size == 0:
         checks.fail(f"ns_coeffs must be three numbers, or three for each step, got {checks.shown(ns_coeffs)}")
-    if preconditioning not in _PRECONDITIONINGS:
-        checks.fail(f"preconditioning must be one of {_PRECONDITIONINGS}, got {checks.shown(preconditioning)}")
     return coefficients
 
 
 _RANGES = {"ns_steps": checks.STEPS, "consistent_rms": checks.POSITIVE}
 _ERRORS = [
     (example(ns_coeffs=(1.0, 2.0)), "ns_coeffs must be three numbers, or three for each step"),
-    (example(ns_coeffs="quintic"), "ns_coeffs must be numbers or one of ('standard', 'dion'), got 'quintic'"),
-    (example(preconditioning="none"), "preconditioning must be one of ('frobenius', 'spectral', 'aol', 'schatten')"),
+    (example(ns_coeffs="quintic"), "ns_coeffs must be 'jordan', 'standard', 'muon' or 'dion', got 'quintic'"),
+    (
+        example(preconditioning="none"),
+        "preconditioning must be 'frobenius', 'spectral', 'aol' or 'schatten', got 'none'",
+    ),
 ]
 
 
@@ -128,7 +135,7 @@ _ERRORS = [
     errors=_ERRORS,
 )
 def scale_by_muon(
-    ns_coeffs: Any = (3.4445, -4.7750, 2.0315),
+    ns_coeffs: Any = _JORDAN,
     ns_steps: int = 5,
     beta: Scalar = 0.95,
     eps: Scalar = 1e-8,
@@ -146,8 +153,8 @@ def scale_by_muon(
         u   = X after ns_steps of  X <- a X + b A X + c A^2 X,  A = X X^H,  from X = m / (|m| + eps)
 
     Args:
-      ns_coeffs: (a, b, c), or one such triple for each step, whose number then replaces ns_steps; "standard" is the
-        default, "dion" five triples that reach 1 more closely.
+      ns_coeffs: (a, b, c), or one such triple for each step, whose number then replaces ns_steps; "jordan" (or
+        "standard", "muon") is the default, "dion" five triples that reach 1 more closely.
       ns_steps: number of iterations, >= 0. Usually 5.
       beta: decay of mu, in [0, 1). Usually 0.95.
       eps: added to |m|, in units of g, >= 0. Usually 1e-8.
@@ -236,10 +243,11 @@ def _matrix_leaves(params: Params) -> Any:
     },
     errors=[(example(0.1, preconditioning="none"), _ERRORS[-1][1])],
     exceptions={"traced": "the iteration amplifies the rounding of an array argument"},
+    usual={"learning_rate": 0.02},
 )
 def muon(
     learning_rate: ScalarOrSchedule,
-    ns_coeffs: Any = (3.4445, -4.7750, 2.0315),
+    ns_coeffs: Any = _JORDAN,
     ns_steps: int = 5,
     beta: Scalar = 0.95,
     eps: Scalar = 1e-8,

@@ -102,7 +102,7 @@ def scale_by_radam(
     return elementwise(rule, ScaleByAdamState, scalars=scalars, mu=Slot(decay=b1), nu=Slot(real=True))
 
 
-@register(example(0.1), ranges=_RANGES)
+@register(example(0.1), ranges=_RANGES, usual={"learning_rate": 0.001})
 def radam(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

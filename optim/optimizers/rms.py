@@ -127,6 +127,7 @@ def scale_by_stddev(
     example(0.1, centered=True, momentum=0.9),
     example(0.1, momentum=0.9, nesterov=True, eps_in_sqrt=False, bias_correction=True),
     exceptions={"precision": "its momentum is `trace`, a sum"},
+    usual={"learning_rate": 0.001},
 )
 def rmsprop(
     learning_rate: ScalarOrSchedule,

@@ -74,7 +74,7 @@ def scale_by_rprop(
     )
 
 
-@register(example(0.1), ranges=_RANGES, errors=_REVERSED_BOUNDS)
+@register(example(0.1), ranges=_RANGES, errors=_REVERSED_BOUNDS, usual={"learning_rate": 0.01})
 def rprop(
     learning_rate: Scalar,
     eta_minus: Scalar = 0.5,

@@ -18,6 +18,7 @@ from ..types import DType, Scalar, ScalarOrSchedule
     example(0.1, momentum=0.9),
     example(0.1, momentum=0.9, nesterov=True),
     exceptions={"precision": "its momentum is `trace`, a sum"},
+    usual={"learning_rate": 0.1},
 )
 def sgd(
     learning_rate: ScalarOrSchedule,
@@ -39,6 +40,7 @@ def sgd(
     example(0.1, seed=1),
     ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE},
     exceptions={"partitioned": "its noise is drawn per shard layout", "independent": "its noise is random"},
+    usual={"learning_rate": 0.01},
 )
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,

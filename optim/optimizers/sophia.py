@@ -98,6 +98,7 @@ _RANGES = {
         "inject": _NO_LOSS,
         "sharding": "random signs are drawn per shard layout",
     },
+    usual={"learning_rate": 0.0003},
 )
 def sophia(
     learning_rate: ScalarOrSchedule,

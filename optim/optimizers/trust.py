@@ -12,16 +12,16 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import elementwise
 from ..lift.wrap import wrap
-from ..numerics import like, ratio, root, scaled, square
+from ..numerics import like, norm, ratio, saturated, scaled
 from ..transforms.momentum import trace
-from ..transforms.norms import norm, scale_by_trust_ratio
+from ..transforms.norms import scale_by_trust_ratio
 from ..transforms.scale import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, MaskOrFn, Params, Scalar, ScalarOrSchedule, Tree
 from .adam import scale_by_adam
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), usual={"learning_rate": 0.001})
 def lamb(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -50,6 +50,7 @@ def lamb(
     example(0.1, 0.1, trust_coefficient=0.5, decayed_norm=True),
     ranges={"trust_coefficient": checks.NON_NEGATIVE},
     exceptions={"precision": "a sum of 1 / (1 - momentum) updates is rounded at its own size, not the update's"},
+    usual={"learning_rate": 1.0},
 )
 def lars(
     learning_rate: ScalarOrSchedule,
@@ -89,8 +90,7 @@ def _decayed_in_trust(
     """Add the decay, and scale each leaf by its norm over the sum of the norms of the gradient and of the decay."""
 
     def rule(u: Array, g: Array, p: Array) -> Array:
-        # An overflowing norm stays infinite, so that u is 0: a finite substitute would not bound u.
-        p_norm, below = norm(p), root(jnp.sum(square(g))) + root(jnp.sum(square(u - g)))
+        p_norm, below = saturated(norm(p)), norm(g) + norm(u - g)
         size = like(p, trust_coefficient) * ratio(p_norm, below + like(below, eps))
         return scaled(u, jnp.where((p_norm > 0) & (below > 0), size, 1))
 
@@ -110,6 +110,7 @@ def _complement(mask: MaskOrFn) -> Any:
     example(0.1),
     example(0.5, 0.1),
     ranges={"learning_rate": checks.NON_NEGATIVE, "min_norm": checks.NON_NEGATIVE},
+    usual={"learning_rate": 0.01},
 )
 def fromage(learning_rate: Scalar, min_norm: Scalar = 1e-6) -> GradientTransformationExtraArgs:
     """Fromage: a step in proportion to the norm of the parameter, then a factor that keeps the norm from growing.

@@ -17,7 +17,7 @@ from ..types import Array, Scalar, Updates
 AdaptiveGradClipState = ClipState = ClipByGlobalNormState = EmptyState
 
 
-@register(example(0.5))
+@register(example(0.5), usual={"max_delta": 1.0})
 def clip(max_delta: Scalar) -> GradientTransformationExtraArgs:
     """Clamp every element to [-max_delta, max_delta].
 
@@ -32,7 +32,7 @@ def clip(max_delta: Scalar) -> GradientTransformationExtraArgs:
     return elementwise(rule)
 
 
-@register(example(1.0))
+@register(example(1.0), usual={"max_norm": 1.0})
 def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
     """Scale all updates so that their global norm is at most max_norm.
 
@@ -54,7 +54,7 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
     return treewise(lambda g, factor: scaled(g, factor), scalars=scalars)
 
 
-@register(example(0.5))
+@register(example(0.5), usual={"threshold": 1.0})
 def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
     """Scale each leaf so that its root mean square is at most threshold: u = g / max(1, rms(g) / threshold).
 
@@ -81,7 +81,7 @@ def unit_axes(g: Array) -> tuple[int, ...] | None:
     return tuple(range(g.ndim - 1))
 
 
-@register(example(0.1), example(0.01, eps=0.1, axis=0), ranges={"eps": checks.POSITIVE})
+@register(example(0.1), example(0.01, eps=0.1, axis=0), ranges={"eps": checks.POSITIVE}, usual={"clipping": 0.01})
 def adaptive_grad_clip(
     clipping: Scalar, eps: Scalar = 1e-3, axis: int | tuple[int, ...] | None = None
 ) -> GradientTransformationExtraArgs:
