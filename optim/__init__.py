@@ -6,6 +6,7 @@ from . import (
     hints as _hints,
     interop as interop,
     keras as keras,
+    losses as losses,
     projections as projections,
     schedules as schedules,
     tree as tree,
@@ -61,6 +62,34 @@ from .linesearch.zoom import (
     ZoomLinesearchInfo as ZoomLinesearchInfo,
     scale_by_zoom_linesearch as scale_by_zoom_linesearch,
 )
+from .losses.cross_entropy import (
+    safe_softmax_cross_entropy as safe_softmax_cross_entropy,
+    softmax_cross_entropy as softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
+)
+from .losses.ctc import ctc_loss as ctc_loss, ctc_loss_with_forward_probs as ctc_loss_with_forward_probs
+from .losses.divergence import (
+    convex_kl_divergence as convex_kl_divergence,
+    generalized_kl_divergence as generalized_kl_divergence,
+    kl_divergence as kl_divergence,
+)
+from .losses.margin import hinge_loss as hinge_loss
+from .losses.regression import (
+    huber_loss as huber_loss,
+    l2_loss as l2_loss,
+    log_cosh as log_cosh,
+    squared_error as squared_error,
+)
+from .losses.sigmoid import (
+    sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
+    sigmoid_focal_loss as sigmoid_focal_loss,
+)
+from .losses.similarity import (
+    cosine_distance as cosine_distance,
+    cosine_similarity as cosine_similarity,
+    ntxent as ntxent,
+)
+from .losses.smoothing import smooth_labels as smooth_labels
 from .matrix.linalg import (
     matrix_inverse_pth_root as matrix_inverse_pth_root,
     nnls as nnls,
@@ -332,7 +361,9 @@ multi_transform = partition
 MultiTransformState = PartitionState
 safe_int32_increment = safe_increment
 
-__all__ = _hints.public_names(globals(), ("interop", "keras", "projections", "schedules", "tree", "tree_utils"))
+__all__ = _hints.public_names(
+    globals(), ("interop", "keras", "losses", "projections", "schedules", "tree", "tree_utils")
+)
 
 if _typing.TYPE_CHECKING:
     __version__: str
