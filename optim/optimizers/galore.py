@@ -14,7 +14,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.rules import check_updates
 from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
 from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike, Tree
 from .adam import scale_by_adam

@@ -14,7 +14,7 @@ from ..lift.grains import elementwise
 from ..numerics import scaled
 from ..transforms.momentum import trace
 from ..transforms.norms import scale_by_trust_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import MaskOrFn, Scalar, ScalarOrSchedule
 from .adam import scale_by_adam
