@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from . import checks, hints, numerics
@@ -82,7 +83,7 @@ def _columns(cost: Array) -> Array:
 
 def _assign(cost: Array, row: Array, u: Array, v: Array, row_of: Array, column_of: Array) -> tuple[Array, ...]:
     """Assign one more row: dual variables u of rows and v of columns, and the pairs of both kinds, -1 where free."""
-    infinity = jnp.array(jnp.inf if jnp.issubdtype(cost.dtype, jnp.floating) else jnp.iinfo(cost.dtype).max, cost.dtype)
+    infinity = np.array(np.inf if cost.dtype.kind == "f" else np.iinfo(cost.dtype).max, cost.dtype)
     free = row_of < 0
 
     # The tree of shortest paths from `row`, in reduced costs, up to the first free column.

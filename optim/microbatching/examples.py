@@ -57,14 +57,14 @@ def micro_vmap(
         def of_microbatch(*args: Any, **kwargs: Any) -> Any:
             return aggregated(accumulator, vmap_fn(fun, axes, 0)(*args, **kwargs))
 
-        batched = [i for i, axis in enumerate(axes) if axis is not None]
+        batched = {i: axis for i, axis in enumerate(axes) if axis is not None}
         return microbatch(
             of_microbatch,
-            batched,
+            list(batched),
             microbatch_size,
             accumulator,
             argnames=list(kwargs),
-            in_axes=[axes[i] for i in batched] + [0] * len(kwargs),
+            in_axes=[*batched.values(), *[0] * len(kwargs)],
             num_real_microbatches=num_real_microbatches,
         )(*args, **kwargs)
 
