@@ -8,9 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import checks, numerics
-from ..types import Tree
+from ..types import Array, DType, Tree
+
+_reshard: Any = jax.sharding.reshard  # untyped in jax
 
 
 class AccumulationType(enum.Enum):
@@ -100,6 +103,17 @@ _aggregate = {
 }
 
 
+def _zeros(x: Any, dtype: DType, second: tuple[int, ...] = ()) -> Array:
+    """Zeros of the shape of `x`, with another second axis, that are sharded like `x` under an Explicit mesh."""
+    zeros = jnp.zeros((*x.shape[:1], *second, *x.shape[1:]), dtype)
+    spec: Any = getattr(getattr(x, "sharding", None), "spec", ())
+    if all(axis is None for axis in spec):
+        return zeros
+    moved: Any = PartitionSpec(*spec[:1], *[None for _ in second], *spec[1:])  # type: ignore[no-untyped-call]
+    sharded: Array = _reshard(zeros, NamedSharding(x.sharding.mesh, moved))
+    return sharded
+
+
 def _of_array(kind: AccumulationType, shape: Any, count: int) -> Accumulator:
     """The accumulator of one array: floating numbers are added in at least float32, integers as they are."""
     inexact = jnp.issubdtype(shape.dtype, jnp.inexact)
@@ -107,7 +121,7 @@ def _of_array(kind: AccumulationType, shape: Any, count: int) -> Accumulator:
     dtype = shape.dtype if inexact else wide
 
     def init(x: Any) -> Any:
-        return jnp.zeros(x.shape, wide)
+        return _zeros(x, wide)
 
     def add(total: Any, x: Any, i: Any) -> Any:
         return total + numerics.convert(jnp.asarray(x), wide)
@@ -132,7 +146,7 @@ def _of_array(kind: AccumulationType, shape: Any, count: int) -> Accumulator:
         return lax.dynamic_update_index_in_dim(rows, x, i, 1)
 
     def rows(x: Any) -> Any:
-        return jnp.zeros((*x.shape[:1], count, *x.shape[1:]), x.dtype)
+        return _zeros(x, x.dtype, (count,))
 
     def joined(rows: Any) -> Any:
         return rows.reshape(rows.shape[0] * rows.shape[1], *rows.shape[2:])

@@ -114,6 +114,7 @@ def micro_grad(
     checks.function("fun", fun)
     checks.function("transform_fn", transform_fn)
     checks.function("metrics_fn", metrics_fn)
+    check(accumulator)
     batched = [batch_argnums] if isinstance(batch_argnums, int) else list(batch_argnums)
     grad_fn = jax.value_and_grad(fun, argnums, has_aux=has_aux)
 

@@ -20,9 +20,9 @@ def public(module):
     for name in dir(module):
         value = getattr(module, name)
         home = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", "")
-        if not name.startswith("_") and (not inspect.ismodule(value) or home.startswith("optax")):
-            if not private or home == module.__name__:
-                yield name
+        own = home == module.__name__ if private else not inspect.ismodule(value) or home.startswith("optax")
+        if own and not name.startswith("_"):
+            yield name
 
 
 def namespaces(module, path):

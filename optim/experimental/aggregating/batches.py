@@ -77,13 +77,13 @@ def slots_like(params: Params, real: bool = False) -> Updates:
 def merged(f: Any, slots: Updates, updates: Updates) -> Updates:
     """`f(slot, update)` for every slot whose update is present."""
 
-    def moved(slot: Any, g: Any) -> Any:
+    def visit(slot: Any, g: Any) -> Any:
         if tree.absent(g):
             return slot
-        g = tree.as_array(g)
-        return f(slot, numerics.convert(g, numerics.common_dtype(g.dtype, slot.dtype))).astype(slot.dtype)
+        moved: Array = f(slot, numerics.convert(tree.as_array(g), slot.dtype))
+        return moved
 
-    return tree.map(moved, slots, updates)
+    return tree.map(visit, slots, updates)
 
 
 def advanced(micro_step: Array, accumulation_steps: int) -> tuple[Array, Array]:

@@ -89,8 +89,14 @@ def get_per_element_mean_and_sum_sq_diff_grads(per_elt_axis: Axes = 0, accumulat
         share = 1 / (state.micro_step + 1).astype(jnp.float32)
         # This step's n examples meet micro_step n others: n k / (n + k) = n micro_step share.
         cross = n * state.micro_step.astype(jnp.float32) * share
-        distance = merged(lambda mean, g: numerics.scaled(numerics.square(g - mean), cross), state.mean_grads, new)
-        sums = merged(lambda s, x: s + x, merged(lambda s, x: s + x, state.sum_sq_diff_grads, new_sums), distance)
+
+        def pooled(slot: Array, new_sum: Any, mean: Array, g: Any) -> Array:
+            if tree.absent(g):
+                return slot
+            distance = numerics.square(numerics.convert(g, mean.dtype) - mean)
+            return slot + numerics.convert(new_sum, slot.dtype) + numerics.scaled(distance, cross)
+
+        sums = tree.map(pooled, state.sum_sq_diff_grads, new_sums, state.mean_grads, new)
         means = merged(lambda mean, g: mean + numerics.scaled(g - mean, share), state.mean_grads, new)
         micro_step, ready = advanced(state.micro_step, accumulation_steps)
         out, out_sums = (tree.map(lambda _, x: gated(ready, x), updates, x) for x in (means, sums))
