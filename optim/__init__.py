@@ -3,12 +3,19 @@
 import typing as _typing
 
 from . import (
+    assignment as assignment,
+    contrib as contrib,
+    experimental as experimental,
     hints as _hints,
     interop as interop,
     keras as keras,
     losses as losses,
+    microbatching as microbatching,
+    perturbations as perturbations,
     projections as projections,
     schedules as schedules,
+    second_order as second_order,
+    transforms as transforms,
     tree as tree,
     tree_utils as tree_utils,
 )
@@ -42,6 +49,7 @@ from .core.transformation import (
     GradientTransformationExtraArgs as GradientTransformationExtraArgs,
     with_extra_args_support as with_extra_args_support,
 )
+from .distributions import multi_normal as multi_normal
 from .lift.grains import (
     Slot as Slot,
     StateScalar as StateScalar,
@@ -95,6 +103,8 @@ from .matrix.linalg import (
     nnls as nnls,
     power_iteration as power_iteration,
 )
+from .microbatching.accumulators import AccumulationType as AccumulationType
+from .microbatching.batches import microbatch as microbatch
 from .numerics import (
     safe_increment as safe_increment,
     safe_norm as safe_norm,
@@ -248,10 +258,9 @@ from .schedules.warmup import (
     warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
 )
 from .step.make import make_step as make_step, make_update as make_update
-from .step.microbatch import AccumulationType as AccumulationType, microbatch as microbatch
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
-from .transforms.centralize import centralize as centralize
-from .transforms.clip import (
+from .transforms.centralization import centralize as centralize
+from .transforms.clipping import (
     AdaptiveGradClipState as AdaptiveGradClipState,
     ClipByGlobalNormState as ClipByGlobalNormState,
     ClipState as ClipState,
@@ -266,7 +275,7 @@ from .transforms.constrain import (
 )
 from .transforms.every import ApplyEvery as ApplyEvery, apply_every as apply_every
 from .transforms.momentum import EmaState as EmaState, TraceState as TraceState, ema as ema, trace as trace
-from .transforms.monitor import (
+from .transforms.monitoring import (
     MonitorState as MonitorState,
     SnapshotState as SnapshotState,
     measure_with_ema as measure_with_ema,
@@ -290,7 +299,7 @@ from .transforms.privacy import (
     per_example_global_norm_clip as per_example_global_norm_clip,
     per_example_layer_norm_clip as per_example_layer_norm_clip,
 )
-from .transforms.scale import (
+from .transforms.scaling import (
     ScaleByScheduleState as ScaleByScheduleState,
     ScaleState as ScaleState,
     scale as scale,
@@ -311,6 +320,7 @@ from .tree import (
     update_moment_per_elem_norm as update_moment_per_elem_norm,
 )
 from .tree.follow import incremental_update as incremental_update, periodic_update as periodic_update
+from .tree.gradients import scale_gradient as scale_gradient
 from .tree.packing import Packed as Packed, pack as pack
 from .tree_utils import tree_map_params as tree_map_params
 from .types import (
@@ -319,7 +329,9 @@ from .types import (
     Params as Params,
     ScalarOrSchedule as ScalarOrSchedule,
     Schedule as Schedule,
+    ShouldSkipUpdateFunction as ShouldSkipUpdateFunction,
     TransformInitFn as TransformInitFn,
+    TransformUpdateExtraArgsFn as TransformUpdateExtraArgsFn,
     TransformUpdateFn as TransformUpdateFn,
     Updates as Updates,
 )
@@ -361,9 +373,21 @@ multi_transform = partition
 MultiTransformState = PartitionState
 safe_int32_increment = safe_increment
 
-__all__ = _hints.public_names(
-    globals(), ("interop", "keras", "losses", "projections", "schedules", "tree", "tree_utils")
+_NAMESPACES = (
+    *(
+        "assignment",
+        "contrib",
+        "experimental",
+        "interop",
+        "keras",
+        "losses",
+        "microbatching",
+        "perturbations",
+        "projections",
+    ),
+    *("schedules", "second_order", "transforms", "tree", "tree_utils"),
 )
+__all__ = _hints.public_names(globals(), _NAMESPACES)
 
 if _typing.TYPE_CHECKING:
     __version__: str

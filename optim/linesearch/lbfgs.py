@@ -11,7 +11,7 @@ from ..combine.chain import chain
 from ..core.registry import example, register
 from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
-from ..transforms.scale import scale, scale_by_learning_rate
+from ..transforms.scaling import scale, scale_by_learning_rate
 from ..tree.params import trainable_arrays
 from ..types import Array, Count, Params, ScalarOrSchedule, TransformationLike, Updates
 from .places import checked

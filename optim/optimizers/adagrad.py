@@ -7,7 +7,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, root_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Scalar, ScalarOrSchedule, Updates
 
 

@@ -9,7 +9,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, bias_factor, debias, debiased_ratio, ema, nesterov_mean, real_dtype, root, root_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
 

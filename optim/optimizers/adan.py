@@ -10,7 +10,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, at, debias, ema, root_ratio, scalar_dtype, scaled
 from ..schedules import inverse_time_decay
-from ..transforms.scale import ScaleByScheduleState, scale, scale_by_learning_rate
+from ..transforms.scaling import ScaleByScheduleState, scale, scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule, Updates
 

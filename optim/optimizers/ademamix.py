@@ -9,7 +9,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, elementwise
 from ..numerics import abs_sq, debias, decayed, ema, root_ratio, safe_increment, scaled, scheduled
 from ..schedules import linear_schedule
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
 

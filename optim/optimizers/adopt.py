@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, complement, ema, like, ratio, root, scalar_dtype, scaled
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, DType, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 

@@ -15,7 +15,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.rules import check_updates
 from ..matrix.stacks import DimensionNumbers, as_matrices, is_numbers, numbers_of
 from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype, zeros_of_shape
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..tree.params import of_arrays, trainable_arrays
 from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike, Tree

@@ -16,7 +16,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, elementwise
 from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
 from ..numerics import debias, ema, gathered, like, nesterov_mean, norm, ratio, restored, root, scalar_dtype, scaled
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
 from .adam import adamw

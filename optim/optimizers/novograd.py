@@ -9,7 +9,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
 from ..numerics import decayed, ema, root_ratio, saturated, scaled, scheduled, square
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, DType, Scalar, ScalarOrSchedule, Tree, Updates
 
 

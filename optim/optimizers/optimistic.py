@@ -11,7 +11,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, elementwise
 from ..numerics import like, scalar_dtype, scaled
 from ..schedules import inverse_time_decay
-from ..transforms.scale import scale, scale_by_learning_rate
+from ..transforms.scaling import scale, scale_by_learning_rate
 from ..types import Array, DType, Scalar, ScalarOrSchedule, Updates
 from .adam import scale_by_adam
 

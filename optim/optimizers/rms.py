@@ -9,7 +9,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, debias, ema, root_ratio, variance
 from ..transforms.momentum import trace
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Updates
 
 

@@ -10,7 +10,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import like
-from ..transforms.scale import scale
+from ..transforms.scaling import scale
 from ..types import Array, Scalar, Updates
 
 _RANGES = {

@@ -16,7 +16,7 @@ from ..lift.wrap import wrap
 from ..numerics import at, hyperparameter, like, ratio, safe_increment, scaled
 from ..schedules import inverse_time_decay
 from ..schedules.progress import schedule, since
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike
 from .rms import scale_by_rms

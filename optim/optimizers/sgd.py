@@ -9,7 +9,7 @@ from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs
 from ..transforms.momentum import trace
 from ..transforms.noise import add_noise
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import DType, Scalar, ScalarOrSchedule
 
 

@@ -7,7 +7,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import elementwise
 from ..transforms.momentum import ema
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import DType, Scalar, ScalarOrSchedule
 
 

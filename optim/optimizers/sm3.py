@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
 from ..numerics import abs_sq, complement, ema, full_like, real_dtype, root_ratio, scaled, zeros_of_shape
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Scalar, ScalarOrSchedule, Tree, Updates
 
 

@@ -15,7 +15,7 @@ from ..lift.wrap import wrap
 from ..numerics import like, norm, ratio, saturated, scaled
 from ..transforms.momentum import trace
 from ..transforms.norms import scale_by_trust_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, MaskOrFn, Params, Scalar, ScalarOrSchedule, Tree
 from .adam import scale_by_adam

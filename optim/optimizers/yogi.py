@@ -9,7 +9,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, complement, debias, ema, root_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 

@@ -10,7 +10,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.grains import Slot, StateScalar
 from ..lift.wrap import wrap
 from ..transforms.momentum import ema
-from ..transforms.scale import scale
+from ..transforms.scaling import scale
 from ..types import Array, Count, Params, Scalar, TransformationLike, Tree
 
 

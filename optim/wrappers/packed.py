@@ -14,7 +14,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..lift.rules import check_updates
 from ..optimizers.adam import scale_by_adam
-from ..transforms.clip import clip_by_global_norm
+from ..transforms.clipping import clip_by_global_norm
 from ..tree.packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack
 from ..tree.params import of_arrays
 from ..types import Params, TransformationLike, Tree
