@@ -111,6 +111,7 @@ def unboxed(x: Any) -> Any:
     return entries[0][1] if entries and len(entries) == 1 and _is_value(entries[0][0]) else x
 
 
+@checks.entrance("tree.map")
 def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     """`jax.tree.map` that returns absent leaves of the first tree unchanged.
 
@@ -120,12 +121,9 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
       f: function of one leaf of each tree.
       tree: the first tree, whose structure the result has.
       rest: further trees, of which the first is a prefix.
+    Raises:  ValueError naming the first paths at which the structures differ.
     """
-
-    def visit(x: Any, *others: Any) -> Any:
-        return x if absent(x) else f(x, *others)
-
-    return jax.tree.map(visit, tree, *rest, is_leaf=is_none)
+    return beside(f, {"tree": tree, **{f"rest[{i}]": other for i, other in enumerate(rest)}})
 
 
 def leaves(tree: Tree) -> list[Any]:
@@ -207,8 +205,11 @@ def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] =
 
 def _differ(tree: Tree, other: Tree, name: str, other_name: str) -> None:
     own_paths, other_paths = paths(tree), paths(other)
-    differences = [f"{name}{p} is not in {other_name}" for p in own_paths if p not in other_paths]
-    differences += [f"{other_name}{p} is not in {name}" for p in other_paths if p not in own_paths]
+    leaf = [p for p in own_paths if p not in other_paths and any(o.startswith(p) for o in other_paths)]
+    differences = [f"{name}{p} is a leaf, {other_name}{p} has entries" for p in leaf]
+    differences += [f"{name}{p} is not in {other_name}" for p in own_paths if p not in (*leaf, *other_paths)]
+    if not leaf:
+        differences += [f"{other_name}{p} is not in {name}" for p in other_paths if p not in own_paths]
     if not differences:
         differences = [f"{name} is {jax.tree.structure(tree)}, {other_name} is {jax.tree.structure(other)}"]
     checks.fail("; ".join(differences[:4]))
@@ -230,6 +231,33 @@ def entry_name(entry: Any) -> Any:
 # Side by side
 
 
+def _columns(trees: Mapping[str, Tree]) -> tuple[list[list[Any]], TreeDef]:
+    """The leaves of each tree, in the order of the first's, and the structure of the first.
+
+    Raises:  ValueError naming the first paths at which a structure differs from the first.
+    """
+    (name, tree), *others = trees.items()
+    first_leaves, layout = flatten(tree)
+    columns = [first_leaves]
+    for other_name, other in others:
+        try:
+            columns.append(list(layout.flatten_up_to(_fill_in(other, tree))))
+        except ValueError:
+            _differ(other, tree, other_name, name)
+    return columns, layout
+
+
+def beside(f: Callable[..., Any], trees: Mapping[str, Tree]) -> Tree:
+    """Apply `f` to the leaves of several trees, whatever their shapes; absent leaves of the first stay unchanged.
+
+    Args:
+      f: function of one leaf of each tree.
+      trees: the trees by the names that errors call them; the first is a prefix of the others.
+    """
+    columns, layout = _columns(trees)
+    return layout.unflatten([xs[0] if absent(xs[0]) else f(*xs) for xs in zip(*columns, strict=True)])
+
+
 def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[Any, ...]]:
     """The leaves of several trees, as one tuple per leaf of the first.
 
@@ -242,18 +270,12 @@ def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[An
       strict: whether `None` must be in the same places.
     Raises:  ValueError naming the first path at which presence, shape or structure differ.
     """
+    (first, *columns), _ = _columns(trees)
     (name, tree), *others = trees.items()
-    first_leaves, first_structure = flatten(tree)
-    columns = [first_leaves]
-    for other_name, other in others:
-        try:
-            column = first_structure.flatten_up_to(_fill_in(other, tree))
-        except ValueError:
-            _differ(other, tree, other_name, name)
-        for i, (x, y) in enumerate(zip(first_leaves, column, strict=True)):
+    for (other_name, _), column in zip(others, columns, strict=True):
+        for i, (x, y) in enumerate(zip(first, column, strict=True)):
             _check(x, y, name, other_name, tree, i, strict=strict)
-        columns.append(list(column))
-    return list(zip(*columns, strict=True))
+    return list(zip(first, *columns, strict=True))
 
 
 def _check(x: Any, y: Any, name: str, other_name: str, tree: Tree, i: int, *, strict: bool) -> None:
