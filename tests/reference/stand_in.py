@@ -37,9 +37,10 @@ class Private(ModuleType):
         self.__path__ = [str(ROOT.parent.joinpath(*name.split(".")))]  # of a package: its tests import one another
 
     def __getattr__(self, name):
-        for place in self.places:
-            if not name.startswith("_") and hasattr(place, name):
-                return getattr(place, name)
+        for place in () if name.startswith("_") else self.places:
+            x = getattr(place, name, None)
+            if x is not None and not isinstance(x, ModuleType):
+                return x
         raise AttributeError(f"{self.__name__} has no public name {name!r} here")
 
 
