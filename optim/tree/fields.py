@@ -47,12 +47,16 @@ def _shown(path: Path) -> str:
 
 
 def _walk(tree: Tree, key: Any, keep: Filter | None, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    called = (path and entry_name(path[-1]) == key) or (_is_named_tuple(tree) and type(tree).__name__ == key)
-    if called and (keep is None or keep(path, tree)):
+    """The matches in `tree`: the class of the tree itself, then its own entries, then what is in each of them."""
+    named = path and entry_name(path[-1]) == key  # a match that the caller has yielded
+    if not named and _is_named_tuple(tree) and type(tree).__name__ == key and (keep is None or keep(path, tree)):
         yield path, tree
-        return
-    for entry, child in _entries(tree) or ():
-        yield from _walk(child, key, keep, (*path, entry))
+    below = [((*path, entry), child) for entry, child in _entries(tree) or ()]
+    for place, child in below:
+        if entry_name(place[-1]) == key and (keep is None or keep(place, child)):
+            yield place, child
+    for place, child in below:
+        yield from _walk(child, key, keep, place)
 
 
 def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> list[tuple[Path, Any]]:
@@ -60,7 +64,7 @@ def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> 
 
         get_all_with_path(state, "mu")  # [((..., NamedTupleKey("ScaleByAdamState", "mu")), {...})]
 
-    Values that match are not searched further. Fields of named tuples are `NamedTupleKey`s in a path.
+    A match is searched too, after its neighbours. Fields of named tuples are `NamedTupleKey`s in a path.
 
     Args:
       tree: a state, or any tree.
