@@ -7,7 +7,15 @@ from types import ModuleType
 
 ROOT = Path(importlib.util.find_spec("optax").submodule_search_locations[0])  # which does not import it
 
+import jax  # noqa: E402
+
 import optim  # noqa: E402
+
+# Private names that the tests use as tools: what they test is something else.
+TOOLS = {
+    **{"ArrayTree": dict, "PRNGKey": jax.Array, "Shape": tuple},
+    **{"abs_sq": optim.numerics.abs_sq, "x64_precision": jax.enable_x64},
+}
 
 
 def modules():
@@ -37,6 +45,8 @@ class Private(ModuleType):
         self.__path__ = [str(ROOT.parent.joinpath(*name.split(".")))]  # of a package: its tests import one another
 
     def __getattr__(self, name):
+        if name in TOOLS:
+            return TOOLS[name]
         for place in () if name.startswith("_") else self.places:
             x = getattr(place, name, None)
             if x is not None and not isinstance(x, ModuleType):
