@@ -61,9 +61,10 @@ def install(private=True):
     namespaces = [optim, *(x for x in public.values() if x not in (None, optim, optim.tree))]
     for name in modules() if private else ():
         if name not in public:
-            own = public[name[: name.index("._")]]
-            module = Private(name, [own, *namespaces] if own else namespaces)
             package, _, last = name.rpartition(".")
+            own = public[name[: name.index("._")]]
+            nearest = [x for x in (getattr(own, last[1:], None), own) if isinstance(x, ModuleType)]
+            module = Private(name, [*nearest, *namespaces])
             if isinstance(sys.modules[package], Private):
                 setattr(sys.modules[package], last, module)
             # `from optax.losses import _classification` asks the module `optim.losses`, by its name.
