@@ -13,8 +13,11 @@ import optim  # noqa: E402
 
 # Private names that the tests use as tools: what they test is something else.
 TOOLS = {
-    **{"ArrayTree": dict, "PRNGKey": jax.Array, "Shape": tuple},
-    **{"abs_sq": optim.numerics.abs_sq, "x64_precision": jax.enable_x64},
+    "ArrayTree": dict,
+    "PRNGKey": jax.Array,
+    "Shape": tuple,
+    "abs_sq": optim.numerics.abs_sq,
+    "x64_precision": jax.enable_x64,
 }
 
 

@@ -293,6 +293,7 @@ class Total:
         return state
 
 
+@pytest.mark.usefixtures("standard_promotion")
 def test_a_fraction_in_the_integer_state_of_a_schedule():
     """It is not rounded down to 0."""
     tx = optim.inject_hyperparams(optim.sgd)(learning_rate=Total())
