@@ -27,7 +27,7 @@ def modules():
     for path in sorted(ROOT.rglob("*")):
         parts = path.relative_to(ROOT.parent).with_suffix("").parts
         package = path.is_dir() and path.name != "__pycache__"
-        if package or path.suffix == ".py" and not parts[-1].endswith(("_test", "test_utils", "__init__")):
+        if package or (path.suffix == ".py" and not parts[-1].endswith(("_test", "test_utils", "__init__"))):
             yield ".".join(parts)
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from ..flags import FAST
 from . import stand_in
-from .suite_reasons import reason_of
 
 HOUSE = Path(__file__).parents[2]
 SHARE = 0.95
