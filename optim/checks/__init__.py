@@ -6,6 +6,7 @@ from .arguments import (
     arguments as arguments,
     bind as bind,
     called as called,
+    choice as choice,
     dtype as dtype,
     function as function,
     hyperparameters as hyperparameters,
@@ -27,6 +28,7 @@ from .errors import (
     speaking_of as speaking_of,
 )
 from .ranges import (
+    BOUND as BOUND,
     CLOSED_UNIT as CLOSED_UNIT,
     DECAY as DECAY,
     MEANINGS as MEANINGS,
@@ -43,6 +45,7 @@ from .values import (
     is_array as is_array,
     is_key as is_key,
     is_number as is_number,
+    is_shape as is_shape,
     is_traced as is_traced,
     near as near,
     shown as shown,

@@ -3,9 +3,11 @@
 import contextlib
 import inspect
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,7 +18,7 @@ from .values import is_array, is_number, is_traced, near, shown, with_article, w
 
 def function(name: str, value: Any, what: str = "a function", arity: int | None = None) -> None:
     """Refuse a value that is not a function, or a function that cannot be called with `arity` arguments."""
-    if not callable(value):
+    if not callable(value) or inspect.isclass(value):
         fail(f"{name} must be {what}, got {shown(value)}", TypeError)
     try:
         signature = inspect.signature(value)
@@ -30,6 +32,16 @@ def function(name: str, value: Any, what: str = "a function", arity: int | None 
             fail(f"{name} must be {what}, got {got}", TypeError)
 
 
+def choice(name: str, value: Any, options: Iterable[str]) -> None:
+    """Refuse a value that is none of these words."""
+    options = list(options)
+    if not (isinstance(value, str) and value in options):
+        *others, last = map(repr, options)
+        listed = f"{', '.join(others)} or {last}" if others else last
+        hint = near(value, options, n=1) if isinstance(value, str) else ""
+        fail(f"{name} must be {listed}, got {shown(value)}{hint}")
+
+
 def called(x: Any) -> str:
     """`; did you mean adam(...)?` for a function or class that has a name."""
     name = getattr(x, "__name__", "<lambda>")
@@ -37,8 +49,13 @@ def called(x: Any) -> str:
 
 
 def state(x: Any, *classes: Any) -> None:
-    """Refuse a state that has the fields of none of these named tuples; without classes any state passes."""
+    """Refuse a state that has the fields of none of these named tuples; without classes any state passes.
+
+    The state of a stateless transformation may be written as None or ().
+    """
     if classes and getattr(x, "_fields", None) not in [cls._fields for cls in classes]:
+        if (x is None or (type(x) is tuple and not x)) and any(not cls._fields for cls in classes):
+            return
         wanted = " or ".join(with_article(cls.__name__) for cls in classes)
         fail(f"state must be {wanted}, got {shown(x)}", TypeError)
 
@@ -79,6 +96,8 @@ def argument(name: str, value: Any, range_: Range) -> None:
     elif not is_number(value):
         fail(f"{name} must be {what}, got {shown(value)}", TypeError)
     x = value.item() if isinstance(value, np.generic) or is_array(value) else value
+    if isinstance(x, int) and abs(x) > sys.float_info.max:
+        fail(f"{name} must be {range_}, got an integer of {len(str(abs(x)))} digits")
     whole = not range_.integer or (not isinstance(x, complex) and x == int_or_nan(x))
     if range_.infinite and x == math.inf:
         return
@@ -92,6 +111,11 @@ def int_or_nan(x: float) -> float:
     return int(x) if math.isfinite(x) else math.nan
 
 
+def labels(name: str) -> bool:
+    """Whether an argument of this name is a tree with an entry for every parameter, or a function that makes one."""
+    return name.endswith(("mask", "dimension_numbers")) or name in ("param_labels", "by")
+
+
 def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> None:
     """Check every argument whose name tells what it may be. `None` is legal where it is the default."""
     for name, value in bound.arguments.items():
@@ -99,6 +123,8 @@ def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> Non
             fail(f"{name} must be True or False, got {shown(value)}", TypeError)
         if names_dtype(name) and value is not None:
             dtype(name, value)
+        if labels(name) and callable(value) and jax.tree_util.all_leaves([value]):
+            function(name, value, "a tree with an entry for every parameter, or a function params -> such a tree", 1)
         optional = bound.signature.parameters[name].default is None
         if name in ranges and not (value is None and (optional or ranges[name].optional)):
             argument(name, value, ranges[name])

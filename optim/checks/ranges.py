@@ -58,6 +58,8 @@ DECAY = Range(0, 1, open_high=True)
 CLOSED_UNIT = Range(0, 1)
 NON_NEGATIVE = Range(0)
 POSITIVE = Range(0, open_low=True)
+BOUND = Range(0, open_low=True, infinite=True)
+"""A largest value; infinity is without a bound."""
 REAL = Range()
 STEPS = Range(0, integer=True)
 RATE = Range(0, schedule=True)
@@ -65,7 +67,7 @@ RATE = Range(0, schedule=True)
 RANGES: dict[str, Range] = {
     **dict.fromkeys(["b1", "b2", "b3", "beta", "decay", "rho"], DECAY),
     **dict.fromkeys(["eps", "eps_root", "initial_scale", "initial_accumulator_value"], NON_NEGATIVE),
-    **dict.fromkeys(["max_norm", "max_delta", "clipping", "threshold"], POSITIVE),
+    **dict.fromkeys(["max_norm", "max_delta", "clipping", "threshold"], BOUND),
     "momentum": CLOSED_UNIT,
     "learning_rate": RATE,
     "weight_decay": RATE,
@@ -84,8 +86,8 @@ MEANINGS: dict[str, str] = {
     "accumulator_dtype": "dtype of the accumulator; None is the parameter's, and float32 where bfloat16 could not move",
     "key": "PRNG key of the random numbers",
     "seed": "seed of the random numbers, in place of a key",
-    "clipnorm": "largest norm of all gradients together; None is without",
-    "clipvalue": "largest magnitude of an element of a gradient; None is without",
+    "clipnorm": "largest norm of all gradients together; None or inf is without",
+    "clipvalue": "largest magnitude of an element of a gradient; None or inf is without",
     "decay": "decay of the learning rate, lr / (1 + decay n) after n updates",
     "beta_1": "decay of the first moment",
     "beta_2": "decay of the second moment",

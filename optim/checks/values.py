@@ -19,6 +19,11 @@ def is_array(x: Any) -> bool:
     return isinstance(x, jax.Array | np.ndarray)
 
 
+def is_shape(x: Any) -> bool:
+    """Whether `x` is the shape and dtype of an array without its values."""
+    return isinstance(x, jax.ShapeDtypeStruct)
+
+
 def is_key(x: Any) -> bool:
     """Whether `x` is a PRNG key."""
     return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

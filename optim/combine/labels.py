@@ -37,22 +37,30 @@ class LabelByPath(Recorded):
         matches = [self._match(name) for name in names]
         for name, leaf, i in zip(names, leaves, matches, strict=True):
             if i is None and leaf is not None and not self.allow_unmatched:
-                checks.fail(f"no pattern matches {name!r}; add a last rule ('*', label) for the rest")
-        used = {i for i, leaf in zip(matches, leaves, strict=True) if leaf is not None}
+                checks.fail(
+                    f"no pattern matches {name!r}; add a last rule ('*', label) for the rest, or pass "
+                    "allow_unmatched=True"
+                )
+        # Inside a group of `partition` the parameters of other groups are `None`; their patterns are not unused.
+        used = set(matches)
         for i, (pattern, _) in enumerate(self.rules):
             if i not in used and not self.allow_unused:
-                paths = [n for n, leaf in zip(names, leaves, strict=True) if leaf is not None]
-                taken = any(_fits(n, pattern) for n in paths)
-                why = (
-                    "earlier patterns match all of its parameters"
-                    if taken
-                    else f"no path fits it{checks.near(pattern, paths)}"
+                taken = any(_fits(name, pattern) for name in names)
+                why = "earlier patterns match all of its paths" if taken else f"there are {_listed(names)}"
+                checks.fail(
+                    f"pattern {pattern!r} labels no parameter: {why}; for a pattern that may label none, "
+                    "pass allow_unused=True"
                 )
-                checks.fail(f"pattern {pattern!r} labels no parameter: {why}")
         return structure.unflatten([None if i is None else self.rules[i][1] for i in matches])
 
     def _match(self, name: str) -> int | None:
         return next((i for i, (pattern, _) in enumerate(self.rules) if _fits(name, pattern)), None)
+
+
+def _listed(names: list[str]) -> str:
+    """The first of the names, and how many more there are."""
+    shown = ", ".join(map(repr, names[:6]))
+    return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown or "no parameters"
 
 
 def _fits(name: str, pattern: str) -> bool:
@@ -89,7 +97,7 @@ def label_by_path(
     """
     listed = isinstance(rules, Sequence) and not isinstance(rules, str)
     whole = listed and all(isinstance(r, tuple | list) and len(r) == 2 and isinstance(r[0], str) for r in rules)
-    if not (rules and whole):
+    if not (whole and rules):
         checks.fail(f"rules must be one or more pairs (pattern, label), got {checks.shown(rules)}")
     patterns = [pattern for pattern, _ in rules]
     for pattern in patterns:

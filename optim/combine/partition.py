@@ -9,7 +9,7 @@ from ..core.members import coarsest, title
 from ..core.registry import example, register
 from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
-from ..tree.packing import labelled
+from ..tree.packing import labelled_by_words
 from ..types import Params, TransformationLike, Tree
 from .masked import every_other, keep_where, masked
 
@@ -54,11 +54,10 @@ def partition(
         """label -> one bool per leaf."""
         if tree.stands_for_params(over):
             return {k: [] for k in members}
-        flat = labelled(param_labels, over, "param_labels")
+        flat = labelled_by_words(param_labels, over, "param_labels")
         for i, label in enumerate(flat):
-            if checks.is_array(label) or label not in members:
-                got = "an array" if checks.is_array(label) else repr(label)
-                checks.fail(f"params{tree.paths(over)[i]} has the label {got}, transforms has {list(members)}")
+            if label not in members:
+                checks.fail(f"params{tree.paths(over)[i]} has the label {label!r}, transforms has {list(members)}")
         return {k: [label == k for label in flat] for k in members}
 
     def each(over: Tree) -> dict[Any, GradientTransformationExtraArgs]:

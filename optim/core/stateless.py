@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .. import tree
+from .. import checks, tree
 from ..types import Params, Updates
 from .registry import example, register
 from .transformation import GradientTransformationExtraArgs
@@ -44,7 +44,9 @@ def stateless(f: Callable[[Updates, Params | None], Updates]) -> GradientTransfo
 
     Args:
       f: (updates, params) -> updates; params is None where update is called without parameters.
+    Raises:  TypeError if f is not a function of two arguments.
     """
+    checks.function("f", f, "a function (updates, params) -> updates", arity=2)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args
@@ -67,7 +69,9 @@ def stateless_with_tree_map(f: Callable[[Any, Any], Any]) -> GradientTransformat
 
     Args:
       f: (g, p) -> u; p is None where update is called without parameters. It is not called where g is None.
+    Raises:  TypeError if f is not a function of two arguments.
     """
+    checks.function("f", f, "a function (g, p) -> u", arity=2)
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del extra_args

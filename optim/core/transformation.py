@@ -86,7 +86,7 @@ class GradientTransformation(Recorded, _Pair):
         def named_init(params: Any) -> Any:
             if sees_whole_leaves:
                 check_whole(params)
-            return init(params)
+            return _init(init, params)
 
         def named_update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
             self.check_state(state)
@@ -160,6 +160,20 @@ def taking_extra_args(tx: Any, where: str) -> GradientTransformationExtraArgs:
         return update(updates, state, params, **{k: v for k, v in extra_args.items() if k in named})
 
     return GradientTransformationExtraArgs(init, update_with)._rebuilt(init, update_with, facts)
+
+
+def _init(init: Callable[..., Any], params: Any) -> Any:
+    """`init(params)`; an init that reads values of parameters that are only shapes says so."""
+    try:
+        return init(params)
+    except (TypeError, AttributeError) as error:
+        if isinstance(error, checks.Mistake) or not any(map(checks.is_shape, jax.tree.leaves(params))):
+            raise
+    return checks.fail(
+        "init reads the values of the parameters, got shapes; for the shapes of the state, "
+        "call jax.eval_shape(tx.init, params)",
+        TypeError,
+    )
 
 
 def _pair(tx: Any, where: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, ParamSpec
 
 from .. import checks
-from ..checks import NON_NEGATIVE, POSITIVE, Range
+from ..checks import BOUND, NON_NEGATIVE, Range
 from ..core.registry import Example, example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..wrappers.inject import inject_hyperparams
@@ -20,7 +20,7 @@ _INJECTED = {"inject": "its learning rate is injected already"}
 RANGES: dict[str, Range] = {
     **dict.fromkeys(["lr", "decay", "epsilon", "schedule_decay"], NON_NEGATIVE),
     **dict.fromkeys(["beta_1", "beta_2", "rho"], checks.DECAY),
-    **dict.fromkeys(["clipnorm", "clipvalue"], POSITIVE),
+    **dict.fromkeys(["clipnorm", "clipvalue"], BOUND),
 }
 
 

@@ -59,6 +59,7 @@ def _unknown(what: str) -> NoReturn:
         "golden": "it is what it wraps",
         "errors": "only the wrapped optimizer checks the updates",
         "init": "the wrapped optimizer makes the state",
+        "shapes-1": "the wrapped optimizer makes the state",
     },
 )
 def TFOptimizer(optimizer: Any) -> KerasOptimizer:

@@ -104,6 +104,8 @@ def _rows(columns: list[list[Any]], n: int) -> list[list[Any]]:
 
 def _new_state(rule: LeafRule, state: Any, rows: list[list[Any]], scalars: Mapping[str, Any], structure: Any) -> Any:
     """The state after an update: `rows` has the slots of each leaf."""
+    if not rule.state_class._fields:
+        return state
     columns = [structure.unflatten(list(c)) for c in zip(*rows, strict=True)] if rows else []
     columns = columns or [structure.unflatten([]) for _ in rule.slots]
     return rule.new_state(state, scalars, dict(zip(rule.slots, columns, strict=True)))

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,11 +93,7 @@ class LeafRule:
     def init(self, params: Params) -> Any:
         if self.grain == "leafwise":
             check_whole(params)
-        leaves, structure = tree.flatten(params)
-        try:
-            arrays = [tree.as_array(p) if tree.trainable(p) else None for p in leaves]
-        except TypeError:
-            _not_arrays(leaves, params)
+        arrays, structure = tree.trainable_arrays(params)
         fields: dict[str, Any] = dict.fromkeys(self.slots)
         for name, slot in self.slots.items():
             if slot.stored:
@@ -240,13 +236,6 @@ def check_updates(gs: Sequence[Any], ps: Sequence[Any], places: Tree) -> None:
 def check_inexact(g: Any, places: Tree, i: int) -> None:
     if not jnp.issubdtype(jnp.result_type(g), jnp.inexact):
         checks.fail(f"updates{tree.paths(places)[i]} has dtype {g.dtype}, expected a floating or complex one")
-
-
-def _not_arrays(leaves: list[Any], params: Params) -> NoReturn:
-    for p, path in zip(leaves, tree.paths(params), strict=True):
-        if not (p is None or checks.is_array(p) or isinstance(p, bool | int | float | complex | np.generic)):
-            checks.fail(f"params{path} is {checks.shown(p)}, expected an array, or None where there is none", TypeError)
-    checks.fail("params must be a tree of arrays", TypeError)
 
 
 def check_leaf(g: Array, name: str, other: Any, places: Tree, i: int) -> None:

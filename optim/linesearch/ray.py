@@ -119,14 +119,8 @@ def with_own_arguments(value_fn: ValueFn, extra_args: Mapping[str, Any]) -> Valu
 def fresh_grad(params: Params) -> Tree:
     """Zeros for storing a gradient: shape, dtype and sharding of the parameters."""
 
-    def zeros(p: Any) -> Any:
-        if not tree.trainable(p):
-            return None
-        p = tree.as_array(p)
-        return numerics.full_like(p, 0, p.dtype)
-
-    leaves, structure = tree.flatten(params)
-    return structure.unflatten(list(map(zeros, leaves)))
+    arrays, structure = tree.trainable_arrays(params)
+    return structure.unflatten([None if p is None else numerics.full_like(p, 0, p.dtype) for p in arrays])
 
 
 def stored_grad(grad: Tree, old: Tree) -> Tree:

@@ -37,19 +37,23 @@ from .moments import (
     square as square,
     variance as variance,
 )
+from .norms import (
+    joint_norm as joint_norm,
+    norm as norm,
+    rms as rms,
+    safe_norm as safe_norm,
+    safe_root_mean_squares as safe_root_mean_squares,
+)
 from .ops import staged as staged
 from .places import axes as axes, gathered as gathered, restored as restored
 from .roots import (
     cube_root as cube_root,
     debiased_ratio as debiased_ratio,
-    mean_sq as mean_sq,
     power as power,
     ratio as ratio,
     root as root,
     root_of_square as root_of_square,
     root_ratio as root_ratio,
-    safe_norm as safe_norm,
-    safe_root_mean_squares as safe_root_mean_squares,
     surely_positive as surely_positive,
 )
 from .scalars import (

@@ -1,4 +1,7 @@
-"""Fresh arrays. Outside `jit` they are made by NumPy, without a compilation for every shape."""
+"""Fresh arrays. Outside `jit` they are made by NumPy, without a compilation for every shape.
+
+An array that only lends its shape, dtype and place may be a `jax.ShapeDtypeStruct`.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +13,7 @@ from jax import lax
 
 from .. import checks
 from ..types import Array, Count, DType, Scalar
-from .dtypes import as_complex, as_pairs, convert, wide_dtype
+from .dtypes import as_complex, as_pairs, convert, real_dtype, wide_dtype
 
 
 def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
@@ -49,7 +52,7 @@ def copied(x: Any, like: Array, dtype: DType) -> Array:
 
 def zeros_of_shape(x: Array, shape: tuple[int, ...], dtype: DType, spread: Callable[[Array], Array]) -> Array:
     """Fresh zeros of another shape on the devices of `x`; `spread` makes them of zeros like `x` where it is sharded."""
-    if checks.is_traced(x) or len(x.sharding.device_set) > 1:
+    if checks.is_traced(x) or _is_spread(x):
         return spread(full_like(x, 0, dtype))
     return placed(np.zeros(shape, dtype), x)
 
@@ -57,11 +60,15 @@ def zeros_of_shape(x: Array, shape: tuple[int, ...], dtype: DType, spread: Calla
 def widened(x: Array) -> Array:
     """`x` in the dtype that rules compute in."""
     dtype = wide_dtype(x.dtype)
+    if checks.is_shape(x):
+        return _of_shape(x, x.shape, dtype)
     return x if x.dtype == dtype else _made(x, lambda a: a.astype(dtype), lambda x: convert(x, dtype))
 
 
 def fresh_pairs(x: Array) -> Array:
     """`as_pairs` of a parameter."""
+    if checks.is_shape(x):
+        return _of_shape(x, (*x.shape, 2), real_dtype(x.dtype))
     return _made(x, lambda a: np.stack([a.real, a.imag], axis=-1), as_pairs)
 
 
@@ -88,13 +95,29 @@ def placed(x: np.ndarray[Any, Any], like: Array) -> Array:
 
     It may take the memory of `x` for its own.
     """
-    if like.committed and len(like.sharding.device_set) > 1:
-        spread: Array = jax.make_array_from_callback(x.shape, like.sharding, lambda index: x[index])
+    if _is_spread(like):
+        spread: Array = jax.make_array_from_callback(x.shape, _home(like), lambda index: x[index])
         return spread
     return _put(x, like)
 
 
 def _put(x: Any, like: Any = None) -> Array:
     # Not `jnp.asarray`, which compiles a program for every shape.
-    put: Array = jax.device_put(x, like.sharding if isinstance(like, jax.Array) and like.committed else None)
+    put: Array = jax.device_put(x, _home(like))
     return put
+
+
+def _home(like: Any) -> Any:
+    """The sharding that an array has been committed to, or that a shape was given; else None."""
+    if checks.is_shape(like):
+        return like.sharding
+    return like.sharding if isinstance(like, jax.Array) and like.committed else None
+
+
+def _is_spread(like: Any) -> bool:
+    home = _home(like)
+    return home is not None and len(home.device_set) > 1
+
+
+def _of_shape(x: Any, shape: tuple[int, ...], dtype: DType) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=x.sharding)

@@ -1,4 +1,4 @@
-"""Roots, ratios and norms whose derivatives are finite at zero."""
+"""Roots and ratios whose derivatives are finite at zero."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ import numpy as np
 from jax import lax
 
 from ..types import Array, Count, DType, Scalar
-from .dtypes import convert, real_dtype, wide_dtype
-from .moments import bias_factor, inverse_bias, saturated, scaled, square
+from .dtypes import real_dtype
+from .moments import bias_factor, inverse_bias, scaled
 from .ops import add, div, mul, shared
 from .scalars import like
 
@@ -112,36 +112,3 @@ def _adam_scalars(t: Count, b1: Scalar, b2: Scalar, dtype: DType) -> tuple[Array
 
 def _is_zero(x: Scalar) -> bool:
     return isinstance(x, int | float | np.generic) and x == 0
-
-
-def mean_sq(x: Array) -> Array:
-    """The mean of |x|^2 over one array, 0 for an empty one."""
-    return saturated(jnp.sum(square(x))) / max(x.size, 1)
-
-
-# Norms with a floor
-
-
-def safe_norm(x: Array, min_norm: Scalar, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
-    """max(|x|, min_norm), in at least float32; where the floor holds its derivative is zero.
-
-    Args:    min_norm >= 0. ord, axis, keepdims as in `jax.numpy.linalg.norm`.
-    """
-    x = convert(jnp.asarray(x), wide_dtype(jnp.result_type(x)))
-    if x.size == 0:
-        shaped = jnp.sum(x, axis=axis, keepdims=keepdims)
-        return jnp.broadcast_to(like(x, min_norm), shaped.shape).astype(real_dtype(x.dtype))
-    floor = like(x, min_norm)
-    below = jnp.linalg.norm(lax.stop_gradient(x), ord=ord, axis=axis, keepdims=True) <= floor
-    size = jnp.linalg.norm(jnp.where(below, jnp.ones_like(x), x), ord=ord, axis=axis, keepdims=keepdims)
-    return jnp.where(below.reshape(size.shape), floor, size)
-
-
-def safe_root_mean_squares(x: Array, min_rms: Scalar) -> Array:
-    """max(sqrt(mean |x|^2), min_rms), in at least float32; where the floor holds its derivative is zero.
-
-    Args:    min_rms >= 0.
-    """
-    x = convert(jnp.asarray(x), wide_dtype(jnp.result_type(x)))
-    rms, floor = root(mean_sq(x)), like(x, min_rms)
-    return jnp.where(rms <= floor, floor, rms)

@@ -54,7 +54,7 @@ _RANGES = {
     **dict.fromkeys(["step_offset", "decay_offset"], checks.Range(integer=True)),
     "min_dim_size_to_factor": checks.Range(1, integer=True),
     "epsilon": checks.NON_NEGATIVE,
-    "clipping_threshold": checks.Range(0, open_low=True, optional=True),
+    "clipping_threshold": checks.Range(0, open_low=True, infinite=True, optional=True),
     "weight_decay_rate": checks.RATE,
 }
 

@@ -90,15 +90,14 @@ def scale_by_galore(
         return numbers_of(spec, over, updates)
 
     def init(params: Params) -> GaLoreState:
-        leaves, structure = tree.flatten(params)
+        arrays, structure = tree.trainable_arrays(params)
         projectors: list[Any] = []
         projected: list[Any] = []
-        for p, n in zip(leaves, numbers(params, params), strict=True):
-            if not tree.trainable(p):
+        for p, n in zip(arrays, numbers(params, params), strict=True):
+            if p is None:
                 projectors.append(None)
                 projected.append(None)
                 continue
-            p = tree.as_array(p)
             dtype = wide_dtype(p.dtype)
             if n is None:
                 projectors.append(jnp.zeros((0, 0), dtype))

@@ -52,8 +52,7 @@ def scale_by_lion(
     Raises:  ValueError for any other mode.
     Source:  Chen et al. 2023, Alg. 2, for mode "hard".
     """
-    if mode not in get_args(Mode):
-        checks.fail(f"mode must be 'hard', 'smooth' or 'refined', got {checks.shown(mode)}")
+    checks.choice("mode", mode, get_args(Mode))
 
     def rule(g: Array, mu: Array) -> Any:
         c = ema(mu, g, b1)

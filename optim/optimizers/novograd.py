@@ -8,7 +8,7 @@ from ..combine.chain import chain
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
-from ..numerics import decayed, ema, root_ratio, saturated, scaled, square
+from ..numerics import decayed, ema, root_ratio, saturated, scaled, scheduled, square
 from ..transforms.scale import scale_by_learning_rate
 from ..types import Array, Count, DType, Scalar, ScalarOrSchedule, Tree, Updates
 
@@ -25,7 +25,7 @@ def scale_by_novograd(
     b2: Scalar = 0.25,
     eps: Scalar = 1e-8,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
     mu_dtype: DType = None,
 ) -> GradientTransformationExtraArgs:
     """Sum updates that are divided by the running norm of their leaf, plus decayed weights.
@@ -37,7 +37,7 @@ def scale_by_novograd(
     Args:
       b1, b2: decays of mu and nu, in [0, 1). Usually 0.9 and 0.25.
       eps, eps_root: added outside and inside the root, in units of |g| and of |g|^2, >= 0. Usually 1e-8 and 0.
-      weight_decay: a number or an array, not a schedule, >= 0; its part of p is added to the sum mu. Usually 0.
+      weight_decay: a number or a schedule, >= 0; its part of p is added to the sum mu. Usually 0.
     State:   count; mu shaped like params, nu a scalar per leaf: 4 bytes per float32 parameter.
     Source:  Ginsburg et al. 2019, Alg. 1.
     """
@@ -46,7 +46,7 @@ def scale_by_novograd(
         size = saturated(jnp.sum(square(g)))
         nu = jnp.where(t > 1, ema(nu, size, b2), size)
         unit = scaled(g, root_ratio(jnp.ones_like(nu), nu, eps, eps_root))
-        mu = unit + scaled(p, weight_decay) + decayed(mu, b1)
+        mu = unit + scaled(p, scheduled(weight_decay, t - 1)) + decayed(mu, b1)
         return mu, (mu, nu)
 
     return leafwise(rule, ScaleByNovogradState, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(per_leaf=True, real=True))
@@ -59,7 +59,7 @@ def novograd(
     b2: Scalar = 0.25,
     eps: Scalar = 1e-6,
     eps_root: Scalar = 0.0,
-    weight_decay: Scalar = 0.0,
+    weight_decay: ScalarOrSchedule = 0.0,
 ) -> GradientTransformationExtraArgs:
     """NovoGrad: `scale_by_novograd`, then `scale_by_learning_rate`.
 

@@ -12,7 +12,7 @@ from ..tree import sum_sq
 from ..types import Array, Scalar, ScalarOrSchedule, Tree
 from .sgd import sgd
 
-_RANGES = {"f_min": checks.REAL, "max_learning_rate": checks.POSITIVE, "scaling": checks.RATE}
+_RANGES = {"f_min": checks.REAL, "max_learning_rate": checks.BOUND, "scaling": checks.RATE}
 _VARIANTS = ("sps", "sps+")
 _ERRORS = [(example(variant="plus"), "variant must be 'sps' or 'sps+', got 'plus'")]
 
@@ -40,8 +40,7 @@ def scale_by_polyak(
     Raises:  ValueError for any other variant; TypeError for an update without value.
     Source:  Loizou et al. 2021, SPS_max; Garrigos et al. 2023, SPS+.
     """
-    if variant not in _VARIANTS:
-        checks.fail(f"variant must be 'sps' or 'sps+', got {checks.shown(variant)}")
+    checks.choice("variant", variant, _VARIANTS)
 
     def scalars(updates: Tree, value: Array) -> dict[str, Array]:
         square = sum_sq(updates).astype(hyperparameter(0.0).dtype)

@@ -18,7 +18,7 @@ _RANGES = {
     "eta_minus": checks.CLOSED_UNIT,
     "eta_plus": checks.Range(1),
     "min_step_size": checks.NON_NEGATIVE,
-    "max_step_size": checks.NON_NEGATIVE,
+    "max_step_size": checks.Range(0, infinite=True),
 }
 _REVERSED_BOUNDS = [
     (example(0.1, min_step_size=1.0, max_step_size=0.5), "min_step_size must be <= max_step_size, got 1.0 and")

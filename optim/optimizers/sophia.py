@@ -78,7 +78,7 @@ def hutchinson_estimator_diag_hessian(random_seed: Any = None) -> GradientTransf
 
 _RANGES = {
     "gamma": checks.POSITIVE,
-    "clip_threshold": checks.Range(0, open_low=True, optional=True),
+    "clip_threshold": checks.Range(0, open_low=True, infinite=True, optional=True),
     "update_interval": checks.Range(1, integer=True),
     "print_win_rate_every_n_steps": checks.STEPS,
 }

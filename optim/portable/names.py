@@ -12,7 +12,7 @@ from .. import checks
 from ..core.members import parts
 from ..core.record import Call
 from ..core.transformation import GradientTransformation
-from ..tree.places import children, in_words
+from ..tree.places import children, in_words, with_paths
 
 
 @dataclass
@@ -77,7 +77,7 @@ def _entries(
         return
     inside = [] if tx is None else parts(tx, numbered)
     inner = {i for part in inside for i in jax.tree.leaves(part.state)}
-    leaves = [(path, i) for path, i in jax.tree_util.tree_flatten_with_path(numbered)[0] if i not in inner]
+    leaves = [(path, i) for path, i in with_paths(numbered, lambda x: False) if i not in inner]
     yield _member(tx, state, numbered, leaves, labels, place)
     alone = len(members) == 1 and members[0].name in (_written(members[0].tx), "inner")
     labelled = tx is not None and not tx.facts.sequential and not alone

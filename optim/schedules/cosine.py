@@ -99,9 +99,10 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Any]]) -> ScheduleFn:
     Raises:  ValueError without a period; TypeError for an unknown argument.
     Source:  Loshchilov & Hutter 2017, SGDR, Eq. 5, with warm-ups.
     """
-    periods = list(cosine_kwargs)
+    listed = isinstance(cosine_kwargs, Iterable) and not isinstance(cosine_kwargs, Mapping | str | bytes)
+    periods = list(cosine_kwargs) if listed else []
     if not periods or not all(isinstance(period, Mapping) for period in periods):
-        checks.fail(f"cosine_kwargs must be one or more dicts, one per period, got {checks.shown(periods)}")
+        checks.fail(f"cosine_kwargs must be one or more dicts, one per period, got {checks.shown(cosine_kwargs)}")
     parts = [warmup_cosine_decay_schedule(**period) for period in periods]
     ends = itertools.accumulate(period["decay_steps"] for period in periods)
     return join_schedules(parts, list(ends)[:-1])

@@ -51,8 +51,7 @@ def piecewise_interpolate_schedule(
       boundaries_and_scales: dict from a boundary, an integer >= 0, to the scale reached there, >= 0; None for none.
     Raises:  ValueError for another type, and for a boundary or a scale out of range.
     """
-    if interpolate_type not in ("linear", "cosine"):
-        checks.fail(f"interpolate_type must be 'linear' or 'cosine', got {checks.shown(interpolate_type)}")
+    checks.choice("interpolate_type", interpolate_type, ("linear", "cosine"))
     steps = scales(boundaries_and_scales, checks.STEPS)
 
     def at(count: Array) -> Array:

@@ -23,7 +23,7 @@ NON_NEGATIVE_RATE = {**RANGES, "decay_rate": NON_NEGATIVE}
 
 def scales(given: Mapping[int, Scalar] | None, where: Range) -> list[tuple[Any, Scalar]]:
     """Sorted pairs (boundary, scale) of `boundaries_and_scales`; boundaries must lie in `where`, scales be >= 0."""
-    steps = given or {}
+    steps = {} if given is None else given
     if not isinstance(steps, Mapping):
         checks.fail(f"boundaries_and_scales must be a dict boundary -> scale, got {checks.shown(steps)}", TypeError)
     for boundary, factor in steps.items():

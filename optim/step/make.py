@@ -12,6 +12,7 @@ from .. import checks, tree
 from ..core.apply import apply_updates
 from ..core.eager import data_and_rest
 from ..core.transformation import taking_extra_args
+from ..tree.places import with_paths
 from ..types import OptState, Params, TransformationLike, Updates
 
 P = TypeVar("P")
@@ -155,7 +156,7 @@ def _refuse_other_leaves(name: str, trees: dict[str, Any]) -> None:
 
 
 def _leaves_and_paths(given: Any) -> tuple[list[Any], list[str]]:
-    found, _ = jax.tree_util.tree_flatten_with_path(given)
+    found = with_paths(given, lambda x: False)
     return [leaf for _, leaf in found], [jax.tree_util.keystr(path) for path, _ in found]
 
 

@@ -11,7 +11,7 @@ from ..core.stateless import EmptyState
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import elementwise, leafwise, treewise
 from ..matrix.stacks import axes_of
-from ..numerics import abs_sq, like, root, scaled, square
+from ..numerics import like, norm, rms, saturated, scaled
 from ..types import Array, Scalar, Updates
 
 AdaptiveGradClipState = ClipState = ClipByGlobalNormState = EmptyState
@@ -22,7 +22,7 @@ def clip(max_delta: Scalar) -> GradientTransformationExtraArgs:
     """Clamp every element to [-max_delta, max_delta].
 
     Args:
-      max_delta: largest magnitude of an element, > 0, in units of g.
+      max_delta: largest magnitude of an element, > 0, in units of g; inf does not clip.
     """
 
     def rule(g: Array) -> Array:
@@ -37,12 +37,10 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
     """Scale all updates so that their global norm is at most max_norm.
 
         N = sqrt(sum over the tree of |g|^2)
-        u = (max_norm / N) g  if N >= max_norm, else g
-
-    Where the squares overflow, from |g| = 1.8e19 on in float32, N is infinite and u is 0.
+        u = (max_norm / N) g  if N > max_norm, else g
 
     Args:
-      max_norm: largest global norm of the result, > 0, in units of g. Usually 1.
+      max_norm: largest global norm of the result, > 0, in units of g; inf does not clip. Usually 1.
     Source:  Pascanu et al. 2013, Alg. 1.
     Differs: if any element is NaN, N is NaN and the other elements pass unchanged; Optax makes all of them NaN.
     """
@@ -50,7 +48,7 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
     def scalars(updates: Updates) -> dict[str, Array]:
         norm = tree.global_norm(updates)
         one, most = jnp.ones_like(norm), jnp.asarray(like(norm, max_norm), norm.dtype)
-        over = lax.ge(norm, most)
+        over = lax.gt(norm, most)
         return {"factor": lax.select(over, lax.div(most, lax.select(over, norm, one)), one)}
 
     return treewise(lambda g, factor: scaled(g, factor), scalars=scalars)
@@ -66,9 +64,9 @@ def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
     """
 
     def rule(g: Array) -> Array:
-        # Keep an overflowing sum of squares infinite: a finite substitute would not bound the quotient.
-        rms = root(jnp.sum(square(g)) / max(g.size, 1))
-        return scaled(g, 1 / jnp.maximum(1, rms / like(rms, threshold)))
+        size = rms(g)
+        over, most = size > like(size, threshold), like(size, threshold)
+        return scaled(g, jnp.where(over, most / jnp.where(over, size, 1), 1))
 
     return leafwise(rule)
 
@@ -80,9 +78,7 @@ def unit_axes(g: Array) -> tuple[int, ...] | None:
         return None
     if g.ndim in (2, 3):
         return (0,)
-    if g.ndim == 4:
-        return (0, 1, 2)
-    return checks.fail(f"the units of an array of shape {g.shape} are not known; give axis=...")
+    return tuple(range(g.ndim - 1))
 
 
 @register(example(0.1), example(0.01, eps=0.1, axis=0), ranges={"eps": checks.POSITIVE})
@@ -102,14 +98,14 @@ def adaptive_grad_clip(
     Source:  Brock et al. 2021, Eq. 3.
     """
 
-    if not all(isinstance(a, int) for a in (axis if isinstance(axis, tuple | list) else [axis or 0])):
+    axes = axis if isinstance(axis, tuple | list) else [0 if axis is None else axis]
+    if not all(isinstance(a, int) and not isinstance(a, bool) for a in axes):
         checks.fail(f"axis must be an int or a tuple of ints, got {checks.shown(axis)}", TypeError)
 
     def rule(g: Array, p: Array) -> Any:
         axes = axes_of(g, axis) if axis is not None and g.ndim else unit_axes(g)
         keepdims = g.ndim > 0 and axes is not None
-        g_norm = root(jnp.sum(square(g), axes, keepdims=keepdims))
-        p_norm = root(jnp.sum(abs_sq(p), axes, keepdims=keepdims))
+        g_norm, p_norm = norm(g, axes, keepdims), saturated(norm(p, axes, keepdims))
         most = like(g_norm, clipping) * jnp.maximum(p_norm, like(p_norm, eps))
         over = g_norm > most
         return g * jnp.where(over, most / jnp.where(over, g_norm, 1), 1)

@@ -49,7 +49,7 @@ def snapshot(measure_name: str, measure: Measure) -> GradientTransformationExtra
     """
     if not isinstance(measure_name, str):
         checks.fail(f"measure_name must be a string, got {checks.shown(measure_name)}", TypeError)
-    checks.function("measure", measure, "a function of updates")
+    checks.function("measure", measure, "a function of updates", arity=1)
 
     def init(params: Params) -> SnapshotState:
         return SnapshotState({measure_name: _copy(measure(params))})
@@ -91,11 +91,11 @@ def measure_with_ema(
     State:   (EmptyState, EmaState): the EmaState holds the mean.
     Raises:  TypeError if measure is not a function.
     """
-    checks.function("measure", measure, "a function of updates")
+    checks.function("measure", measure, "a function of updates", arity=1)
     mean = ema(decay, debias, accumulator_dtype)
 
     def init(params: Params) -> Any:
-        return EmptyState(), mean.init(measure(params))
+        return EmptyState(), mean.init(tree.of_arrays(measure, params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del params, extra_args
@@ -130,7 +130,7 @@ def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:
 
     def init(params: Params) -> MonitorState:
         states = tuple(m.init(params) for m in members.values())
-        values, _ = measure_all(params, states, params, {})
+        values = tree.of_arrays(lambda params: measure_all(params, states, params, {})[0], params)
         return MonitorState(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), values), states)
 
     def measure_all(updates: Any, states: Any, params: Any, extra_args: Any) -> Any:

@@ -30,6 +30,8 @@ def as_key(key: Any, seed: int | None) -> Array:
     whole = checks.is_array(key) and key.shape == () and jnp.issubdtype(key.dtype, jnp.integer)
     if not (whole or (checks.is_number(key) and isinstance(key, int | np.integer))):
         checks.fail(f"key must be a PRNG key or an int, got {checks.shown(key)}", TypeError)
+    if not checks.is_array(key) and not -(2**63) <= key < 2**63:
+        checks.fail(f"the seed must fit into 64 bits, got an integer of {len(str(abs(key)))} digits")
     return jax.random.key(key)
 
 

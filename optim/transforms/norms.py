@@ -2,12 +2,13 @@
 
 import jax.numpy as jnp
 
+from .. import numerics
 from ..checks import NON_NEGATIVE, REAL
 from ..core.registry import example, register
 from ..core.stateless import EmptyState
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import leafwise, treewise
-from ..numerics import like, mean_sq, ratio, root, saturated, scaled, square
+from ..numerics import like, ratio, saturated, scaled
 from ..tree import global_norm
 from ..types import Array, Scalar, Tree
 
@@ -48,8 +49,8 @@ def normalize_by_update_norm(scale_factor: Scalar = 1.0, eps: Scalar = 1e-6) -> 
 
 
 def norm(x: Array) -> Array:
-    """sqrt(sum of |x|^2) over one array; its derivative at zero is zero."""
-    return root(saturated(jnp.sum(square(x))))
+    """sqrt(sum of |x|^2) over one array, at most the largest finite number; its derivative at zero is zero."""
+    return saturated(numerics.norm(x))
 
 
 @register(example(), example(0.1, 2.0, 0.3), ranges={"min_norm": NON_NEGATIVE, "trust_coefficient": NON_NEGATIVE})
@@ -70,7 +71,7 @@ def scale_by_trust_ratio(
     def rule(g: Array, p: Array) -> Array:
         least = like(g, min_norm)
         # An overflowing norm of g stays infinite, so that u is 0: a finite substitute would not bound u.
-        p_norm, g_norm = jnp.maximum(norm(p), least), jnp.maximum(root(jnp.sum(square(g))), least)
+        p_norm, g_norm = jnp.maximum(norm(p), least), jnp.maximum(numerics.norm(g), least)
         size = like(g, trust_coefficient) * ratio(p_norm, g_norm + like(g, eps))
         return scaled(g, jnp.where((p_norm > 0) & (g_norm > 0), size, 1))
 
@@ -94,4 +95,4 @@ def scale_by_param_block_rms(min_scale: Scalar = 1e-3) -> GradientTransformation
     Args:
       min_scale: smallest factor, >= 0, in units of p. Usually 1e-3, as in Adafactor.
     """
-    return leafwise(lambda g, p: scaled(g, jnp.maximum(root(mean_sq(p)), like(g, min_scale))))
+    return leafwise(lambda g, p: scaled(g, jnp.maximum(saturated(numerics.rms(p)), like(g, min_scale))))

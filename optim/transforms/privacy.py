@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .. import checks, tree
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
-from ..numerics import convert, hyperparameter, root, square, wide_dtype
+from ..numerics import convert, hyperparameter, joint_norm, wide_dtype
 from ..types import Array, Params, Scalar, Tree, Updates
 from .noise import as_key
 
@@ -37,10 +37,10 @@ def _wide(g: Any) -> Array:
     return convert(g, wide_dtype(g.dtype))
 
 
-def _squares(g: Any) -> Array:
-    """|g|^2 of each example."""
-    g = _wide(g)
-    return jnp.sum(square(g).reshape(g.shape[0], -1), axis=1)
+def _norms(gs: list[Any]) -> Array:
+    """The norm of each example's gradient."""
+    norms: Array = jax.vmap(joint_norm)([_wide(g) for g in gs])
+    return norms
 
 
 def _clip_factors(norms: Array, most: Any) -> Array:
@@ -68,8 +68,8 @@ def per_example_global_norm_clip(grads: Tree, l2_norm_clip: Scalar) -> tuple[Tre
     Source:  Abadi et al. 2016, Alg. 1.
     """
     n = _examples(grads)
-    parts = [_squares(g) for _, g in _named_leaves(grads)]
-    norms = root(sum(parts[1:], start=parts[0])) if parts else jnp.zeros(n)
+    named = _named_leaves(grads)
+    norms = _norms([g for _, g in named]) if named else jnp.zeros(n)
     factors = _clip_factors(norms, l2_norm_clip)
     return tree.map(lambda g: _weighted_sum(g, factors), grads), jnp.sum(norms > hyperparameter(l2_norm_clip))
 
@@ -98,7 +98,7 @@ def per_example_layer_norm_clip(grads: Tree, global_l2_norm_clip: Scalar, unifor
         if tree.absent(g):
             return g, g
         share = 1 / len(present) if uniform else g.size // n / max(whole, 1)
-        norms, most = root(_squares(g)), hyperparameter(global_l2_norm_clip) * math.sqrt(share)
+        norms, most = _norms([g]), hyperparameter(global_l2_norm_clip) * math.sqrt(share)
         return _weighted_sum(g, _clip_factors(norms, most)), jnp.sum(norms > most)
 
     sums, counts = zip(*map(clipped, leaves), strict=True) if leaves else ((), ())

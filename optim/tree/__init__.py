@@ -42,7 +42,12 @@ from .moments import (
     update_moment as update_moment,
     update_moment_per_elem_norm as update_moment_per_elem_norm,
 )
-from .params import map_params as map_params, stands_for_params as stands_for_params
+from .params import (
+    map_params as map_params,
+    of_arrays as of_arrays,
+    stands_for_params as stands_for_params,
+    trainable_arrays as trainable_arrays,
+)
 from .places import (
     absent as absent,
     aligned as aligned,

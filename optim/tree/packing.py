@@ -7,7 +7,7 @@ not depend on the borders between leaves and can work on whole buffers.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,7 +156,7 @@ def pack(params: Params, *, max_leaf: int = MAX_LEAF, by: Any = None) -> Packed:
     Raises:  ValueError if max_leaf is not an integer >= 0; errors for labels that do not fit params.
     """
     check_max_leaf(max_leaf)
-    labels = [None] * len(tree.flatten(params)[0]) if by is None else labelled(by, params, "by")
+    labels = [None] * len(tree.flatten(params)[0]) if by is None else labelled_by_words(by, params, "by")
     leaves = tree.flatten(params)[0]
     return _layout(params, max_leaf, labels).filled(leaves)
 
@@ -244,6 +244,16 @@ def labelled(labels: Any, over: Tree, name: str) -> list[Any]:
             f"{name} gives params{path} {label!r} and params{other} {x!r}, which are packed into one buffer: "
             f"pack by the same labels, by={name}"
         )
+    return flat
+
+
+def labelled_by_words(labels: Any, over: Tree, name: str) -> list[Any]:
+    """`labelled`, for labels that are names: hashable values and not arrays."""
+    flat = labelled(labels, over, name)
+    for i, label in enumerate(flat):
+        if checks.is_array(label) or not isinstance(label, Hashable):
+            got = checks.shown(label)
+            checks.fail(f"{name} gives params{tree.paths(over)[i]} the label {got}, expected a word or a number", TypeError)
     return flat
 
 

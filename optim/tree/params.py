@@ -8,7 +8,7 @@ import jax
 
 from .. import checks
 from ..types import Tree
-from .places import absent, flatten, is_none, paths, structure
+from .places import absent, as_array, flatten, is_none, paths, structure, trainable
 
 
 @jax.tree_util.register_static
@@ -29,6 +29,35 @@ def stands_for_params(tree: Tree) -> bool:
       tree: the argument of `init`.
     """
     return isinstance(tree, _Params)
+
+
+def trainable_arrays(params: Tree) -> tuple[list[Any], Any]:
+    """The trainable leaves as arrays, `None` in the place of the others, and the structure.
+
+    Args:
+      params: a tree of arrays, numbers or shapes; `None` and integers are not trainable.
+    Raises:  TypeError for a leaf of another kind, naming its path.
+    """
+    leaves, structure = flatten(params)
+    try:
+        return [as_array(p) if trainable(p) else None for p in leaves], structure
+    except TypeError:
+        for p, path in zip(leaves, paths(params), strict=True):
+            if not (p is None or hasattr(p, "dtype") or isinstance(p, bool | int | float | complex)):
+                what = f"{path} is {checks.shown(p)}, expected an array, or None where there is none"
+                checks.fail(f"params{what}", TypeError)
+        raise
+
+
+def of_arrays(f: Callable[[Tree], Tree], params: Tree) -> Tree:
+    """`f(params)`; the shapes of the result where the parameters are only shapes.
+
+    Args:
+      f: a function of a tree of arrays.
+      params: a tree of arrays, or of shapes.
+    """
+    shapes_only = any(map(checks.is_shape, jax.tree.leaves(params)))
+    return jax.eval_shape(f, params) if shapes_only else f(params)
 
 
 @checks.entrance("tree.map_params")

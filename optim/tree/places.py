@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -81,7 +81,7 @@ def paths(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> list[str]:
       tree: a tree.
       is_leaf: function that decides what counts as a leaf; None always does by default.
     """
-    return [keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)[0]]
+    return [keystr(path) for path, _ in with_paths(tree, is_leaf)]
 
 
 def names(tree: Tree) -> list[str]:
@@ -90,8 +90,46 @@ def names(tree: Tree) -> list[str]:
     Args:
       tree: a tree.
     """
-    pairs, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
-    return ["/".join(words) for words in in_words([path for path, _ in pairs])]
+    return ["/".join(words) for words in in_words([path for path, _ in with_paths(tree)])]
+
+
+def with_paths(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> list[tuple[Any, Any]]:
+    """Pairs (path, leaf) in the order of the leaves.
+
+    A mapping of another library that JAX knows by numbers only is given the paths of its keys.
+
+    Args:
+      tree: a tree.
+      is_leaf: function that decides what counts as a leaf.
+    """
+    pairs = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_leaf)[0]
+    if not any(isinstance(entry, FlattenedIndexKey) for path, _ in pairs for entry in path):
+        return pairs
+    nodes = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: is_leaf(x) or _is_unnamed(x))[0]
+    named = []
+    for path, node in nodes:
+        if _is_unnamed(node):
+            entries = jax.tree_util.tree_flatten_with_path(_as_dict(node), is_leaf=is_leaf)[0]
+            named += [((*path, *rest), leaf) for rest, leaf in entries]
+        else:
+            named.append((path, node))
+    order = {id(leaf): path for path, leaf in named}
+    # Where a leaf stands twice its path is not known by identity, but the order of the keys is then the leaves'.
+    if len(order) == len(pairs):
+        return [(order.get(id(leaf), path), leaf) for path, leaf in pairs]
+    return named if len(named) == len(pairs) else pairs
+
+
+def _is_unnamed(x: Any) -> bool:
+    """Whether `x` is a mapping whose keys are not in JAX's paths."""
+    if not isinstance(x, Mapping) or jax.tree_util.all_leaves([x]):
+        return False
+    pairs, _ = jax.tree_util.tree_flatten_with_path(x, is_leaf=lambda y: y is not x)
+    return any(isinstance(path[0], FlattenedIndexKey) for path, _ in pairs if path)
+
+
+def _as_dict(x: Any) -> Any:
+    return {key: _as_dict(value) for key, value in x.items()} if isinstance(x, Mapping) else x
 
 
 def in_words(paths: list[Any]) -> list[tuple[str, ...]]:
@@ -180,6 +218,8 @@ def children(tree: Tree) -> list[tuple[Any, Any]] | None:
 def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] = is_none) -> list[Any]:
     """The leaves of a prefix, each repeated for the leaves of the branch that it stands for.
 
+    Nodes may be of different kinds (a dict, and a mapping of another library) if their keys are the same.
+
     Args:
       prefix: a prefix of `full`.
       full: a tree.
@@ -195,6 +235,9 @@ def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] =
     try:
         jax.tree.map(repeat, prefix, full, is_leaf=is_leaf)
     except ValueError as error:
+        by_name = _spread_by_name(prefix, full, is_leaf)
+        if by_name is not None:
+            return by_name
         prefix_paths, full_paths = paths(prefix, is_leaf), paths(full)
         extra = [f"{name}{p} is not in params" for p in prefix_paths if not any(o.startswith(p) for o in full_paths)]
         extra += [f"params{o} is not in {name}" for o in full_paths if not any(o.startswith(p) for p in prefix_paths)]
@@ -203,7 +246,18 @@ def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] =
     return out
 
 
-def _differ(tree: Tree, other: Tree, name: str, other_name: str) -> None:
+def _spread_by_name(prefix: Tree, full: Tree, is_leaf: Callable[[Any], bool]) -> list[Any] | None:
+    """`spread` by names alone; None where a leaf has no entry in the prefix, or an entry no leaf."""
+    pairs = with_paths(prefix, is_leaf)
+    entries = dict(zip(in_words([path for path, _ in pairs]), [leaf for _, leaf in pairs], strict=True))
+    places = in_words([path for path, _ in with_paths(full)])
+    keys = [next((p[:i] for i in range(len(p) + 1) if p[:i] in entries), None) for p in places]
+    if None in keys or set(keys) != set(entries):
+        return None
+    return [entries[key] for key in keys if key is not None]
+
+
+def _differ(tree: Tree, other: Tree, name: str, other_name: str) -> NoReturn:
     own_paths, other_paths = paths(tree), paths(other)
     leaf = [p for p in own_paths if p not in other_paths and any(o.startswith(p) for o in other_paths)]
     differences = [f"{name}{p} is a leaf, {other_name}{p} has entries" for p in leaf]
@@ -240,11 +294,17 @@ def _columns(trees: Mapping[str, Tree]) -> tuple[list[list[Any]], TreeDef]:
     first_leaves, layout = flatten(tree)
     columns = [first_leaves]
     for other_name, other in others:
-        try:
-            columns.append(list(layout.flatten_up_to(_fill_in(other, tree))))
-        except ValueError:
-            _differ(other, tree, other_name, name)
+        column = _up_to(layout, other) or _up_to(layout, _fill_in(other, tree))
+        columns.append(_differ(other, tree, other_name, name) if column is None else column)
     return columns, layout
+
+
+def _up_to(layout: TreeDef, tree: Tree) -> list[Any] | None:
+    """The parts of a tree at the leaves of another; None if the other is no prefix."""
+    try:
+        return list(layout.flatten_up_to(tree))
+    except ValueError:
+        return None
 
 
 def beside(f: Callable[..., Any], trees: Mapping[str, Tree]) -> Tree:
@@ -306,9 +366,9 @@ def together(f: Callable[..., Any], trees: Mapping[str, Tree], *, strict: bool =
 
 
 def as_array(x: Any) -> Array:
-    """x as a JAX array; a Python scalar becomes a weakly typed one.
+    """x as a JAX array; a Python scalar becomes a weakly typed one, and a shape stays one.
 
     Args:
-      x: a number, a NumPy or a JAX array.
+      x: a number, a NumPy or a JAX array, or a `jax.ShapeDtypeStruct` where only shapes are read.
     """
-    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return x if isinstance(x, jax.Array | jax.ShapeDtypeStruct) else jnp.asarray(x)

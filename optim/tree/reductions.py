@@ -94,7 +94,7 @@ def global_norm(updates: Tree) -> Array:
     Args:
       updates: a tree of arrays.
     """
-    return numerics.root(sum_sq(updates))
+    return numerics.joint_norm([_wide(x) for x in leaves(updates)])
 
 
 @checks.entrance("tree.norm")

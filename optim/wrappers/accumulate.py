@@ -81,10 +81,14 @@ class MultiSteps(GradientTransformationExtraArgs):
         nonfinite: Literal["propagate", "skip"] = "propagate",
     ) -> Self:
         member = taking_extra_args(opt, "opt")
-        if nonfinite not in ("propagate", "skip"):
-            checks.fail(f"nonfinite must be 'propagate' or 'skip', got {checks.shown(nonfinite)}")
+        checks.choice("nonfinite", nonfinite, ("propagate", "skip"))
         if should_skip_update_fn is not None:
-            checks.function("should_skip_update_fn", should_skip_update_fn)
+            checks.function(
+                "should_skip_update_fn",
+                should_skip_update_fn,
+                "a function (updates, gradient_step, params) -> (skip, state)",
+                arity=3,
+            )
         counts = nonfinite == "skip"
         window = _Window(member, every_k_schedule, use_grad_mean, should_skip_update_fn, accumulator_dtype, counts)
         plain = around(

@@ -42,7 +42,7 @@ def flatten(inner: TransformationLike) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
 
     def vector(params: Params) -> Array:
-        return joined([p for p in tree.flatten(params)[0] if tree.trainable(p)])
+        return tree.of_arrays(joined, [p for p in tree.flatten(params)[0] if tree.trainable(p)])
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         template = updates if params is None else params

@@ -1,7 +1,7 @@
 """Hyperparameters in the state, where they can be read, set and scheduled."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -193,7 +193,10 @@ def inject_hyperparams(
              integer arguments, which count something, stay Python values. Optax keeps the dtype, and stores both.
     """
     checks.function("inner_factory", inner_factory)
-    static = frozenset({static_args} if isinstance(static_args, str) else static_args)
+    names_given = [static_args] if isinstance(static_args, str) else static_args
+    if not isinstance(names_given, Iterable) or not all(isinstance(name, str) for name in names_given):
+        checks.fail(f"static_args must be a name or names of arguments, got {checks.shown(static_args)}", TypeError)
+    static = frozenset(names_given)
     names = inspect.signature(inner_factory).parameters
     for name in sorted(static - set(names)):
         checks.fail(f"static_args has {name!r}, which is not an argument of {inner_factory}{checks.near(name, names)}")

@@ -55,7 +55,7 @@ def packed(tx: TransformationLike, *, max_leaf: int = MAX_LEAF, by: Any = None) 
     enter = functools.partial(pack, max_leaf=max_leaf, by=by)
 
     def init(params: Params) -> Any:
-        return member.init(params if tree.stands_for_params(params) else enter(params))
+        return member.init(params if tree.stands_for_params(params) else tree.of_arrays(enter, params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         template = updates if params is None else params

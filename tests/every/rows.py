@@ -44,6 +44,11 @@ class Row:
         same = close_in_size if self.grain == "leafwise" else close
         same(a, b, rtol, atol)
 
+    def excepted(self, column: str) -> str | None:
+        """The reason why the registry excepts this row from a column."""
+        i = self.entry.examples.index(self.example)
+        return self.entry.exceptions.get(column) or self.entry.exceptions.get(f"{column}-{i}")
+
     @property
     def is_first(self) -> bool:
         return self.example is self.entry.examples[0]
@@ -95,8 +100,7 @@ def of_rows(wanted: Callable[[Row], bool], name: str = "") -> Any:
         return [param(r) for r in ROWS if (names is None or r.entry.name in names) and wanted(r)]
 
     def param(row: Row) -> Any:
-        i = row.entry.examples.index(row.example)
-        reason = row.entry.exceptions.get(name) or row.entry.exceptions.get(f"{name}-{i}")
+        reason = row.excepted(name)
         return pytest.param(row, id=row.id, marks=[pytest.mark.skip(reason=reason)] if reason else [])
 
     return pytest.mark.column.with_args(params)

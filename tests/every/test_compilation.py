@@ -120,7 +120,7 @@ def test_slots_keep_their_parameters_sharding(row, axis_type):
     with jax.set_mesh(mesh):
         u, new = jax.jit(tx.update)(grads, state, params)
     check_layout((u, new), "update and state of jit(update)")
-    if "partitioned" not in row.entry.exceptions:
+    if not row.excepted("partitioned"):
         with jax.disable_jit():
             expected, _ = tx.update(jax.tree.map(np.asarray, grads), tx.init(host), host)
         row.close(jax.tree.map(np.asarray, u), jax.tree.map(np.asarray, expected))
@@ -171,6 +171,44 @@ def test_extra_arguments_are_ignored(row):
     assert avals(u) == avals(args[0])
 
 
+def test_init_takes_shapes(entries):
+    """On shapes `init` returns the arrays it returns for parameters, or says that it reads their values."""
+    params = jax.tree.map(jnp.asarray, tree())
+    others = jax.tree.map(lambda p: 2 * p + 1, params)
+    shapes = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, p.dtype), params)
+
+    def check(row):
+        tx = row.make()
+        expected = tx.init(params)
+        mine, other = ([plain(x).tobytes() for x in jax.tree.leaves(tx.init(p))] for p in (params, others))
+        if mine != other or row.excepted("shapes"):
+            with pytest.raises(TypeError, match="init reads the values of the parameters, got shapes"):
+                tx.init(shapes)
+            return
+        state = tx.init(shapes)
+        assert avals(state) == avals(expected)
+        equal(state, expected)
+        assert avals(jax.eval_shape(lambda: tx.init(shapes))) == avals(expected)
+
+    check_all([row for row in ROWS if row.entry in entries], check, name=lambda row: row.id)
+
+
+def test_a_stateless_row_takes_any_empty_state(entries):
+    """Users of Optax pass None or () for a state that has no fields."""
+
+    def check(row):
+        tx, params = row.make(), tree()
+        state = tx.init(params)
+        if isinstance(state, tuple) and not state and not tx.facts.sequential:
+            expected, _ = jax.eval_shape(tx.update, grads(params), state, params)
+            for empty in (None, ()):
+                u, new = jax.eval_shape(tx.update, grads(params), empty, params)
+                assert new == empty
+                assert avals(u) == avals(expected)
+
+    check_all([row for row in ROWS if row.entry in entries], check, name=lambda row: row.id)
+
+
 def test_init_compiles_nothing_outside_jit(entries):
     """However many shapes there are: a second tree of other shapes needs no program that the first did not."""
     compiled, sizes = [], count(11)
@@ -184,7 +222,7 @@ def test_init_compiles_nothing_outside_jit(entries):
         return {name: jax.device_put(np.ones((n, n)).astype(dtype)) for name, dtype in dtypes.items()}
 
     def check(row):
-        if "init" in row.entry.exceptions:
+        if row.excepted("init"):
             return
         tx = row.make()
         tx.init(params())
