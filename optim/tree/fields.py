@@ -109,7 +109,7 @@ def _conflict(a: Tree, b: Tree) -> str:
         return ""
     if checks.is_traced(a) or checks.is_traced(b):
         return "are being traced, and may differ"
-    keys = any(jnp.issubdtype(getattr(x, "dtype", None), jax.dtypes.extended) for x in (a, b))
+    keys = checks.is_key(a) and checks.is_key(b)
     return "" if bool(jnp.array_equal(a, b) if keys else np.asarray(a) == np.asarray(b)) else "differ"
 
 
