@@ -66,7 +66,7 @@ def warmup_cosine_decay_schedule(
     Args:
       init_value: value at count 0. Usually 0.
       peak_value: value at the end of the warm-up.
-      warmup_steps: length of the warm-up, an integer >= 0.
+      warmup_steps: length of the warm-up, an integer >= 0; with 0 the first value is peak_value.
       decay_steps: count at which the decay ends, an integer > warmup_steps: the warm-up is part of it.
       end_value: value from decay_steps on. Usually 0 to a tenth of peak_value.
       exponent: power of the cosine, > 0. Usually 1.

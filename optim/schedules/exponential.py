@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from ..core.record import ScheduleFn
 from ..core.registry import example, register
 from ..types import Array, Scalar
-from .progress import RANGES, schedule, since
+from .progress import RANGES, along, schedule
 
 
 @register(
     example(0.1, 10, 0.5),
     example(0.1, 10, 0.5, transition_begin=3, staircase=True, end_value=0.02),
     example(0.1, 10, 2.0, end_value=0.3),
+    example(0.1, 0, 0.5),
     kind="schedule",
     ranges=RANGES,
 )
@@ -29,7 +30,7 @@ def exponential_decay(
 
     Args:
       init_value: value up to transition_begin.
-      transition_steps: counts per factor of decay_rate, > 0.
+      transition_steps: counts per factor of decay_rate, >= 0; with 0 the value stays init_value.
       decay_rate: the factor, > 0: below 1 for decay, above 1 for growth.
       transition_begin: count at which the decay begins, >= 0.
       staircase: whether to round the exponent down to an integer.
@@ -37,8 +38,8 @@ def exponential_decay(
     """
 
     def at(count: Array, init: Array, steps: Array, rate: Array, end: Array | None) -> Array:
-        along = since(count, transition_begin) / steps
-        now = init * rate ** (jnp.floor(along) if staircase else along)
+        power = along(count, transition_begin, steps)
+        now = init * rate ** (jnp.floor(power) if staircase else power)
         if end is None:
             return now
         return jnp.where(rate < 1, jnp.maximum(now, end), jnp.minimum(now, end))

@@ -12,19 +12,26 @@ from ..types import Array, Scalar
 from .progress import RANGES, fraction, scales, schedule, value
 
 _SHARES = {"pct_start": checks.CLOSED_UNIT, "pct_final": checks.CLOSED_UNIT}
-_CYCLE = {**RANGES, **_SHARES, "div_factor": checks.POSITIVE, "final_div_factor": checks.POSITIVE}
+_CYCLE = {
+    **RANGES,
+    **_SHARES,
+    "transition_steps": checks.POSITIVE,
+    "div_factor": checks.POSITIVE,
+    "final_div_factor": checks.POSITIVE,
+}
 
 
 @register(
     example("linear", 0.1, {5: 2.0, 9: 0.25}),
     example("cosine", 0.1, {5: 0.5, 9: 0.1}),
     example("cosine", 0.1),
+    example("linear", 0.1, {0: 2.0, 4: 0.5}),
     kind="schedule",
     ranges=RANGES,
     errors=[
         (example("cubic", 0.1), "interpolate_type must be 'linear' or 'cosine', got 'cubic'"),
         (example("linear", 0.1, {5: -1.0}), "boundaries_and_scales[5] must be >= 0, got -1.0"),
-        (example("linear", 0.1, {0: 1.0}), "boundaries_and_scales has the boundary 0, expected an integer >= 1"),
+        (example("linear", 0.1, {-1: 1.0}), "boundaries_and_scales has the boundary -1, expected an integer >= 0"),
         (example("linear", 0.1, [5]), "boundaries_and_scales must be a dict boundary -> scale"),
     ],
 )
@@ -40,17 +47,17 @@ def piecewise_interpolate_schedule(
 
     Args:
       interpolate_type: "linear" or "cosine".
-      init_value: value at count 0.
-      boundaries_and_scales: dict from a boundary, an integer >= 1, to the scale reached there, >= 0; None for none.
+      init_value: value at count 0, before the scale of a boundary 0.
+      boundaries_and_scales: dict from a boundary, an integer >= 0, to the scale reached there, >= 0; None for none.
     Raises:  ValueError for another type, and for a boundary or a scale out of range.
     """
     checks.choice("interpolate_type", interpolate_type, ("linear", "cosine"))
-    steps = scales(boundaries_and_scales, checks.Range(1, integer=True))
+    steps = scales(boundaries_and_scales, checks.STEPS)
 
     def at(count: Array) -> Array:
         now, begin = value(init_value), 0
         for boundary, factor in steps:
-            x = fraction(count, begin, boundary - begin)
+            x = fraction(count, begin, value(boundary - begin)) if boundary else value(1.0)
             share = (1 - jnp.cos(jnp.pi * x)) / 2 if interpolate_type == "cosine" else x
             # Multiply the factors of all intervals: past ones contribute their scale, future ones 1.
             now, begin = now * ((1 - share) + value(factor) * share), boundary

@@ -7,7 +7,13 @@ from ..types import Array, Scalar
 from .progress import RANGES, fraction, schedule
 
 
-@register(example(0.1, 0.01, 2, 10), example(0.1, 0.01, 0.5, 10, transition_begin=3), kind="schedule", ranges=RANGES)
+@register(
+    example(0.1, 0.01, 2, 10),
+    example(0.1, 0.01, 0.5, 10, transition_begin=3),
+    example(0.1, 0.01, 2, 0),
+    kind="schedule",
+    ranges=RANGES,
+)
 def polynomial_schedule(
     init_value: Scalar, end_value: Scalar, power: Scalar, transition_steps: Scalar, transition_begin: int = 0
 ) -> ScheduleFn:
@@ -19,7 +25,7 @@ def polynomial_schedule(
       init_value: value up to transition_begin.
       end_value: value at the end of the transition and afterwards.
       power: the exponent, > 0; 1 is a straight line.
-      transition_steps: length of the transition in counts, > 0.
+      transition_steps: length of the transition in counts, >= 0; with 0 the value stays init_value.
       transition_begin: count at which the transition begins, >= 0.
     """
 
@@ -30,7 +36,13 @@ def polynomial_schedule(
     return schedule(at, init_value, end_value, power, transition_steps)
 
 
-@register(example(0.1, 0.01, 10), example(0.0, 0.1, 10, transition_begin=3), kind="schedule", ranges=RANGES)
+@register(
+    example(0.1, 0.01, 10),
+    example(0.0, 0.1, 10, transition_begin=3),
+    example(0.0, 0.1, 0),
+    kind="schedule",
+    ranges=RANGES,
+)
 def linear_schedule(
     init_value: Scalar, end_value: Scalar, transition_steps: Scalar, transition_begin: int = 0
 ) -> ScheduleFn:
@@ -39,7 +51,7 @@ def linear_schedule(
     Args:
       init_value: value up to transition_begin.
       end_value: value at the end of the line and afterwards.
-      transition_steps: length of the line in counts, > 0.
+      transition_steps: length of the line in counts, >= 0; with 0 the value stays init_value.
       transition_begin: count at which the line begins, >= 0.
     """
     return polynomial_schedule(init_value, end_value, 1, transition_steps, transition_begin)

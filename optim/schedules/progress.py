@@ -14,7 +14,8 @@ from ..types import Array, Scalar
 
 RANGES: dict[str, Range] = {
     **dict.fromkeys(["value", "init_value", "end_value", "peak_value", "alpha"], REAL),
-    **dict.fromkeys(["transition_steps", "decay_steps", "decay_rate", "power", "exponent"], POSITIVE),
+    **dict.fromkeys(["decay_steps", "decay_rate", "power", "exponent"], POSITIVE),
+    "transition_steps": NON_NEGATIVE,
     **dict.fromkeys(["transition_begin", "warmup_steps"], STEPS),
 }
 NON_NEGATIVE_RATE = {**RANGES, "decay_rate": NON_NEGATIVE}
@@ -55,6 +56,11 @@ def since(count: Array, begin: Any) -> Array:
     return value(jnp.maximum(count - begin, 0))
 
 
-def fraction(count: Array, begin: Any, steps: Any) -> Array:
-    """min(max(count - begin, 0) / steps, 1)."""
-    return jnp.minimum(since(count, begin) / steps, 1)
+def along(count: Array, begin: Any, steps: Array) -> Array:
+    """max(count - begin, 0) / steps, and 0 if there are no steps: such a transition never begins."""
+    return jnp.where(steps > 0, since(count, begin) / jnp.where(steps > 0, steps, 1), 0)
+
+
+def fraction(count: Array, begin: Any, steps: Array) -> Array:
+    """The part of a transition that is over, in [0, 1]."""
+    return jnp.minimum(along(count, begin, steps), 1)

@@ -23,7 +23,7 @@ def warmup_constant_schedule(init_value: Scalar, peak_value: Scalar, warmup_step
     Args:
       init_value: value at count 0. Usually 0.
       peak_value: value at the end of the warm-up and afterwards.
-      warmup_steps: length of the warm-up, an integer >= 0.
+      warmup_steps: length of the warm-up, an integer >= 0; with 0 the first value is peak_value.
     """
     return warmed(init_value, peak_value, warmup_steps, constant_schedule(peak_value))
 
@@ -31,6 +31,7 @@ def warmup_constant_schedule(init_value: Scalar, peak_value: Scalar, warmup_step
 @register(
     example(0.0, 0.1, 5, 10, 0.5),
     example(0.0, 0.1, 5, 4, 0.5, transition_begin=3, staircase=True, end_value=0.02),
+    example(0.0, 0.1, 5, 0, 0.5),
     kind="schedule",
     ranges=RANGES,
     errors=[(example(0.0, 0.1, 5, 10, 0.0), "decay_rate must be > 0, got 0.0")],
@@ -50,8 +51,8 @@ def warmup_exponential_decay_schedule(
     Args:
       init_value: value at count 0. Usually 0.
       peak_value: value at the end of the warm-up.
-      warmup_steps: length of the warm-up, an integer >= 0.
-      transition_steps: counts per factor of decay_rate, > 0.
+      warmup_steps: length of the warm-up, an integer >= 0; with 0 the first value is peak_value.
+      transition_steps: counts per factor of decay_rate, >= 0; with 0 the value stays peak_value after the warm-up.
       decay_rate: the factor, > 0.
       transition_begin: counts between the end of the warm-up and the begin of the decay, >= 0.
       staircase: whether to round the exponent of decay_rate down to an integer.

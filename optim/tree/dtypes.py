@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import checks, numerics
 from ..types import Array, DType, Scalar, Tree
-from .places import absent, as_array, flatten, leaves, map, paths
+from .places import absent, as_array, beside, flatten, leaves, map, paths
 
 # Casts
 
@@ -44,19 +44,21 @@ def cast(tree: Tree, dtype: DType | None) -> Tree:
     return map(lambda x: jnp.asarray(x, dtype), tree)
 
 
+@checks.entrance("tree.cast_like")
 def cast_like(tree: Tree, other_tree: Tree) -> Tree:
     """Cast every leaf to the dtype and weak type of the corresponding leaf of another tree.
 
     Args:
       tree: a tree of arrays.
       other_tree: a tree of the same structure; where it has `None`, the leaf stays unchanged.
+    Raises:  ValueError naming the first paths at which the structures differ.
     """
 
     def back(x: Any, y: Any) -> Any:
         x, y = as_array(x), as_array(y)
         return numerics.convert(x, y.dtype, weak=y.weak_type)
 
-    return map(lambda x, y: x if absent(y) else back(x, y), tree, other_tree)
+    return beside(lambda x, y: x if absent(y) else back(x, y), {"tree": tree, "other_tree": other_tree})
 
 
 @checks.entrance("tree.dtype")

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import keystr
 
 from .. import checks
@@ -46,12 +47,16 @@ def _shown(path: Path) -> str:
 
 
 def _walk(tree: Tree, key: Any, keep: Filter | None, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    called = (path and entry_name(path[-1]) == key) or (_is_named_tuple(tree) and type(tree).__name__ == key)
-    if called and (keep is None or keep(path, tree)):
+    """The matches in `tree`: the class of the tree itself, then its own entries, then what is in each of them."""
+    named = path and entry_name(path[-1]) == key  # a match that the caller has yielded
+    if not named and _is_named_tuple(tree) and type(tree).__name__ == key and (keep is None or keep(path, tree)):
         yield path, tree
-        return
-    for entry, child in _entries(tree) or ():
-        yield from _walk(child, key, keep, (*path, entry))
+    below = [((*path, entry), child) for entry, child in _entries(tree) or ()]
+    for place, child in below:
+        if entry_name(place[-1]) == key and (keep is None or keep(place, child)):
+            yield place, child
+    for place, child in below:
+        yield from _walk(child, key, keep, place)
 
 
 def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> list[tuple[Path, Any]]:
@@ -59,7 +64,7 @@ def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> 
 
         get_all_with_path(state, "mu")  # [((..., NamedTupleKey("ScaleByAdamState", "mu")), {...})]
 
-    Values that match are not searched further. Fields of named tuples are `NamedTupleKey`s in a path.
+    A match is searched too, after its neighbours. Fields of named tuples are `NamedTupleKey`s in a path.
 
     Args:
       tree: a state, or any tree.
@@ -71,7 +76,7 @@ def get_all_with_path(tree: Tree, key: Any, filtering: Filter | None = None) -> 
 
 @checks.entrance("tree.get")
 def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
-    """The value of the fields named `key`, which must agree.
+    """The value of the field named `key`; several scalars with this name must be equal.
 
         get(state, "learning_rate")
 
@@ -80,16 +85,15 @@ def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = No
       key: the name of a field, attribute or dict entry, or of a class.
       default: the result if there is no match.
       filtering: function (path, value) -> bool that selects among the matches; None takes all.
-    Raises:  KeyError if matches differ, with two of their paths.
+    Raises:  KeyError for several matches, unless they are equal scalars, with two of their paths.
     """
     found = get_all_with_path(tree, key, filtering)
     if not found:
         return default
     (first_path, first), *others = found
     for path, value in others:
-        if not _agree(first, value):
-            traced = any(map(checks.is_traced, jax.tree.leaves((first, value))))
-            problem = "are being traced, and may differ" if traced else "differ"
+        problem = _conflict(first, value)
+        if problem:
             checks.fail(
                 f"{_shown(first_path)} and {_shown(path)} {problem}; choose with filtering=lambda path, value: ...",
                 KeyError,
@@ -97,32 +101,37 @@ def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = No
     return first
 
 
-def _agree(a: Tree, b: Tree) -> bool:
-    if structure(a) != structure(b):
-        return False
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(
-        x is y
-        or (
-            not (checks.is_traced(x) or checks.is_traced(y))
-            and jnp.shape(x) == jnp.shape(y)
-            and bool(jnp.array_equal(x, y))
-        )
-        for x, y in pairs
-    )
+def _conflict(a: Tree, b: Tree) -> str:
+    """Why two matches are not the same scalar. Arrays never are: zeros are equal only before the first update."""
+    if not (_is_scalar(a) and _is_scalar(b)):
+        return "are several matches, and only equal scalars count as one"
+    if a is b:
+        return ""
+    if checks.is_traced(a) or checks.is_traced(b):
+        return "are being traced, and may differ"
+    keys = checks.is_key(a) and checks.is_key(b)
+    return "" if bool(jnp.array_equal(a, b) if keys else np.asarray(a) == np.asarray(b)) else "differ"
+
+
+def _is_scalar(x: Any) -> bool:
+    """Whether x is a number, a string or anything else without entries."""
+    return x is None or (_entries(x) is None and np.ndim(x) == 0)
 
 
 @checks.entrance("tree.set")
 def set(tree: T, filtering: Filter | None = None, /, **kwargs: Any) -> T:
-    """Replace every field named by a keyword; dtypes and shapes stay, so that nothing is retraced.
+    """Replace every field named by a keyword; the dtypes stay, so that nothing is retraced.
 
         state = set(state, learning_rate=1e-4)
+
+    A tree may be replaced by one of another structure, and an array by one of another shape: a layer was added.
 
     Args:
       tree: a state, or any tree.
       filtering: function (path, value) -> bool that selects among the matches; None takes all.
       kwargs: the new values by name.
-    Raises:  KeyError for a name without a match, with similar names; ValueError for a value of another shape.
+    Raises:  KeyError for a name without a match, with similar names; ValueError for another kind of value: an array
+             for a scalar, a number for a tree.
     """
     for key, value in kwargs.items():
         places = [path for path, _ in get_all_with_path(tree, key, filtering)]
@@ -161,14 +170,18 @@ def _replace(tree: Tree, places: frozenset[Path], value: Any, path: Path = ()) -
 
 
 def _fitted(old: Any, value: Any, path: Path) -> Any:
-    if structure(old) != structure(value):
-        checks.fail(f"{_shown(path)} is {jax.tree.structure(old)}, the new value is {jax.tree.structure(value)}")
+    """The new value, in the dtypes of the old one where they have the same structure."""
+    if not (old is None or value is None) and _kind(old) != _kind(value):
+        checks.fail(f"{_shown(path)} is {_kind(old)}, the new value is {checks.shown(value)}")
 
     def fit(o: Any, v: Any) -> Any:
-        if not isinstance(o, jax.Array):
-            return v
-        if jnp.shape(v) != o.shape:
-            checks.fail(f"{_shown(path)} has shape {o.shape}, the new value has {jnp.shape(v)}")
-        return v if jnp.issubdtype(o.dtype, jax.dtypes.extended) else jnp.asarray(v, o.dtype)
+        typed = isinstance(o, jax.Array) and not jnp.issubdtype(o.dtype, jax.dtypes.extended)
+        return jnp.asarray(v, o.dtype) if typed else v
 
-    return jax.tree.map(fit, old, value)
+    return jax.tree.map(fit, old, value) if structure(old) == structure(value) else value
+
+
+def _kind(x: Any) -> str:
+    if _entries(x) is not None:
+        return "a tree"
+    return "an array" if np.ndim(x) else "a scalar"

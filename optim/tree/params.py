@@ -18,6 +18,8 @@ class _Params:
 
 
 PARAMS = _Params()
+FORMS: dict[type, Tree] = {}
+"""Classes of states whose `init` gets the parameters in another form, and that form."""
 
 
 def stands_for_params(tree: Tree) -> bool:
@@ -102,7 +104,8 @@ def map_params(
             return slot(part)
         return jax.tree.map(lambda x: x if absent(x) else keep(x), part, is_leaf=is_none)
 
-    form, layout = flatten(init(PARAMS), lambda x: x is None or stands_for_params(x))
+    forms = [FORMS[type(x)] for x in jax.tree.leaves(state, is_leaf=lambda x: type(x) in FORMS) if type(x) in FORMS]
+    form, layout = flatten(init(forms[0] if forms else PARAMS), lambda x: x is None or stands_for_params(x))
     try:
         parts = layout.flatten_up_to(state)
     except ValueError as error:

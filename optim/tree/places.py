@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -149,6 +149,7 @@ def unboxed(x: Any) -> Any:
     return entries[0][1] if entries and len(entries) == 1 and _is_value(entries[0][0]) else x
 
 
+@checks.entrance("tree.map")
 def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     """`jax.tree.map` that returns absent leaves of the first tree unchanged.
 
@@ -158,12 +159,9 @@ def map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
       f: function of one leaf of each tree.
       tree: the first tree, whose structure the result has.
       rest: further trees, of which the first is a prefix.
+    Raises:  ValueError naming the first paths at which the structures differ.
     """
-
-    def visit(x: Any, *others: Any) -> Any:
-        return x if absent(x) else f(x, *others)
-
-    return jax.tree.map(visit, tree, *rest, is_leaf=is_none)
+    return beside(f, {"tree": tree, **{f"rest[{i}]": other for i, other in enumerate(rest)}})
 
 
 def leaves(tree: Tree) -> list[Any]:
@@ -259,10 +257,13 @@ def _spread_by_name(prefix: Tree, full: Tree, is_leaf: Callable[[Any], bool]) ->
     return [entries[key] for key in keys if key is not None]
 
 
-def _differ(tree: Tree, other: Tree, name: str, other_name: str) -> None:
+def _differ(tree: Tree, other: Tree, name: str, other_name: str) -> NoReturn:
     own_paths, other_paths = paths(tree), paths(other)
-    differences = [f"{name}{p} is not in {other_name}" for p in own_paths if p not in other_paths]
-    differences += [f"{other_name}{p} is not in {name}" for p in other_paths if p not in own_paths]
+    leaf = [p for p in own_paths if p not in other_paths and any(o.startswith(p) for o in other_paths)]
+    differences = [f"{name}{p} is a leaf, {other_name}{p} has entries" for p in leaf]
+    differences += [f"{name}{p} is not in {other_name}" for p in own_paths if p not in (*leaf, *other_paths)]
+    if not leaf:
+        differences += [f"{other_name}{p} is not in {name}" for p in other_paths if p not in own_paths]
     if not differences:
         differences = [f"{name} is {jax.tree.structure(tree)}, {other_name} is {jax.tree.structure(other)}"]
     checks.fail("; ".join(differences[:4]))
@@ -284,6 +285,39 @@ def entry_name(entry: Any) -> Any:
 # Side by side
 
 
+def _columns(trees: Mapping[str, Tree]) -> tuple[list[list[Any]], TreeDef]:
+    """The leaves of each tree, in the order of the first's, and the structure of the first.
+
+    Raises:  ValueError naming the first paths at which a structure differs from the first.
+    """
+    (name, tree), *others = trees.items()
+    first_leaves, layout = flatten(tree)
+    columns = [first_leaves]
+    for other_name, other in others:
+        column = _up_to(layout, other) or _up_to(layout, _fill_in(other, tree))
+        columns.append(_differ(other, tree, other_name, name) if column is None else column)
+    return columns, layout
+
+
+def _up_to(layout: TreeDef, tree: Tree) -> list[Any] | None:
+    """The parts of a tree at the leaves of another; None if the other is no prefix."""
+    try:
+        return list(layout.flatten_up_to(tree))
+    except ValueError:
+        return None
+
+
+def beside(f: Callable[..., Any], trees: Mapping[str, Tree]) -> Tree:
+    """Apply `f` to the leaves of several trees, whatever their shapes; absent leaves of the first stay unchanged.
+
+    Args:
+      f: function of one leaf of each tree.
+      trees: the trees by the names that errors call them; the first is a prefix of the others.
+    """
+    columns, layout = _columns(trees)
+    return layout.unflatten([xs[0] if absent(xs[0]) else f(*xs) for xs in zip(*columns, strict=True)])
+
+
 def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[Any, ...]]:
     """The leaves of several trees, as one tuple per leaf of the first.
 
@@ -296,18 +330,12 @@ def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[An
       strict: whether `None` must be in the same places.
     Raises:  ValueError naming the first path at which presence, shape or structure differ.
     """
+    (first, *columns), _ = _columns(trees)
     (name, tree), *others = trees.items()
-    first_leaves, first_structure = flatten(tree)
-    columns = [first_leaves]
-    for other_name, other in others:
-        try:
-            column = first_structure.flatten_up_to(_fill_in(other, tree))
-        except ValueError:
-            _differ(other, tree, other_name, name)
-        for i, (x, y) in enumerate(zip(first_leaves, column, strict=True)):
+    for (other_name, _), column in zip(others, columns, strict=True):
+        for i, (x, y) in enumerate(zip(first, column, strict=True)):
             _check(x, y, name, other_name, tree, i, strict=strict)
-        columns.append(list(column))
-    return list(zip(*columns, strict=True))
+    return list(zip(first, *columns, strict=True))
 
 
 def _check(x: Any, y: Any, name: str, other_name: str, tree: Tree, i: int, *, strict: bool) -> None:

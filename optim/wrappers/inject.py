@@ -70,7 +70,15 @@ def _fresh_state(schedule: Any) -> Any:
 
 
 def _cast_like(new: Any, old: Array) -> Array:
-    return numerics.convert(jnp.asarray(new), old.dtype)
+    """The new value in the dtype of the old one, unless it is a fraction and that is an integer."""
+    new = jnp.asarray(new)
+    fraction = jnp.issubdtype(new.dtype, jnp.inexact) and not jnp.issubdtype(old.dtype, jnp.inexact)
+    return numerics.convert(new, new.dtype if fraction else old.dtype)
+
+
+def _is_random(x: Any) -> bool:
+    """Whether x is a random key, or several, typed or raw."""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key) or (x.dtype == jnp.uint32 and x.ndim > 0)
 
 
 class InjectedFactory(Recorded):
@@ -162,7 +170,7 @@ class InjectedFactory(Recorded):
             ranges = entry.ranges if entry else checks.RANGES
             if entry or isinstance(value, int):
                 real &= name in ranges and not ranges[name].integer
-            if real and (checks.is_number(value) or checks.is_array(value)):
+            if real and (checks.is_number(value) or (checks.is_array(value) and not _is_random(value))):
                 numbers[name] = value
             elif real and callable(value):
                 schedules[name] = _as_stateful(value)

@@ -15,6 +15,7 @@ from ..lift.grains import Slot, StateScalar
 from ..lift.wrap import wrap
 from ..numerics import like, safe_increment, scalar_dtype, scaled
 from ..transforms.momentum import ema
+from ..tree.params import FORMS, PARAMS
 from ..types import Array, Count, Params, Scalar, TransformationLike
 from .gate import fitted
 
@@ -38,6 +39,9 @@ class LookaheadParams(NamedTuple):
 class LookaheadState(NamedTuple):
     fast_state: Any
     steps_since_sync: Count
+
+
+FORMS[LookaheadState] = LookaheadParams(PARAMS, PARAMS)
 
 
 class LookaheadSlowState(NamedTuple):

@@ -65,7 +65,7 @@ MISTAKES = {
     "optim.tree.add(P, WIDER)": "tree.add: tree_y['w'] has shape (4,), tree_x['w'] has (3,)",
     "optim.tree.norm(P, 3)": "tree.norm: ord must be None, 1, 2 or 'inf', got 3",
     "optim.tree.set(ADAM.init(P), mu=1)": "tree.set: ",
-    "optim.tree.get((ADAM.init(P), ADAM.init(WIDER)), 'mu')": "tree.get: state[0][0].mu and state[1][0].mu differ",
+    "optim.tree.get((ADAM.init(P), ADAM.init(WIDER)), 'mu')": "tree.get: state[0][0].mu and state[1][0].mu are several",
     "optim.state_dict(ADAM, P)": "state_dict: state is not one of adam(0.1): state must be a tuple of 2",
     "optim.load_state_dict(ADAM, ADAM.init(P), {})": "load_state_dict: d must be a mapping",
     "optim.inspect(1, ())": "inspect: tx must be a transformation (init, update), got 1",

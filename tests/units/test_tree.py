@@ -1,5 +1,7 @@
 """Reading and setting what a state holds; applying updates; norms; the numbers under them."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,10 +43,58 @@ def test_get_and_set_errors(params):
         jax.jit(lambda s: optim.tree.get(s, "count"))(state)
     with pytest.raises(KeyError, match="nothing named 'cuont' in the state; did you mean 'count'"):
         optim.tree.set(state, cuont=1)
-    with pytest.raises(ValueError, match=r"state\[0\]\[0\].count has shape \(\), the new value has \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"state\[0\]\[0\].count is a scalar, the new value is an array of shape \(2,\)"
+    ):
         optim.tree.set(state, count=jnp.ones(2))
-    with pytest.raises(ValueError, match=r"state\[0\]\[0\].mu is .* the new value is"):
-        optim.tree.set(state, mu={"w": 1.0})
+    with pytest.raises(ValueError, match=r"state\[0\]\[0\].mu is a tree, the new value is 1.0"):
+        optim.tree.set(state, mu=1.0)
+
+
+def test_get_takes_only_scalars_for_one():
+    """Equal arrays are the slots of two transformations: after an update they differ, and the call would fail."""
+    key = jax.random.key(0)
+    one = {"x": jnp.zeros(2), "name": "adam", "key": key, "none": None, "tree": {"y": 1}}
+    states = [one, dict(one, x=jnp.zeros(2), name="".join("adam"))]
+    for name in ("x", "tree"):
+        with pytest.raises(KeyError, match=rf"state\[0\]\['{name}'\] and state\[1\]\['{name}'\] are several matches"):
+            optim.tree.get(states, name)
+    assert optim.tree.get(states, "name") == "adam"
+    assert optim.tree.get(states, "none", 3) is None
+    assert optim.tree.get(states, "key") is key
+    assert optim.tree.get([{"n": jnp.int32(2)}, {"n": 2}], "n") == 2
+    with pytest.raises(KeyError, match="differ"):
+        optim.tree.get([{"n": "adam"}, {"n": "sgd"}], "n")
+
+
+def test_set_for_a_layer_that_was_added(params):
+    state = optim.adam(0.1, mu_dtype=jnp.bfloat16).init(params)
+    more = {"w": jnp.ones((3, 2)), "b": np.ones(2), "deep": [jnp.ones(4)]}
+    moved = optim.tree.set(state, mu=more, nu=dict(params, w=more["w"]))
+    assert jax.tree.structure(moved[0].mu) == jax.tree.structure(more)
+    np.testing.assert_array_equal(moved[0].mu["deep"][0], 1)
+    assert moved[0].nu["w"].shape == (3, 2)
+    same = optim.tree.set(state, mu=dict(params, w=more["w"]))  # of the same structure: the dtypes stay
+    assert same[0].mu["w"].dtype == jnp.bfloat16
+
+
+def test_map_names_the_path_that_differs():
+    mistakes = {
+        "rest[0]['b']['d'] is not in tree; tree['b']['c'] is not in rest[0]": {"a": 1, "b": {"d": 2}},
+        "rest[0]['b'] is a leaf, tree['b'] has entries": {"a": 1, "b": 2},
+        "rest[0]['e'] is not in tree": {"a": 1, "b": {"c": 2}, "e": 3},
+    }
+    for text, other in mistakes.items():
+        with pytest.raises(ValueError, match=f"^{re.escape('tree.map: ' + text)}$"):
+            optim.tree.map(lambda x, y: x, {"a": 1, "b": {"c": 2}}, other)
+        with pytest.raises(
+            ValueError, match=f"^{re.escape('tree.cast_like: ' + text.replace('rest[0]', 'other_tree'))}$"
+        ):
+            optim.tree.cast_like({"a": 1, "b": {"c": 2}}, other)
+    assert optim.tree.map(lambda x, y: (x, y), {"a": 1, "n": None}, {"a": {"b": 2}, "n": 3}) == {
+        "a": (1, {"b": 2}),
+        "n": None,
+    }
 
 
 def test_apply_updates_casts_last():

@@ -120,6 +120,20 @@ def test_map_params_as_optax():
         assert mapped(ours, ours.init(PARAMS)) == jax.tree.leaves(marked)
 
 
+def test_map_params_of_a_pair_of_parameters():
+    """`lookahead` takes the fast and the slow parameters; its state has the leaves of the fast ones."""
+    pair = optim.LookaheadParams.init_synced(PARAMS)
+    for tx in (
+        optim.lookahead(optim.adam(0.1), 2, 0.5),
+        optim.lookahead(optim.chain(optim.clip(1.0), optim.masked(optim.adam(0.1), EVEN)), 2, 0.5, reset_state=True),
+    ):
+        state = tx.init(pair)
+        assert mapped(tx, state) == mapped(tx.init, state) == labelled(state)
+        names = {"param_w": "w", "param_b": "b", "param_deep": ["d", "e"]}
+        out = optim.tree_map_params(tx, lambda _, name: name, state, names)
+        assert {x for x in jax.tree.leaves(out.fast_state) if isinstance(x, str)} >= {"w", "d"}
+
+
 def test_map_params_errors():
     tx = optim.adam(0.1)
     state = tx.init(PARAMS)
@@ -151,6 +165,17 @@ def test_paths_are_those_of_optax():
     ):
         expected = [jax.tree_util.keystr(p) for p, _ in optax.tree_utils.tree_get_all_with_path(theirs, key)]
         assert [jax.tree_util.keystr(p) for p, _ in tree.get_all_with_path(ours, key)] == expected
+
+
+def test_matches_inside_a_match():
+    """Neighbours come before what is inside them, as in Optax, and a match is searched too."""
+    nested = {"a": {"b": {"k": 1, "m": {"k": {"k": 2}}}}, "c": {"k": [3, {"k": 4}]}, "k": "x"}
+    found = tree.get_all_with_path(nested, "k")
+    assert found == optax.tree_utils.tree_get_all_with_path(nested, "k")
+    assert [value for _, value in found] == ["x", 1, {"k": 2}, 2, [3, {"k": 4}], 4]
+    with pytest.raises(KeyError, match=r"state\['k'\] and state\['k'\]\['k'\] are several matches"):
+        tree.get({"k": {"k": 1}}, "k")
+    assert tree.set({"k": {"k": 1}}, k={"k": 2}) == {"k": {"k": 2}}
 
 
 def test_named_tuples_by_their_class():

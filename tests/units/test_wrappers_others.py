@@ -278,3 +278,45 @@ def test_a_schedule_with_a_state_of_its_own():
     assert seen == [1.0, 0.5, 0.5, 0.25]
     assert len(traces) == 1
     assert not any(x.weak_type for x in jax.tree.leaves(tx.init(PARAMS)))
+
+
+class Total:
+    """The sum of all values, whose state begins as an integer."""
+
+    def init(self):
+        return jnp.zeros((), jnp.int32)
+
+    def update(self, state, *, value, **extra):
+        return state + value
+
+    def __call__(self, state, **extra):
+        return state
+
+
+@pytest.mark.usefixtures("standard_promotion")
+def test_a_fraction_in_the_integer_state_of_a_schedule():
+    """It is not rounded down to 0."""
+    tx = optim.inject_hyperparams(optim.sgd)(learning_rate=Total())
+    state = tx.init(PARAMS)
+    for _ in range(3):
+        _, state = tx.update(grads(PARAMS), state, PARAMS, value=jnp.float32(0.25))
+    assert state.hyperparams["learning_rate"] == 0.5
+    assert state.hyperparams_states["learning_rate"] == 0.75
+    for _ in range(2):
+        _, state = tx.update(grads(PARAMS), state, PARAMS, value=jnp.bfloat16(1))
+    assert state.hyperparams_states["learning_rate"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
+def test_a_random_key_is_no_hyperparameter(make):
+    def noise(key, scale):
+        def update(updates, state, params=None):
+            return jax.tree.map(lambda x: x + scale * jax.random.normal(key, x.shape), updates), state
+
+        return optim.GradientTransformation(optim.init_empty_state, update)
+
+    tx = optim.inject_hyperparams(noise)(key=make(3), scale=0.5)
+    state = tx.init(PARAMS)
+    assert list(state.hyperparams) == ["scale"]
+    u, _ = tx.update(grads(PARAMS), state, PARAMS)
+    close(u, noise(make(3), 0.5).update(grads(PARAMS), ())[0])
