@@ -70,9 +70,9 @@ class Transformation(_Optimizer):  # type: ignore[misc]
 
     def _at_present(self) -> tuple[GradientTransformationExtraArgs, Any]:
         """The transformation and its state with the learning rate that Keras has now."""
-        own = getattr(self, "_own", None)
-        if own is None or not own.sets_rate:
-            return (None, None) if own is None else (own.tx, self._stored_state())
+        own = self._own
+        if not own.sets_rate:
+            return own.tx, self._stored_state()
         rate = self.learning_rate
         return with_rate(own.tx, self._stored_state(), _as_number(getattr(rate, "value", rate)))
 

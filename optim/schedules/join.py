@@ -34,7 +34,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
       boundaries: counts at which the next schedule takes over, increasing, one fewer than schedules.
     Raises:  ValueError for another number of boundaries, or if they do not increase.
     """
-    if not isinstance(schedules, Sequence) or isinstance(schedules, str | bytes):
+    if not isinstance(schedules, list | tuple):
         checks.fail(f"schedules must be a list of schedules, got {checks.shown(schedules)}", TypeError)
     boundaries = _counts(boundaries)
     for i, part in enumerate(schedules):

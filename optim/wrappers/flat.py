@@ -43,7 +43,8 @@ def flatten(inner: TransformationLike) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
 
     def vector(params: Params) -> Array:
-        return of_arrays(joined, [p for p in tree.flatten(params)[0] if tree.trainable(p)])
+        whole: Array = of_arrays(joined, [p for p in tree.flatten(params)[0] if tree.trainable(p)])
+        return whole
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         template = updates if params is None else params
