@@ -45,7 +45,8 @@ def loss_of(namespace: Any, name: str) -> Callable[..., Any]:
 
 
 def differentiable(args: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(i for i, x in enumerate(args) if x is not None and np.asarray(x).dtype.kind == "f")
+    """The places of floating arguments."""
+    return tuple(i for i, x in enumerate(args) if jnp.issubdtype(jnp.result_type(x), jnp.floating))
 
 
 X, Y = RNG.normal(size=(3, 4)) * 2, RNG.normal(size=(3, 4))
