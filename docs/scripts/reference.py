@@ -58,10 +58,13 @@ def pages() -> dict[str, list[Page]]:
         sections[title].sort(key=lambda page: page.title)
         keras = names.of_module(optim.keras)
         sections[title].append(Page(f"{FOLDER}/optimizers/keras.md", "keras", lead(optim.keras), keras))
-    for module in (optim.tree, optim.projections, *names.adapters()):
-        short = module.__name__.removeprefix("optim.")
-        path = f"{FOLDER}/{short.replace('.', '/')}.md"
-        sections[module.__name__] = [Page(path, module.__name__, lead(module), names.of_module(module))]
+    for module, members in names.namespaces().items():
+        title = names.title_of(module.removeprefix("optim."))
+        if module not in ("optim.tree", "optim.projections") and title in sections:
+            sections[title][0].names += members
+            continue
+        path = f"{FOLDER}/{module.removeprefix('optim.').replace('.', '/')}.md"
+        sections[module] = [Page(path, module, lead(importlib.import_module(module)), members)]
     return sections
 
 
