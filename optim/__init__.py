@@ -3,11 +3,19 @@
 import typing as _typing
 
 from . import (
+    assignment as assignment,
+    contrib as contrib,
+    experimental as experimental,
     hints as _hints,
     interop as interop,
     keras as keras,
+    losses as losses,
+    microbatching as microbatching,
+    perturbations as perturbations,
     projections as projections,
     schedules as schedules,
+    second_order as second_order,
+    transforms as transforms,
     tree as tree,
     tree_utils as tree_utils,
 )
@@ -41,6 +49,7 @@ from .core.transformation import (
     GradientTransformationExtraArgs as GradientTransformationExtraArgs,
     with_extra_args_support as with_extra_args_support,
 )
+from .distributions import multi_normal as multi_normal
 from .lift.grains import (
     Slot as Slot,
     StateScalar as StateScalar,
@@ -61,11 +70,41 @@ from .linesearch.zoom import (
     ZoomLinesearchInfo as ZoomLinesearchInfo,
     scale_by_zoom_linesearch as scale_by_zoom_linesearch,
 )
+from .losses.cross_entropy import (
+    safe_softmax_cross_entropy as safe_softmax_cross_entropy,
+    softmax_cross_entropy as softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
+)
+from .losses.ctc import ctc_loss as ctc_loss, ctc_loss_with_forward_probs as ctc_loss_with_forward_probs
+from .losses.divergence import (
+    convex_kl_divergence as convex_kl_divergence,
+    generalized_kl_divergence as generalized_kl_divergence,
+    kl_divergence as kl_divergence,
+)
+from .losses.margin import hinge_loss as hinge_loss
+from .losses.regression import (
+    huber_loss as huber_loss,
+    l2_loss as l2_loss,
+    log_cosh as log_cosh,
+    squared_error as squared_error,
+)
+from .losses.sigmoid import (
+    sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
+    sigmoid_focal_loss as sigmoid_focal_loss,
+)
+from .losses.similarity import (
+    cosine_distance as cosine_distance,
+    cosine_similarity as cosine_similarity,
+    ntxent as ntxent,
+)
+from .losses.smoothing import smooth_labels as smooth_labels
 from .matrix.linalg import (
     matrix_inverse_pth_root as matrix_inverse_pth_root,
     nnls as nnls,
     power_iteration as power_iteration,
 )
+from .microbatching.accumulators import AccumulationType as AccumulationType
+from .microbatching.batches import microbatch as microbatch
 from .numerics import (
     safe_increment as safe_increment,
     safe_norm as safe_norm,
@@ -219,10 +258,9 @@ from .schedules.warmup import (
     warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
 )
 from .step.make import make_step as make_step, make_update as make_update
-from .step.microbatch import AccumulationType as AccumulationType, microbatch as microbatch
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
-from .transforms.centralize import centralize as centralize
-from .transforms.clip import (
+from .transforms.centralization import centralize as centralize
+from .transforms.clipping import (
     AdaptiveGradClipState as AdaptiveGradClipState,
     ClipByGlobalNormState as ClipByGlobalNormState,
     ClipState as ClipState,
@@ -237,7 +275,7 @@ from .transforms.constrain import (
 )
 from .transforms.every import ApplyEvery as ApplyEvery, apply_every as apply_every
 from .transforms.momentum import EmaState as EmaState, TraceState as TraceState, ema as ema, trace as trace
-from .transforms.monitor import (
+from .transforms.monitoring import (
     MonitorState as MonitorState,
     SnapshotState as SnapshotState,
     measure_with_ema as measure_with_ema,
@@ -261,7 +299,7 @@ from .transforms.privacy import (
     per_example_global_norm_clip as per_example_global_norm_clip,
     per_example_layer_norm_clip as per_example_layer_norm_clip,
 )
-from .transforms.scale import (
+from .transforms.scaling import (
     ScaleByScheduleState as ScaleByScheduleState,
     ScaleState as ScaleState,
     scale as scale,
@@ -282,6 +320,7 @@ from .tree import (
     update_moment_per_elem_norm as update_moment_per_elem_norm,
 )
 from .tree.follow import incremental_update as incremental_update, periodic_update as periodic_update
+from .tree.gradients import scale_gradient as scale_gradient
 from .tree.packing import Packed as Packed, pack as pack
 from .tree_utils import tree_map_params as tree_map_params
 from .types import (
@@ -290,7 +329,9 @@ from .types import (
     Params as Params,
     ScalarOrSchedule as ScalarOrSchedule,
     Schedule as Schedule,
+    ShouldSkipUpdateFunction as ShouldSkipUpdateFunction,
     TransformInitFn as TransformInitFn,
+    TransformUpdateExtraArgsFn as TransformUpdateExtraArgsFn,
     TransformUpdateFn as TransformUpdateFn,
     Updates as Updates,
 )
@@ -332,7 +373,21 @@ multi_transform = partition
 MultiTransformState = PartitionState
 safe_int32_increment = safe_increment
 
-__all__ = _hints.public_names(globals(), ("interop", "keras", "projections", "schedules", "tree", "tree_utils"))
+_NAMESPACES = (
+    *(
+        "assignment",
+        "contrib",
+        "experimental",
+        "interop",
+        "keras",
+        "losses",
+        "microbatching",
+        "perturbations",
+        "projections",
+    ),
+    *("schedules", "second_order", "transforms", "tree", "tree_utils"),
+)
+__all__ = _hints.public_names(globals(), _NAMESPACES)
 
 if _typing.TYPE_CHECKING:
     __version__: str

@@ -73,15 +73,18 @@ USES = {
 def surface(module: str, **lazy: Callable[[], Any]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """The `__getattr__` and the `__dir__` of a public module.
 
-    An unknown name is an AttributeError that says what to type instead; `dir` lists `__all__`.
+    A name in `__all__` that the module does not define is taken from `optim`: its code lives in a room above. An
+    unknown name is an AttributeError that says what to type instead; `dir` lists `__all__`.
 
     Args:    lazy: names whose values are computed when they are first asked for.
     """
-    names = vars(sys.modules[module])
+    names, roof = vars(sys.modules[module]), module.partition(".")[0]
 
     def attribute(name: str) -> Any:
         if name in lazy:
             return names.setdefault(name, lazy[name]())
+        if name in names.get("__all__", ()) and module != roof:
+            return names.setdefault(name, getattr(sys.modules[roof], name))
         text = f"module {module!r} has no attribute {name!r}"
         if not name.startswith("_"):
             text += _hint(module, name)
@@ -125,8 +128,11 @@ def version(package: str) -> str:
     return found[1] if found else "0+unknown"
 
 
-def public_names(names: dict[str, Any], namespaces: Iterable[str] = ()) -> list[str]:
-    """The public names among a module's globals, in order: no private ones, and no modules but the `namespaces`."""
+def public_names(names: dict[str, Any], namespaces: Iterable[str] = (), above: Iterable[str] = ()) -> list[str]:
+    """The public names among a module's globals, in order: no private ones, and no modules but the `namespaces`.
+
+    Args:    above: names that `surface` takes from `optim`.
+    """
     namespaces = set(namespaces)
     modules = {n for n, x in names.items() if isinstance(x, ModuleType)} - namespaces
-    return sorted(n for n in names if not n.startswith("_") and n not in modules)
+    return sorted({n for n in names if not n.startswith("_") and n not in modules} | set(above))

@@ -4,6 +4,7 @@ They compute in at least float32, cast last to each leaf's dtype, and have finit
 part of the vector.
 """
 
+import typing as _typing
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import checks, numerics, tree as trees
+from . import checks, hints, numerics, tree as trees
 from .types import Array, Scalar, Tree
+
+__all__ = [
+    "projection_box",
+    "projection_halfspace",
+    "projection_hypercube",
+    "projection_hyperplane",
+    "projection_l1_ball",
+    "projection_l1_sphere",
+    "projection_l2_ball",
+    "projection_l2_sphere",
+    "projection_linf_ball",
+    "projection_non_negative",
+    "projection_simplex",
+    "projection_vector",
+]
 
 # Bounds on every element
 
@@ -328,3 +344,7 @@ def projection_halfspace(x: Tree, a: Tree, b: Scalar) -> Tree:
     Raises:  ValueError naming the leaf at which the trees differ in presence, structure or shape.
     """
     return _along(x, a, b, lambda v, unit, inner, offset: v - jnp.maximum(inner.real - offset, 0) * unit)
+
+
+if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
+    __getattr__, __dir__ = hints.surface(__name__)

@@ -57,6 +57,37 @@ class TransformUpdateFn(Protocol):
         """
 
 
+TransformUpdateExtraArgsFn = TransformUpdateFn
+"""Optax's name for an update that takes extra arguments; here every update does."""
+
+
+class ShouldSkipUpdateFunction(Protocol):
+    """`f(updates, gradient_step, params) -> (skip, state)`: decides whether `MultiSteps` skips a micro-step."""
+
+    def __call__(self, updates: Updates, gradient_step: Count, params: Params | None) -> tuple[Any, Any]:
+        """Return a boolean scalar and what `MultiSteps` stores as `skip_state`, a tree of arrays."""
+
+
+class ConditionFn(Protocol):
+    """`f(step, **extra) -> bool`: decides at which steps `conditionally_transform` acts."""
+
+    def __call__(self, step: Count, **extra_args: Any) -> Any:
+        """Return a boolean scalar, given the number of updates before this one."""
+
+
+class StatefulSchedule(Protocol):
+    """A schedule with a state, for `inject_hyperparams`."""
+
+    def init(self) -> Any:
+        """Return the first state, a tree of arrays."""
+
+    def update(self, state: Any, **extra_args: Any) -> Any:
+        """Return the next state, given the extra arguments of the optimizer's update."""
+
+    def __call__(self, state: Any, **extra_args: Any) -> Any:
+        """Return the value of the hyperparameter."""
+
+
 class HasInitAndUpdate(Protocol):
     """What has the two functions of a transformation, of whichever library."""
 

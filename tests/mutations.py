@@ -72,6 +72,36 @@ MUTATIONS = [
         sweep("scale_by_adam", "is_the_paper", "golden"),
     ),
     Mutation(
+        "MoMo does not divide its step by the weight decay",
+        "step = step / growth if decay_step else step",
+        "step = step",
+        sweep("momo", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "GaLore projects the long side",
+        'return rows <= columns if projected_side == "short" else rows >= columns',
+        'return rows >= columns if projected_side == "short" else rows <= columns',
+        sweep("scale_by_galore", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "LARS divides by the norm of the sum",
+        "root(jnp.sum(square(g))) + root(jnp.sum(square(u - g)))",
+        "root(jnp.sum(square(u)))",
+        sweep("lars", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "Muon corrects the bias of its mean",
+        "return (ema(mu, g, beta) if nesterov else mu), mu",
+        "return (nesterov_mean(mu, g, beta, t) if nesterov else mu), mu",
+        sweep("scale_by_muon", "is_the_paper", "golden"),
+    ),
+    Mutation(
+        "a factory without a case of another package passes",
+        'exceptions={"independent": "it is one maximum"}',
+        "exceptions={}",
+        "tests/reference/test_independent.py -k every_factory",
+    ),
+    Mutation(
         "the sign of the learning rate",
         "return scale(-floating(number) if flip_sign else number)",
         "return scale(floating(number))",

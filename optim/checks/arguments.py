@@ -68,11 +68,12 @@ def names_dtype(name: str) -> bool:
 def dtype(name: str, value: Any) -> None:
     """Refuse dtypes other than floating and complex ones of at least 16 bits; JAX does not compute with 8 bits."""
     got = shown(value)
-    with contextlib.suppress(TypeError):
-        found = jnp.dtype(value)
-        if jnp.issubdtype(found, jnp.inexact) and found.itemsize > 1:
-            return
-        got = str(found)
+    if not is_array(value):
+        with contextlib.suppress(TypeError):
+            found = jnp.dtype(value)
+            if jnp.issubdtype(found, jnp.inexact) and found.itemsize > 1:
+                return
+            got = str(found)
     fail(f"{name} must be a floating or complex dtype of at least 16 bits, got {got}", TypeError)
 
 

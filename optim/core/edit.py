@@ -58,6 +58,17 @@ def replace(tx: T, where: str, by: Any = None, /, **arguments: Any) -> T:
     return new
 
 
+def with_arguments(tx: T, arguments: Mapping[str, Mapping[str, Any]]) -> T:
+    """`tx` with these arguments in every call of these factories, at any depth: {"muon": {"beta": 0.9}}."""
+
+    def change(path: _Path, old: Recorded) -> Any:
+        changes = arguments.get(path[-1].partition("[")[0])
+        return _called(old.call, changes) if changes and old.call is not None else None
+
+    changed: T = _walk(tx, (_name(tx),), change)
+    return changed
+
+
 def _fits(path: _Path, wanted: list[str]) -> bool:
     """Whether `wanted` ends where the path does and comes in it in this order."""
     if not (path and _is(path[-1], wanted[-1])):

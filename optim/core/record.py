@@ -194,6 +194,15 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def snapshot(x: Any) -> Any:
+    """A copy of the dicts, lists and NumPy arrays in an argument, which its owner may change after the call."""
+    if type(x) is dict:
+        return {key: snapshot(value) for key, value in x.items()}
+    if type(x) is list or type(x) is tuple:
+        return type(x)(map(snapshot, x))
+    return x.copy() if type(x) is np.ndarray else x
+
+
 def _number(x: Any) -> Any:
     return x.item() if isinstance(x, np.generic) else x
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from .. import checks
 from ..checks import Range
 from . import docs
-from .record import Call, NamedFunction, Recorded
+from .record import Call, NamedFunction, Recorded, snapshot
 
 F = TypeVar("F", bound=Callable[..., Any])
 Kind = Literal["transformation", "schedule", "factory", "function"]
@@ -53,6 +53,8 @@ class Entry:
     """Sweep column -> the reason why it does not hold for this factory."""
     errors: tuple[tuple[Example, str], ...]
     """Calls that must fail -> the sentence they must fail with (beyond the ranges)."""
+    usual: Mapping[str, Any]
+    """Values of arguments without a default, for calls by name alone."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.factory(*args, **kwargs)
@@ -89,9 +91,13 @@ def entry_of(factory: Any) -> Entry | None:
 def get(name: str, *args: Any, **kwargs: Any) -> Any:
     """Call the factory registered under `name`: `get("adam", learning_rate=1e-3)`.
 
+    An argument without a default takes its usual value: `get("adamw")` is `adamw(learning_rate=0.001)`.
+
     Raises: KeyError for an unknown name, listing near matches; whatever the factory raises.
     """
-    return lookup(name)(*args, **kwargs)
+    entry = lookup(name)
+    taken = set(list(entry.signature.parameters)[: len(args)]) | {*kwargs}
+    return entry(*args, **{word: value for word, value in entry.usual.items() if word not in taken}, **kwargs)
 
 
 def register(
@@ -101,6 +107,7 @@ def register(
     ranges: Mapping[str, Range] | None = None,
     exceptions: Mapping[str, str] | None = None,
     errors: Sequence[tuple[Example, str]] = (),
+    usual: Mapping[str, Any] | None = None,
 ) -> Callable[[F], F]:
     """Register a factory of transformations or schedules under its own name (or `name`).
 
@@ -112,6 +119,7 @@ def register(
         says what it means, as `Range(0, 1, means="...")`.
       exceptions: sweep column -> reason; `column-2` for the third example alone.
       errors: calls that must fail, with a part of their sentence.
+      usual: values of arguments without a default, for calls by name alone.
     """
 
     @checks.entrance()
@@ -129,6 +137,7 @@ def register(
 
         def recorded(make: Callable[..., Any], by: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             """What `make` makes, with the call of `by`, the registered factory or a subclass of a registered class."""
+            args, kwargs = snapshot(args), snapshot(kwargs)
             bound = checks.bind(signature, args, kwargs)
             checks.arguments(bound, limits)
             result = make(*args, **kwargs)
@@ -164,6 +173,7 @@ def register(
             examples or (Example(),),
             exceptions or {},
             tuple(errors),
+            dict(usual or {}),
         )
         return cast(F, made)
 

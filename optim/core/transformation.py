@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -111,6 +112,12 @@ class GradientTransformation(Recorded, _Pair):
         if self.facts.rule is not None:
             return repr(self.facts.rule)
         return f"{type(self).__name__}({checks.function_name(self.init)}, {checks.function_name(self.update)})"
+
+    def __format__(self, spec: str) -> str:
+        # Keras' error for an optimizer that it does not know has room for this one hint, in what it formats.
+        asked_by = sys._getframe(1).f_globals.get("__name__", "")
+        hint = f"; did you mean optim.interop.keras.as_keras({self!r})?" if asked_by.startswith("keras.") else ""
+        return format(str(self), spec) + hint
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GradientTransformation):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import keras
+import numpy as np
 
 from .. import checks
 from ..core.apply import apply_updates
@@ -28,7 +29,7 @@ class _ReportedRate(_Schedule):  # type: ignore[misc]
 
     def __call__(self, step: Any) -> Any:
         del step
-        tx, state = self.optimizer.transformation, self.optimizer.state
+        tx, state = self.optimizer._own.tx, self.optimizer._stored_state()
         values = {} if state is None else inspect(tx, state)
         return jnp.asarray(values.get("learning_rate", values.get("lr", 1.0)), jnp.float32)
 
@@ -64,16 +65,23 @@ class Transformation(_Optimizer):  # type: ignore[misc]
 
     @property
     def transformation(self) -> GradientTransformationExtraArgs:
-        """The wrapped transformation."""
-        tx: GradientTransformationExtraArgs = self._own.tx
-        return tx
+        """The wrapped transformation, with the learning rate that Keras has now."""
+        return self._at_present()[0]
+
+    def _at_present(self) -> tuple[GradientTransformationExtraArgs, Any]:
+        """The transformation and its state with the learning rate that Keras has now."""
+        own = self._own
+        if not own.sets_rate:
+            return own.tx, self._stored_state()
+        rate = self.learning_rate
+        return with_rate(own.tx, self._stored_state(), _as_number(getattr(rate, "value", rate)))
 
     def build(self, variables: Any) -> None:
         if self.built:
             return
         super().build(variables)
         self._own.names = _names(variables)
-        state = self.transformation.init(self._params(variables))
+        state = self._own.tx.init(self._params(variables))
         pairs, structure = jax.tree_util.tree_flatten_with_path(state)
         self._own.structure = structure
         self._own.keys = tuple(jax.random.key_impl(x) if checks.is_key(x) else None for _, x in pairs)
@@ -89,6 +97,9 @@ class Transformation(_Optimizer):  # type: ignore[misc]
     @property
     def state(self) -> Any:
         """The transformation's state, read from Keras' variables; None before `build`."""
+        return self._at_present()[1]
+
+    def _stored_state(self) -> Any:
         if self._own.variables is None:
             return None
         values = [
@@ -106,7 +117,7 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         by_variable = {id(v): g for g, v in zip(grads, trainable_variables, strict=True)}
         pairs = zip(self._own.names, self._trainable_variables, strict=True)
         updates = OrderedDict((n, by_variable.get(id(v))) for n, v in pairs)
-        tx, state = self.transformation, self.state
+        tx, state = self._own.tx, self._stored_state()
         if self._own.sets_rate:
             tx, state = with_rate(tx, state, jnp.asarray(getattr(learning_rate, "value", learning_rate)))
         updates, state = tx.update(updates, state, params)
@@ -143,6 +154,13 @@ class Transformation(_Optimizer):  # type: ignore[misc]
         rate = config.pop("learning_rate")
         rate_config = {"learning_rate": rate} if self._own.sets_rate else {}
         return {"transformation": to_config(self.transformation), **config, **rate_config}
+
+
+def _as_number(rate: Any) -> Any:
+    """A concrete rate as a Python number in its shortest form, a traced one as it is."""
+    if checks.is_traced(rate):
+        return rate
+    return float(str(np.asarray(rate, np.float32)))
 
 
 def _names(variables: Any) -> tuple[str, ...]:

@@ -1,17 +1,50 @@
 """Optax: its states, live or from a checkpoint, as states of this library, and transformations as its own."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import checks
+from ..core.edit import with_arguments
 from ..core.transformation import taking_extra_args
 from ..portable.fit import fitted_leaf
 from ..tree.places import children, entry_name
 from ..types import OptState, Params, TransformationLike
+
+T = TypeVar("T")
+
+# Where Optax departs from the paper, and an argument gives its numbers.
+RULES: dict[str, dict[str, Any]] = {
+    "adan": {"proximal_decay": False},
+    "centralize": {"output_axis": 0},
+    "lars": {"decayed_norm": True},
+    "momo": {"decay_step": False},
+    "momo_adam": {"decay_step": False},
+    "muon": {"bias_correction": True},
+    "scale_by_muon": {"bias_correction": True},
+    "galore": {"projected_side": "long"},
+    "scale_by_galore": {"projected_side": "long"},
+}
+
+
+@checks.entrance("with_optax_rules")
+def with_optax_rules(tx: T) -> T:
+    """`tx` with Optax's rules where Optax departs from the paper and an argument gives its numbers.
+
+        tx = with_optax_rules(optim.muon(0.02))                  # muon(0.02, bias_correction=True)
+        state = convert_state(optax_state, tx, params)
+
+    A run that comes from Optax then continues with the same numbers.
+
+    Args:
+      tx: a transformation of this library.
+    Raises:  TypeError if tx is not a transformation.
+    """
+    taking_extra_args(tx, "tx")
+    return with_arguments(tx, RULES)
 
 
 @checks.entrance("convert_state")
@@ -20,6 +53,7 @@ def convert_state(state: Any, tx: TransformationLike, params: Params) -> OptStat
 
         state = convert_state(optax_state, optim.adam(1e-3), params)
 
+    Where the rules of both differ, `with_optax_rules(tx)` is the transformation that continues with Optax's numbers.
     Fields are matched by name, dict entries by key and members of chains by position. The state may come from a
     checkpoint that lost its classes: dicts for named tuples, lists or dicts for tuples, nothing for empty states.
     Optax's `MaskedNode` becomes None; a mean that this library does not store, because its decay is 0, is dropped.

@@ -15,9 +15,9 @@ from ..optimizers.adamax import scale_by_adamax_eps_hat
 from ..optimizers.nadam import scale_by_nadam
 from ..optimizers.rms import scale_by_rms
 from ..schedules import inverse_time_decay
-from ..transforms.clip import clip, clip_by_global_norm
+from ..transforms.clipping import clip, clip_by_global_norm
 from ..transforms.momentum import trace
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Scalar
 from .front import EPSILON, keras_optimizer
 

@@ -14,6 +14,7 @@ import numpy as np
 from .. import checks, numerics, tree
 from ..numerics import as_complex, as_pairs, is_complex
 from ..tree.packing import check_whole
+from ..tree.params import trainable_arrays
 from ..types import Array, Grain, Params, Tree
 from .slots import Slot, StateScalar
 
@@ -93,7 +94,7 @@ class LeafRule:
     def init(self, params: Params) -> Any:
         if self.grain == "leafwise":
             check_whole(params)
-        arrays, structure = tree.trainable_arrays(params)
+        arrays, structure = trainable_arrays(params)
         fields: dict[str, Any] = dict.fromkeys(self.slots)
         for name, slot in self.slots.items():
             if slot.stored:

@@ -35,13 +35,15 @@ def curvature_error(at: Point, start: Point, curv_rtol: Scalar) -> Array:
 
 def is_lower(value: Array, other: Array) -> Array:
     """Whether a loss is finite and lower than another one, which may be non-finite."""
-    return jnp.isfinite(value) & ((value < other) | ~jnp.isfinite(other))
+    lower: Array = jnp.isfinite(value) & ((value < other) | ~jnp.isfinite(other))
+    return lower
 
 
 def failed(info: Any, tol: Scalar) -> Array:
     """Whether the last search found no step of sufficient decrease; False before the first search."""
     error: Array = info.decrease_error
-    return (info.num_linesearch_steps > 0) & ~(error <= scalar(tol))
+    without: Array = (info.num_linesearch_steps > 0) & ~(error <= scalar(tol))
+    return without
 
 
 def _error(error: Array, finite_if: Array) -> Array:

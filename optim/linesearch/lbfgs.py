@@ -11,7 +11,8 @@ from ..combine.chain import chain
 from ..core.registry import example, register
 from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
-from ..transforms.scale import scale, scale_by_learning_rate
+from ..transforms.scaling import scale, scale_by_learning_rate
+from ..tree.params import trainable_arrays
 from ..types import Array, Count, Params, ScalarOrSchedule, TransformationLike, Updates
 from .places import checked
 from .ray import NO_DERIVATIVE, NOT_ALONE, half_square
@@ -61,7 +62,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
                 p, shape, dtype, lambda x: numerics.full_like(jnp.broadcast_to(x, shape), 0, dtype)
             )
 
-        arrays, structure = tree.trainable_arrays(params)
+        arrays, structure = trainable_arrays(params)
         slots = {
             name: structure.unflatten([zeros(p, memory_size if name.endswith("memory") else None) for p in arrays])
             for name in _SLOTS

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from .. import checks, numerics, tree
 from ..core.apply import apply_updates
+from ..tree.params import trainable_arrays
 from ..types import Array, Params, Tree, Updates
 from .places import checked
 
@@ -119,7 +120,7 @@ def with_own_arguments(value_fn: ValueFn, extra_args: Mapping[str, Any]) -> Valu
 def fresh_grad(params: Params) -> Tree:
     """Zeros for storing a gradient: shape, dtype and sharding of the parameters."""
 
-    arrays, structure = tree.trainable_arrays(params)
+    arrays, structure = trainable_arrays(params)
     return structure.unflatten([None if p is None else numerics.full_like(p, 0, p.dtype) for p in arrays])
 
 

@@ -61,14 +61,14 @@ def widened(x: Array) -> Array:
     """`x` in the dtype that rules compute in."""
     dtype = wide_dtype(x.dtype)
     if checks.is_shape(x):
-        return _of_shape(x, x.shape, dtype)
+        return _shape(x.shape, dtype, x)
     return x if x.dtype == dtype else _made(x, lambda a: a.astype(dtype), lambda x: convert(x, dtype))
 
 
 def fresh_pairs(x: Array) -> Array:
     """`as_pairs` of a parameter."""
     if checks.is_shape(x):
-        return _of_shape(x, (*x.shape, 2), real_dtype(x.dtype))
+        return _shape((*x.shape, 2), real_dtype(x.dtype), x)
     return _made(x, lambda a: np.stack([a.real, a.imag], axis=-1), as_pairs)
 
 
@@ -119,5 +119,7 @@ def _is_spread(like: Any) -> bool:
     return home is not None and len(home.device_set) > 1
 
 
-def _of_shape(x: Any, shape: tuple[int, ...], dtype: DType) -> Any:
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=x.sharding)
+def _shape(shape: tuple[int, ...], dtype: DType, like: Any) -> Array:
+    made: Any = jax.ShapeDtypeStruct
+    struct: Array = made(shape, dtype, sharding=like.sharding)
+    return struct

@@ -9,13 +9,14 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import bias_factor, ema, like, ratio, root, scalar_dtype
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
 from .belief import ScaleByBeliefState, distance
 
 _ASYNCHRONOUS = {
-    "dtypes": "the update after a zero gradient, g / sqrt(eps_root / (1 - b2)), is 3e6 g by default: float16 overflows"
+    "dtypes": "the update after a zero gradient, g / sqrt(eps_root / (1 - b2)), is 3e6 g by default: float16 overflows",
+    "independent": "no other package has it",
 }
 
 
@@ -59,7 +60,9 @@ def scale_by_acprop(
     return elementwise(rule, ScaleByBeliefState, scalars=scalars, mu=Slot(decay=b1), nu=Slot(real=True))
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), exceptions=_ASYNCHRONOUS)
+@register(
+    example(0.1), example(0.1, weight_decay=0.1, mask=True), exceptions=_ASYNCHRONOUS, usual={"learning_rate": 0.001}
+)
 def acprop(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

@@ -27,10 +27,10 @@ from ..numerics import (
     scaled,
     zeros_of_shape,
 )
-from ..transforms.clip import clip_by_block_rms
+from ..transforms.clipping import clip_by_block_rms
 from ..transforms.momentum import ema as running_mean
 from ..transforms.norms import scale_by_param_block_rms
-from ..transforms.scale import scale, scale_by_learning_rate
+from ..transforms.scaling import scale, scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Tree
 

@@ -7,7 +7,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, root_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Scalar, ScalarOrSchedule, Updates
 
 
@@ -57,7 +57,7 @@ def scale_by_adagrad(initial_accumulator_value: Scalar = 0.0, eps: Scalar = 1e-7
     return elementwise(rule, ScaleByRssState, sum_of_squares=Slot(init=initial_accumulator_value, real=True))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.01})
 def adagrad(
     learning_rate: ScalarOrSchedule, initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7
 ) -> GradientTransformationExtraArgs:

@@ -9,7 +9,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, bias_factor, debias, debiased_ratio, ema, nesterov_mean, real_dtype, root, root_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
 
@@ -151,7 +151,7 @@ def scale_by_adam_eps_hat(
     return elementwise(rule, ScaleByAdamState, mu=mu, nu=nu)
 
 
-@register(example(0.1), example(0.1, b1=0.8, nesterov=True))
+@register(example(0.1), example(0.1, b1=0.8, nesterov=True), usual={"learning_rate": 0.001})
 def adam(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -172,7 +172,7 @@ def adam(
     )
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), usual={"learning_rate": 0.001})
 def adamw(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -197,7 +197,7 @@ def adamw(
     )
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.001})
 def nadam(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -216,7 +216,7 @@ def nadam(
     return adam(learning_rate, b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.001})
 def nadamw(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -236,7 +236,7 @@ def nadamw(
     return adamw(learning_rate, b1, b2, eps, eps_root, mu_dtype, weight_decay, mask, nesterov=nesterov)
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.001})
 def amsgrad(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

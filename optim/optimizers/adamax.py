@@ -9,7 +9,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import debias, decayed, ema, like, ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
@@ -66,7 +66,7 @@ def scale_by_adamax_eps_hat(
     return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1, always_stored=True), nu=Slot(real=True))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.002})
 def adamax(
     learning_rate: ScalarOrSchedule, b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8
 ) -> GradientTransformationExtraArgs:
@@ -77,7 +77,7 @@ def adamax(
     return chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), usual={"learning_rate": 0.002})
 def adamaxw(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

@@ -2,12 +2,15 @@
 
 from typing import Any, NamedTuple
 
+from .. import checks
 from ..combine.chain import chain
+from ..combine.masked import masked
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
-from ..numerics import abs_sq, debias, ema, root_ratio, scalar_dtype, scaled
-from ..transforms.scale import scale_by_learning_rate
+from ..numerics import abs_sq, at, debias, ema, root_ratio, scalar_dtype, scaled
+from ..schedules import inverse_time_decay
+from ..transforms.scaling import ScaleByScheduleState, scale, scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, MaskOrFn, Scalar, ScalarOrSchedule, Updates
 
@@ -66,7 +69,12 @@ def scale_by_adan(
     )
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+@register(
+    example(0.1),
+    example(0.1, weight_decay=0.1, mask=True),
+    example(inverse_time_decay(0.1, 1, 0.01), weight_decay=0.1),
+    usual={"learning_rate": 0.001},
+)
 def adan(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.98,
@@ -76,14 +84,39 @@ def adan(
     eps_root: Scalar = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
+    *,
+    proximal_decay: bool = True,
 ) -> GradientTransformationExtraArgs:
-    """Adan: `scale_by_adan`, `add_decayed_weights`, then `scale_by_learning_rate`.
+    """Adan: `scale_by_adan`, `add_decayed_weights`, then `scale_by_learning_rate`, divided for a proximal decay.
 
-    Differs: the paper divides the parameters by 1 + learning_rate weight_decay.
+        p <- (p - learning_rate u) / (1 + learning_rate weight_decay)          u of `scale_by_adan`
+
+    Args:
+      proximal_decay: whether to divide by 1 + learning_rate weight_decay. Usually True; False is the decay of `adamw`,
+        and Optax's.
+    Source:  Xie et al. 2022, Alg. 1, with the bias corrections of its code.
+    Differs: in Optax weights decay as in `adamw`: see proximal_decay.
     When:    vision and language transformers with large batches; a usual learning rate is 1e-3 or larger.
     """
+    plain = not proximal_decay or (checks.is_number(weight_decay) and weight_decay == 0)
     return chain(
         scale_by_adan(b1, b2, b3, eps, eps_root),
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
+        *([] if plain else [_proximal(learning_rate, weight_decay, mask)]),
     )
+
+
+def _proximal(
+    learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule, mask: MaskOrFn
+) -> GradientTransformationExtraArgs:
+    """Divide by 1 + learning_rate weight_decay where `mask` is True."""
+    if callable(learning_rate) or callable(weight_decay):
+
+        def scalars(t: Count) -> dict[str, Array]:
+            return {"factor": 1 / (1 + at(learning_rate, t) * at(weight_decay, t))}
+
+        tx = elementwise(lambda g, factor: scaled(g, factor), ScaleByScheduleState, scalars=scalars)
+    else:
+        tx = scale(1 / (1 + learning_rate * weight_decay))
+    return tx if mask is None else masked(tx, mask)

@@ -9,7 +9,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, elementwise
 from ..numerics import abs_sq, debias, decayed, ema, root_ratio, safe_increment, scaled, scheduled
 from ..schedules import linear_schedule
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
 
@@ -88,7 +88,7 @@ def scale_by_ademamix(
     )
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), ranges=_MIXED)
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), ranges=_MIXED, usual={"learning_rate": 0.001})
 def ademamix(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -150,7 +150,13 @@ def scale_by_simplified_ademamix(
     return elementwise(rule, ScaleBySimplifiedAdEMAMixState, scalars=scalars, m=Slot(decay=b1), n=Slot(real=True))
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), ranges={"alpha": _ALPHA}, exceptions=_SUM)
+@register(
+    example(0.1),
+    example(0.1, weight_decay=0.1, mask=True),
+    ranges={"alpha": _ALPHA},
+    exceptions=_SUM,
+    usual={"learning_rate": 1e-05},
+)
 def simplified_ademamix(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.99,

@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, complement, ema, like, ratio, root, scalar_dtype, scaled
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, DType, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 
@@ -81,7 +81,9 @@ def scale_by_adopt(
     return elementwise(rule, ScaleByAdamState, scalars=scalars, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(real=True))
 
 
-@register(example(0.1), errors=[(example(0.1, clip_value_fn=1.0), _NOT_A_FUNCTION[0][1])])
+@register(
+    example(0.1), errors=[(example(0.1, clip_value_fn=1.0), _NOT_A_FUNCTION[0][1])], usual={"learning_rate": 0.001}
+)
 def adopt(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

@@ -7,7 +7,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, complement, debias, ema, like, nesterov_mean, root_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Updates
 
 
@@ -59,7 +59,7 @@ def scale_by_belief(
     return elementwise(rule, ScaleByBeliefState, mu=Slot(decay=b1), nu=Slot(real=True))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.001})
 def adabelief(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

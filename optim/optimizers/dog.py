@@ -11,7 +11,7 @@ from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, treewise
 from ..numerics import hyperparameter, root, root_ratio, scaled, square
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, MaskOrFn, Params, Scalar, ScalarOrSchedule, Tree
 

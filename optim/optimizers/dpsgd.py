@@ -9,7 +9,7 @@ from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs
 from ..transforms.momentum import trace
 from ..transforms.privacy import differentially_private_aggregate
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Scalar, ScalarOrSchedule
 
 

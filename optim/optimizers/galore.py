@@ -1,7 +1,8 @@
 """GaLore: run an optimizer on gradients projected to a low-rank subspace."""
 
+import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,16 @@ from ..core.members import around
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..lift.rules import check_updates
-from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
-from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype
-from ..transforms.scale import scale_by_learning_rate
+from ..matrix.stacks import DimensionNumbers, as_matrices, is_numbers, numbers_of
+from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype, zeros_of_shape
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
+from ..tree.params import of_arrays, trainable_arrays
 from ..types import Array, Count, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike, Tree
 from .adam import scale_by_adam
+
+Side = Literal["short", "long"]
+_SIDES = ("short", "long")
 
 
 class GaLoreState(NamedTuple):
@@ -51,7 +56,10 @@ def _matrix_leaves(params: Params) -> Any:
     example(1, 2),
     example(2, 3, 0.5, scale_by_adam(b1=0.5)),
     ranges=_RANGES,
-    errors=[(example(base_optimizer=1), "base_optimizer must be a transformation (init, update), got 1")],
+    errors=[
+        (example(base_optimizer=1), "base_optimizer must be a transformation (init, update), got 1"),
+        (example(projected_side="left"), "projected_side must be 'short' or 'long', got 'left'"),
+    ],
     exceptions={
         "init": "it projects the parameters",
         **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
@@ -64,10 +72,12 @@ def scale_by_galore(
     scale: Scalar = 1.0,
     base_optimizer: TransformationLike | None = None,
     weight_dimension_numbers: Any = None,
+    *,
+    projected_side: Side = "short",
 ) -> GradientTransformationExtraArgs:
     """Run a transformation on gradients projected to their main singular vectors, and project its updates back.
 
-        P = the first rank left singular vectors of g, for a g wider than high the right ones; every update_proj_gap
+        P = the first rank left singular vectors of g, for a g higher than wide the right ones; every update_proj_gap
         u = scale P base(P^T g),  or  scale base(g P) P^T
 
     Leaves that are not matrices are passed to base_optimizer unprojected.
@@ -78,19 +88,31 @@ def scale_by_galore(
       scale: factor on the projected updates, a finite number. Usually 0.25 to 1.
       base_optimizer: a transformation that needs no parameters; None is `scale_by_adam`.
       weight_dimension_numbers: a `GaLoreDimensionNumbers` or None for each leaf, as a tree or as a function
-        params -> tree; None makes matrices of leaves with two axes.
+        params -> tree; one for the whole tree leaves out vectors; None makes matrices of leaves with two axes.
+      projected_side: side of the matrix whose size becomes rank: "short" is the paper's, "long" is Optax's.
     State:   count; base_optimizer_state for the projected shapes; projector, which is empty for leaves that are not
-             matrices.
+             matrices. With Adam, rank (2 long + short) numbers for a matrix, with "long" rank (2 short + long).
     Source:  Zhao et al. 2024, Alg. 1.
+    Differs: Optax projects the long side: see projected_side.
     """
     member = taking_extra_args(scale_by_adam() if base_optimizer is None else base_optimizer, "base_optimizer")
     spec = _matrix_leaves if weight_dimension_numbers is None else weight_dimension_numbers
+    checks.choice("projected_side", projected_side, _SIDES)
 
     def numbers(over: Tree, updates: Tree) -> list[DimensionNumbers | None]:
-        return numbers_of(spec, over, updates)
+        found = numbers_of(spec, over, updates)
+        if not is_numbers(spec):
+            return found
+        leaves = tree.flatten(updates)[0]
+        return [None if tree.absent(x) or jnp.ndim(x) < 2 else n for n, x in zip(found, leaves, strict=True)]
+
+    def left(matrix: Array) -> bool:
+        """Whether the rows are projected, on the left singular vectors."""
+        rows, columns = matrix.shape
+        return rows <= columns if projected_side == "short" else rows >= columns
 
     def init(params: Params) -> GaLoreState:
-        arrays, structure = tree.trainable_arrays(params)
+        arrays, structure = trainable_arrays(params)
         projectors: list[Any] = []
         projected: list[Any] = []
         for p, n in zip(arrays, numbers(params, params), strict=True):
@@ -98,23 +120,39 @@ def scale_by_galore(
                 projectors.append(None)
                 projected.append(None)
                 continue
-            dtype = wide_dtype(p.dtype)
-            if n is None:
-                projectors.append(jnp.zeros((0, 0), dtype))
-                projected.append(p)
-                continue
-            # The select never picks the parameter, but makes the projector vary over the same devices.
-            whole = gathered(p)
-            zeros = jnp.zeros(_projector_shape(whole, n), dtype)
-            projector = jnp.where(False, jnp.sum(convert(whole, dtype)), zeros)
-            projectors.append(projector)
-            projected.append(convert(_down(whole, n, projector), p.dtype))
+            projectors.append(zero_projector(p, n))
+            projected.append(p if n is None else of_arrays(functools.partial(projected_zeros, n), p))
         base = member.init(structure.unflatten(projected))
         return GaLoreState(jnp.zeros((), jnp.int32), base, structure.unflatten(projectors))
 
-    def _projector_shape(p: Array, n: DimensionNumbers) -> tuple[int, int]:
-        rows, columns = _matrix(p, n).shape
-        return max(rows, columns), min(rank, rows, columns)
+    def zero_projector(p: Array, n: DimensionNumbers | None) -> Array:
+        dtype, shape = wide_dtype(p.dtype), (0, 0)
+        if n is not None:
+            matrix = jax.eval_shape(functools.partial(_matrix, numbers=n), p)
+            shape = matrix.shape[0 if left(matrix) else 1], min(rank, *matrix.shape)
+        # The select never picks the parameter, but makes the projector vary over the same devices.
+        spread = lambda x: jnp.where(False, jnp.sum(gathered(x)), jnp.zeros(shape, dtype))  # noqa: E731
+        return zeros_of_shape(p, shape, dtype, spread)
+
+    def projected_zeros(n: DimensionNumbers, p: Array) -> Array:
+        whole = gathered(p)
+        return convert(down(whole, n, zero_projector(whole, n)), p.dtype)
+
+    def singular_vectors(matrix: Array, projector: Array) -> Array:
+        """The first singular vectors on the projected side of the matrix."""
+        lefts, _, rights = jnp.linalg.svd(matrix, full_matrices=False)
+        vectors = lefts if left(matrix) else jnp.conj(rights.T)
+        return convert(vectors[:, : projector.shape[1]], projector.dtype)
+
+    def down(x: Array, n: DimensionNumbers, projector: Array) -> Array:
+        matrix = _matrix(x, n)
+        p = convert(projector, matrix.dtype)
+        return jnp.conj(p.T) @ matrix if left(matrix) else matrix @ p
+
+    def up(x: Array, like: Array, n: DimensionNumbers, projector: Array) -> Array:
+        matrix, back = as_matrices(like, n)
+        p = convert(projector, x.dtype)
+        return back(p @ x if left(matrix) else x @ jnp.conj(p.T))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         wide = tree.widen(updates)
@@ -128,16 +166,16 @@ def scale_by_galore(
         due = state.count % update_proj_gap == 0
         old = tree.flatten(state.projector)[0]
         projectors = [
-            p if tree.absent(g) or n is None else jax.lax.cond(due, _singular_vectors, lambda m, p: p, _matrix(g, n), p)
+            p if tree.absent(g) or n is None else jax.lax.cond(due, singular_vectors, lambda m, p: p, _matrix(g, n), p)
             for g, n, p in zip(gs, dims, old, strict=True)
         ]
         projected = [
-            g if tree.absent(g) or n is None else _down(g, n, p) for g, n, p in zip(gs, dims, projectors, strict=True)
+            g if tree.absent(g) or n is None else down(g, n, p) for g, n, p in zip(gs, dims, projectors, strict=True)
         ]
         new, base = member.update(structure.unflatten(projected), state.base_optimizer_state, **extra_args)
         us = tree.match(new, anchor, "updates", "state.projector")
         back = [
-            u if tree.absent(u) or n is None else restored(scaled(_up(u, g, n, p), scale), leaf)
+            u if tree.absent(u) or n is None else restored(scaled(up(u, g, n, p), scale), leaf)
             for u, g, leaf, n, p in zip(us, gs, leaves, dims, projectors, strict=True)
         ]
         likes = tree.match(updates, anchor, "updates", "state.projector")
@@ -161,26 +199,6 @@ def _matrix(x: Array, numbers: DimensionNumbers) -> Array:
     return matrix
 
 
-def _singular_vectors(matrix: Array, projector: Array) -> Array:
-    """The first singular vectors on the longer side of the matrix."""
-    rows, columns = matrix.shape
-    left, _, right = jnp.linalg.svd(matrix, full_matrices=False)
-    vectors = left if rows >= columns else jnp.conj(right.T)
-    return convert(vectors[:, : projector.shape[1]], projector.dtype)
-
-
-def _down(x: Array, numbers: DimensionNumbers, projector: Array) -> Array:
-    matrix = _matrix(x, numbers)
-    p = convert(projector, matrix.dtype)
-    return jnp.conj(p.T) @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ p
-
-
-def _up(x: Array, like: Array, numbers: DimensionNumbers, projector: Array) -> Array:
-    matrix, back = as_matrices(like, numbers)
-    p = convert(projector, x.dtype)
-    return back(p @ x if matrix.shape[0] >= matrix.shape[1] else x @ jnp.conj(p.T))
-
-
 @register(
     example(0.1, 1, 2),
     example(0.1, 2, 3, weight_decay=0.1, mask=True),
@@ -190,6 +208,7 @@ def _up(x: Array, like: Array, numbers: DimensionNumbers, projector: Array) -> A
         **dict.fromkeys(["derivative", "inject"], _NO_DERIVATIVE),
         "sharding": "the singular vectors of a sharded matrix are those of the whole matrix",
     },
+    usual={"learning_rate": 0.01},
 )
 def galore(
     learning_rate: ScalarOrSchedule,
@@ -200,13 +219,17 @@ def galore(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
     weight_dimension_numbers: Any = None,
+    *,
+    projected_side: Side = "short",
 ) -> GradientTransformationExtraArgs:
     """GaLore: `scale_by_galore`, `add_decayed_weights`, then `scale_by_learning_rate`.
 
     When:    large matrices whose Adam moments take too much memory; a usual learning rate is 1e-2 with scale 0.25.
     """
     return chain(
-        scale_by_galore(rank, update_proj_gap, scale, base_optimizer, weight_dimension_numbers),
+        scale_by_galore(
+            rank, update_proj_gap, scale, base_optimizer, weight_dimension_numbers, projected_side=projected_side
+        ),
         add_decayed_weights(weight_decay, mask),
         scale_by_learning_rate(learning_rate),
     )

@@ -10,7 +10,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import ema, scaled
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Scalar, ScalarOrSchedule, Updates
 
@@ -66,7 +66,7 @@ def scale_by_lion(
     return elementwise(rule, ScaleByLionState, mu=Slot(dtype=mu_dtype, decay=b2, always_stored=True))
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), usual={"learning_rate": 0.0001})
 def lion(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

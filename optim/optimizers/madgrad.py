@@ -70,7 +70,7 @@ def scale_by_madgrad(
     )
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1), exceptions=_SUMS)
+@register(example(0.1), example(0.1, weight_decay=0.1), exceptions=_SUMS, usual={"learning_rate": 0.01})
 def madgrad(
     learning_rate: ScalarOrSchedule, momentum: Scalar = 0.9, weight_decay: ScalarOrSchedule = 0.0, eps: Scalar = 1e-6
 ) -> GradientTransformationExtraArgs:

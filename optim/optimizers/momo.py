@@ -66,11 +66,14 @@ class _Model(NamedTuple):
             lb = jnp.maximum(value / self.mass, hyperparameter(lower_bound))
         return step, lb
 
-    def scalars(self, rate: Array, decay: Array, lb: Array, lower_bound: Scalar, adapt: bool) -> dict[str, Array]:
+    def scalars(
+        self, rate: Array, decay: Array, lb: Array, lower_bound: Scalar, adapt: bool, decay_step: bool
+    ) -> dict[str, Array]:
         """The state's new scalars, and those of the rule."""
         step, lb = self.step(rate, decay, hyperparameter(lb), lower_bound, adapt)
-        shrink = rate * decay / (1 + rate * decay)
-        return {"barf": self.barf, "gamma": self.gamma, "lb": lb, "step": step, "shrink": shrink}
+        growth = 1 + rate * decay
+        step = step / growth if decay_step else step
+        return {"barf": self.barf, "gamma": self.gamma, "lb": lb, "step": step, "shrink": rate * decay / growth}
 
 
 @register(
@@ -85,13 +88,15 @@ def momo(
     lower_bound: Scalar = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
     adapt_lower_bound: bool = False,
+    *,
+    decay_step: bool = True,
 ) -> GradientTransformationExtraArgs:
     """Momentum with an adaptive step: running averages of the loss choose it, up to the learning rate.
 
         f <- beta f + (1 - beta) value,  c <- beta c + (1 - beta) <g, p>,  m <- beta m + (1 - beta) g
         a  = 1 + learning_rate weight_decay
         s  = min(learning_rate, max(a (f - c - lb) + <m, p>, 0) / |m|^2)
-        u  = -s m - (1 - 1 / a) p                       sums over the whole tree; f, c, m at first: value, <g, p>, g
+        u  = (p - s m) / a - p                          sums over the whole tree; f, c, m at first: value, <g, p>, g
 
     update needs value=..., the loss at params. With adapt_lower_bound, an lb that allows no step is first lowered to
     half of the model's value, and after the step lb becomes the model's new value; lb is never below lower_bound.
@@ -101,9 +106,11 @@ def momo(
       beta: decay of f, c and m, in [0, 1). Usually 0.9.
       lower_bound: lower bound of the loss, in its units. Usually 0.
       adapt_lower_bound: adapt lb, which starts at lower_bound. Usually False.
+      decay_step: whether to divide s m by a too. Usually True; False gives Optax's numbers.
     State:   count, barf (f), gamma (c), lb; exp_avg (m) shaped like params: 4 bytes per float32 parameter.
     Raises:  TypeError for an update without value.
-    Source:  Schaipp et al. 2023, Alg. 1, and its code, where the decay does not divide s.
+    Source:  Schaipp et al. 2023, Alg. 1, with weight decay as in the authors' code.
+    Differs: Optax does not divide s m by a, so that a capped step misses the model's bound: see decay_step.
     When:    momentum SGD without a carefully tuned learning rate or schedule; 1.0 is usual.
     """
 
@@ -122,7 +129,7 @@ def momo(
             1.0,
         )
         rate, decay = at(learning_rate, t), at(weight_decay, t)
-        return {"b": b, **model.scalars(rate, decay, lb, lower_bound, adapt_lower_bound)}
+        return {"b": b, **model.scalars(rate, decay, lb, lower_bound, adapt_lower_bound, decay_step)}
 
     def rule(g: Array, p: Array, exp_avg: Array, b: Array, step: Array, shrink: Array) -> Any:
         m = ema(exp_avg, g, b)
@@ -153,13 +160,15 @@ def momo_adam(
     lower_bound: Scalar = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
     adapt_lower_bound: bool = False,
+    *,
+    decay_step: bool = True,
 ) -> GradientTransformationExtraArgs:
     """Adam with an adaptive step: `momo` in the norm of Adam's denominator.
 
         f, c, m as in momo with b1, but 0 at first;  v <- b2 v + (1 - b2) |g|^2
         k  = 1 - b1^t,  D = sqrt(v / (1 - b2^t)) + eps,  a = 1 + learning_rate weight_decay
         s  = min(learning_rate / k, max(a (f - c - k lb) + <m, p>, 0) / <m, m / D>)
-        u  = -s m / D - (1 - 1 / a) p
+        u  = (p - s m / D) / a - p
 
     update needs value=..., the loss at params.
 
@@ -171,7 +180,8 @@ def momo_adam(
     State:   count, barf (f), gamma (c), lb; exp_avg (m), exp_avg_sq (v) shaped like params: 8 bytes per float32
              parameter.
     Raises:  TypeError for an update without value.
-    Source:  Schaipp et al. 2023, Alg. 2, and its code, where the decay does not divide s.
+    Source:  Schaipp et al. 2023, Alg. 2, with weight decay as in the authors' code.
+    Differs: Optax does not divide s m / D by a: see decay_step.
     When:    Adam without a carefully tuned learning rate or schedule; 1e-2 is usual.
     """
 
@@ -198,7 +208,8 @@ def momo_adam(
             tree.total(squared_norm, exp_avg, exp_avg_sq, updates),
             bias_factor(b1, t, current.dtype),
         )
-        return model.scalars(at(learning_rate, t), at(weight_decay, t), lb, lower_bound, adapt_lower_bound)
+        rate, decay = at(learning_rate, t), at(weight_decay, t)
+        return model.scalars(rate, decay, lb, lower_bound, adapt_lower_bound, decay_step)
 
     def rule(g: Array, p: Array, exp_avg: Array, exp_avg_sq: Array, t: Count, step: Array, shrink: Array) -> Any:
         m, v = ema(exp_avg, g, b1), ema(exp_avg_sq, abs_sq(g), b2)

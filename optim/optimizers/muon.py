@@ -15,8 +15,8 @@ from ..core.stateless import init_empty_state
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, elementwise
 from ..matrix.stacks import DimensionNumbers, as_matrices, numbers_of
-from ..numerics import debias, ema, gathered, like, nesterov_mean, ratio, restored, root, scalar_dtype, scaled, square
-from ..transforms.scale import scale_by_learning_rate
+from ..numerics import debias, ema, gathered, like, nesterov_mean, norm, ratio, restored, root, scalar_dtype, scaled
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
 from .adam import adamw
@@ -45,7 +45,7 @@ class MuonDimensionNumbers(NamedTuple):
 
 def _norm(x: Array) -> Array:
     """The Frobenius norm of each matrix."""
-    return root(jnp.sum(square(x), axis=(-2, -1), keepdims=True))
+    return norm(x, (-2, -1), keepdims=True)
 
 
 def _gram(x: Array) -> Array:
@@ -89,31 +89,53 @@ def orthogonalised(x: Array, coefficients: Array, steps: int, preconditioning: s
     return jnp.swapaxes(x, -1, -2) if tall else x
 
 
+_JORDAN = (3.4445, -4.7750, 2.0315)
+_COEFFICIENTS = {
+    **dict.fromkeys(["jordan", "standard", "muon"], _JORDAN),  # one triple, three names in use
+    "dion": (
+        (4.0848, -6.8946, 2.9270),
+        (3.9505, -6.3029, 2.6377),
+        (3.7418, -5.5913, 2.3037),
+        (2.8769, -3.1427, 1.2046),
+        (2.8366, -3.0525, 1.2012),
+    ),
+}
+
+
 def _checked(ns_coeffs: Any, preconditioning: str) -> np.ndarray[Any, Any]:
-    coefficients = np.asarray(ns_coeffs, float)
+    checks.choice("preconditioning", preconditioning, _PRECONDITIONINGS)
+    if isinstance(ns_coeffs, str):
+        checks.choice("ns_coeffs", ns_coeffs, _COEFFICIENTS)
+        ns_coeffs = _COEFFICIENTS[ns_coeffs]
+    try:
+        coefficients = np.asarray(ns_coeffs, float)
+    except (TypeError, ValueError, OverflowError):
+        coefficients = np.empty(0)
     if coefficients.ndim not in (1, 2) or coefficients.shape[-1] != 3 or coefficients.size == 0:
         checks.fail(f"ns_coeffs must be three numbers, or three for each step, got {checks.shown(ns_coeffs)}")
-    if preconditioning not in _PRECONDITIONINGS:
-        checks.fail(f"preconditioning must be one of {_PRECONDITIONINGS}, got {checks.shown(preconditioning)}")
     return coefficients
 
 
 _RANGES = {"ns_steps": checks.STEPS, "consistent_rms": checks.POSITIVE}
 _ERRORS = [
     (example(ns_coeffs=(1.0, 2.0)), "ns_coeffs must be three numbers, or three for each step"),
-    (example(preconditioning="none"), "preconditioning must be one of ('frobenius', 'spectral', 'aol', 'schatten')"),
+    (example(ns_coeffs="quintic"), "ns_coeffs must be 'jordan', 'standard', 'muon' or 'dion', got 'quintic'"),
+    (
+        example(preconditioning="none"),
+        "preconditioning must be 'frobenius', 'spectral', 'aol' or 'schatten', got 'none'",
+    ),
 ]
 
 
 @register(
     example(),
     example(ns_steps=2, nesterov=False, adaptive=True, preconditioning="aol"),
-    example(((3.4445, -4.775, 2.0315), (1.5, -0.5, 0.0)), preconditioning="schatten"),
+    example(((3.4445, -4.775, 2.0315), (1.5, -0.5, 0.0)), preconditioning="schatten", bias_correction=True),
     ranges=_RANGES,
     errors=_ERRORS,
 )
 def scale_by_muon(
-    ns_coeffs: Any = (3.4445, -4.7750, 2.0315),
+    ns_coeffs: Any = _JORDAN,
     ns_steps: int = 5,
     beta: Scalar = 0.95,
     eps: Scalar = 1e-8,
@@ -123,31 +145,37 @@ def scale_by_muon(
     adaptive: bool = False,
     preconditioning: Preconditioning = "frobenius",
     weight_dimension_numbers: Any = None,
+    bias_correction: bool = False,
 ) -> GradientTransformationExtraArgs:
     """Replace each matrix of updates by the orthogonal matrix nearest to its running mean.
 
-        mu <- beta mu + (1 - beta) g,  mu^ = mu / (1 - beta^t);  with nesterov as in `scale_by_adam`
-        u   = X after ns_steps of  X <- a X + b A X + c A^2 X,  A = X X^H,  from X = mu^ / (|mu^| + eps)
+        mu <- beta mu + (1 - beta) g,  m = beta mu + (1 - beta) g with nesterov, else mu
+        u   = X after ns_steps of  X <- a X + b A X + c A^2 X,  A = X X^H,  from X = m / (|m| + eps)
 
     Args:
-      ns_coeffs: (a, b, c), or one such triple for each step, whose number then replaces ns_steps.
+      ns_coeffs: (a, b, c), or one such triple for each step, whose number then replaces ns_steps; "jordan" (or
+        "standard", "muon") is the default, "dion" five triples that reach 1 more closely.
       ns_steps: number of iterations, >= 0. Usually 5.
       beta: decay of mu, in [0, 1). Usually 0.95.
-      eps: added to |mu^|, in units of g, >= 0. Usually 1e-8.
-      adaptive: multiply u by <mu^, u>, so that its size follows the gradient's. Usually False.
+      eps: added to |m|, in units of g, >= 0. Usually 1e-8.
+      adaptive: multiply u by <m, u>, so that its size follows the gradient's. Usually False.
       preconditioning: divisor of the first X: its "frobenius" or "spectral" norm, its "schatten" 4-norm, or with "aol"
         for each row the root of the row's sum in |A|. Usually "frobenius".
       weight_dimension_numbers: a `MuonDimensionNumbers` for each leaf, as a tree or as a function params -> tree; None
         makes matrices of the last two axes, and one row of a vector.
+      bias_correction: correct mu and g in m as in `scale_by_adam`. Usually False; True gives Optax's numbers.
     State:   count; mu shaped like params: 4 bytes per float32 parameter; ns_coeffs.
     Source:  Jordan et al. 2024, Muon; Bernstein & Newhouse 2024 for adaptive; Boissin et al. 2025 for "aol".
-    Differs: Optax requires weight_dimension_numbers, and fails on empty leaves.
+    Differs: Optax corrects the bias of m: see bias_correction. It requires weight_dimension_numbers, and fails on empty
+             leaves.
     """
     coefficients = _checked(ns_coeffs, preconditioning)
 
     def average(g: Array, mu: Array, t: Count) -> Any:
         mu = ema(mu, g, beta)
-        return (nesterov_mean(mu, g, beta, t) if nesterov else debias(mu, beta, t)), mu
+        if bias_correction:
+            return (nesterov_mean(mu, g, beta, t) if nesterov else debias(mu, beta, t)), mu
+        return (ema(mu, g, beta) if nesterov else mu), mu
 
     # The coefficients are state, so that checkpoints contain them.
     momentum = elementwise(
@@ -213,12 +241,13 @@ def _matrix_leaves(params: Params) -> Any:
         "adam_weight_decay": checks.RATE,
         "adam_learning_rate": checks.RATE,
     },
-    errors=[(example(0.1, preconditioning="none"), _ERRORS[1][1])],
+    errors=[(example(0.1, preconditioning="none"), _ERRORS[-1][1])],
     exceptions={"traced": "the iteration amplifies the rounding of an array argument"},
+    usual={"learning_rate": 0.02},
 )
 def muon(
     learning_rate: ScalarOrSchedule,
-    ns_coeffs: Any = (3.4445, -4.7750, 2.0315),
+    ns_coeffs: Any = _JORDAN,
     ns_steps: int = 5,
     beta: Scalar = 0.95,
     eps: Scalar = 1e-8,
@@ -236,6 +265,7 @@ def muon(
     adam_learning_rate: ScalarOrSchedule | None = None,
     muon_weight_dimension_numbers: Any = None,
     consistent_rms: Scalar | None = None,
+    bias_correction: bool = False,
 ) -> GradientTransformationExtraArgs:
     """Muon: `scale_by_muon` for matrices, `adamw` for all other parameters.
 
@@ -277,6 +307,7 @@ def muon(
             adaptive=adaptive,
             preconditioning=preconditioning,
             weight_dimension_numbers=group_numbers,
+            bias_correction=bias_correction,
         ),
         _scale_by_shape(group_numbers, consistent_rms),
         add_decayed_weights(weight_decay, weight_decay_mask),

@@ -9,7 +9,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
 from ..numerics import decayed, ema, root_ratio, saturated, scaled, scheduled, square
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, DType, Scalar, ScalarOrSchedule, Tree, Updates
 
 
@@ -52,7 +52,7 @@ def scale_by_novograd(
     return leafwise(rule, ScaleByNovogradState, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(per_leaf=True, real=True))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.01})
 def novograd(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

@@ -10,11 +10,13 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, elementwise
 from ..numerics import like, scalar_dtype, scaled
-from ..transforms.scale import scale, scale_by_learning_rate
+from ..schedules import inverse_time_decay
+from ..transforms.scaling import scale, scale_by_learning_rate
 from ..types import Array, DType, Scalar, ScalarOrSchedule, Updates
 from .adam import scale_by_adam
 
 _RANGES = {"alpha": checks.REAL, "beta": checks.REAL}
+_ALONE = {"independent": "no other package has it"}
 
 
 class ScaleByOptimisticGradientState(NamedTuple):
@@ -22,7 +24,7 @@ class ScaleByOptimisticGradientState(NamedTuple):
     previous_gradient: Updates
 
 
-@register(example(), example(0.5, -0.25), ranges=_RANGES)
+@register(example(), example(0.5, -0.25), ranges=_RANGES, exceptions=_ALONE)
 def scale_by_optimistic_gradient(alpha: Scalar = 1.0, beta: Scalar = 1.0) -> GradientTransformationExtraArgs:
     """Add to each update its change since the last update.
 
@@ -52,7 +54,7 @@ def scale_by_optimistic_gradient(alpha: Scalar = 1.0, beta: Scalar = 1.0) -> Gra
     )
 
 
-@register(example(0.1), ranges=_RANGES)
+@register(example(0.1), ranges=_RANGES, exceptions=_ALONE, usual={"learning_rate": 0.01})
 def optimistic_gradient_descent(
     learning_rate: ScalarOrSchedule, alpha: Scalar = 1.0, beta: Scalar = 1.0
 ) -> GradientTransformationExtraArgs:
@@ -66,7 +68,10 @@ def optimistic_gradient_descent(
 @register(
     example(0.1),
     example(0.1, 0.3, nesterov=False),
-    ranges={"learning_rate": checks.NON_NEGATIVE, "optimism": checks.REAL},
+    ranges={"optimism": checks.REAL},
+    exceptions=_ALONE,
+    errors=[(example(inverse_time_decay(0.1, 1, 0.5)), "learning_rate must be a number; optimistic_adam_v2 takes a")],
+    usual={"learning_rate": 0.0001},
 )
 def optimistic_adam(
     learning_rate: Scalar,
@@ -87,6 +92,8 @@ def optimistic_adam(
     Source:  Daskalakis et al. 2018, Alg. 1.
     When:    GANs and other min-max problems; a usual learning rate is 1e-4.
     """
+    if callable(learning_rate):
+        checks.fail("learning_rate must be a number; optimistic_adam_v2 takes a schedule", TypeError)
     change_factor = learning_rate if optimism is None else optimism
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
@@ -95,7 +102,13 @@ def optimistic_adam(
     )
 
 
-@register(example(0.1), example(0.1, alpha=0.7, beta=0.3, nesterov=False), ranges=_RANGES)
+@register(
+    example(0.1),
+    example(0.1, alpha=0.7, beta=0.3, nesterov=False),
+    ranges=_RANGES,
+    exceptions=_ALONE,
+    usual={"learning_rate": 0.0001},
+)
 def optimistic_adam_v2(
     learning_rate: ScalarOrSchedule,
     *,

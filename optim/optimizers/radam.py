@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, debias, ema, like, nesterov_mean, root, root_ratio, scalar_dtype, scaled
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 
@@ -102,7 +102,7 @@ def scale_by_radam(
     return elementwise(rule, ScaleByAdamState, scalars=scalars, mu=Slot(decay=b1), nu=Slot(real=True))
 
 
-@register(example(0.1), ranges=_RANGES)
+@register(example(0.1), ranges=_RANGES, usual={"learning_rate": 0.001})
 def radam(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,

@@ -9,7 +9,7 @@ from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, debias, ema, root_ratio, variance
 from ..transforms.momentum import trace
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Updates
 
 
@@ -127,6 +127,7 @@ def scale_by_stddev(
     example(0.1, centered=True, momentum=0.9),
     example(0.1, momentum=0.9, nesterov=True, eps_in_sqrt=False, bias_correction=True),
     exceptions={"precision": "its momentum is `trace`, a sum"},
+    usual={"learning_rate": 0.001},
 )
 def rmsprop(
     learning_rate: ScalarOrSchedule,

@@ -10,7 +10,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import like
-from ..transforms.scale import scale
+from ..transforms.scaling import scale
 from ..types import Array, Scalar, Updates
 
 _RANGES = {
@@ -74,7 +74,7 @@ def scale_by_rprop(
     )
 
 
-@register(example(0.1), ranges=_RANGES, errors=_REVERSED_BOUNDS)
+@register(example(0.1), ranges=_RANGES, errors=_REVERSED_BOUNDS, usual={"learning_rate": 0.01})
 def rprop(
     learning_rate: Scalar,
     eta_minus: Scalar = 0.5,

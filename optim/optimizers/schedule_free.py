@@ -14,8 +14,9 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.grains import Slot, StateScalar
 from ..lift.wrap import wrap
 from ..numerics import at, hyperparameter, like, ratio, safe_increment, scaled
-from ..schedules import inverse_time_decay, linear_schedule
-from ..transforms.scale import scale_by_learning_rate
+from ..schedules import inverse_time_decay
+from ..schedules.progress import schedule, since
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, OptState, Params, Scalar, ScalarOrSchedule, TransformationLike
 from .rms import scale_by_rms
@@ -133,7 +134,7 @@ def _is_state(x: Any) -> bool:
 
 
 def _warmed(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> ScalarOrSchedule:
-    """The learning rate after a linear warm-up from 0."""
+    """The learning rate after a linear warm-up, whose n-th update has n / warmup_steps of it."""
     if warmup_steps is None or (checks.is_number(warmup_steps) and warmup_steps == 0):
         return learning_rate
     if callable(learning_rate):
@@ -141,7 +142,9 @@ def _warmed(learning_rate: ScalarOrSchedule, warmup_steps: int | None) -> Scalar
             "learning_rate must be a number if warmup_steps is given, got a schedule; put the warm-up into it",
             TypeError,
         )
-    return linear_schedule(0.0, learning_rate, warmup_steps)
+    return schedule(
+        lambda n, rate, steps: rate * jnp.minimum((since(n, 0) + 1) / steps, 1), learning_rate, warmup_steps
+    )
 
 
 @register(
@@ -163,11 +166,13 @@ def schedule_free_adamw(
     """Schedule-free AdamW: `schedule_free` around bias-corrected `scale_by_rms` with `add_decayed_weights`.
 
     Args:
-      warmup_steps: number of updates in which the learning rate rises from 0, >= 0; 0 or None for no warm-up.
+      warmup_steps: number n of updates with learning rates of 1/n, 2/n, ... of learning_rate, >= 0; 0 or None for no
+        warm-up.
       b2: decay of the second moment, in [0, 1). Usually 0.999.
       eps: added to the root, in units of g, >= 0. Usually 1e-8.
     Source:  Defazio et al. 2024, Alg. 1.
-    Differs: with warmup_steps = 0 the learning rate in Optax is 0.
+    Differs: the warm-up of Optax starts at 0, so that its first update has no effect, and with warmup_steps = 0 stays
+             there.
     When:    networks that AdamW trains, without a fixed number of steps; a usual learning rate is 2.5e-3.
     """
     rate = _warmed(learning_rate, warmup_steps)
@@ -191,7 +196,10 @@ def schedule_free_sgd(
     """Schedule-free gradient descent: `schedule_free` around `add_decayed_weights` and `sgd`.
 
     Args:
-      warmup_steps: number of updates in which the learning rate rises from 0, >= 0; 0 or None for no warm-up.
+      warmup_steps: number n of updates with learning rates of 1/n, 2/n, ... of learning_rate, >= 0; 0 or None for no
+        warm-up.
+    Source:  Defazio et al. 2024, Sec. 1, and Alg. 1 for the warm-up.
+    Differs: the warm-up of Optax starts at 0.
     When:    networks that SGD with momentum trains, without a fixed number of steps; a usual learning rate is 1.0.
     """
     rate = _warmed(learning_rate, warmup_steps)

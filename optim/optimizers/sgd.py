@@ -9,7 +9,7 @@ from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs
 from ..transforms.momentum import trace
 from ..transforms.noise import add_noise
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import DType, Scalar, ScalarOrSchedule
 
 
@@ -18,6 +18,7 @@ from ..types import DType, Scalar, ScalarOrSchedule
     example(0.1, momentum=0.9),
     example(0.1, momentum=0.9, nesterov=True),
     exceptions={"precision": "its momentum is `trace`, a sum"},
+    usual={"learning_rate": 0.1},
 )
 def sgd(
     learning_rate: ScalarOrSchedule,
@@ -38,7 +39,8 @@ def sgd(
 @register(
     example(0.1, seed=1),
     ranges={"eta": checks.NON_NEGATIVE, "gamma": checks.NON_NEGATIVE},
-    exceptions={"partitioned": "its noise is drawn per shard layout"},
+    exceptions={"partitioned": "its noise is drawn per shard layout", "independent": "its noise is random"},
+    usual={"learning_rate": 0.01},
 )
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,

@@ -7,7 +7,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import elementwise
 from ..transforms.momentum import ema
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import DType, Scalar, ScalarOrSchedule
 
 
@@ -20,7 +20,7 @@ def scale_by_sign() -> GradientTransformationExtraArgs:
     return elementwise(lambda g: jnp.sign(g))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.0001})
 def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs:
     """signSGD: `scale_by_sign`, then `scale_by_learning_rate`.
 
@@ -29,7 +29,7 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArgs
     return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.0001})
 def signum(
     learning_rate: ScalarOrSchedule, beta: Scalar = 0.9, accumulator_dtype: DType = None
 ) -> GradientTransformationExtraArgs:

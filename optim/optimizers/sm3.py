@@ -11,7 +11,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
 from ..numerics import abs_sq, complement, ema, full_like, real_dtype, root_ratio, scaled, zeros_of_shape
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Scalar, ScalarOrSchedule, Tree, Updates
 
 
@@ -68,7 +68,7 @@ def scale_by_sm3(b1: Scalar = 0.9, b2: Scalar = 1.0, eps: Scalar = 1e-8) -> Grad
     return leafwise(rule, ScaleBySM3State, mu=Slot(init=initial, real=True, free=True), nu=Slot(decay=1.0))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.1})
 def sm3(learning_rate: ScalarOrSchedule, momentum: Scalar = 0.9) -> GradientTransformationExtraArgs:
     """SM3: `scale_by_sm3` with b1 = momentum, then `scale_by_learning_rate`.
 

@@ -12,7 +12,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.grains import Slot, elementwise
 from ..numerics import ema, like, ratio, safe_increment, scaled
 from ..transforms.noise import as_key
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, OptState, Params, Scalar, ScalarOrSchedule, Updates
 
@@ -98,6 +98,7 @@ _RANGES = {
         "inject": _NO_LOSS,
         "sharding": "random signs are drawn per shard layout",
     },
+    usual={"learning_rate": 0.0003},
 )
 def sophia(
     learning_rate: ScalarOrSchedule,

@@ -5,22 +5,23 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from .. import checks
+from .. import checks, tree
 from ..combine.chain import chain
-from ..combine.masked import masked
+from ..combine.masked import masked, resolve_mask
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import elementwise
-from ..numerics import scaled
+from ..lift.wrap import wrap
+from ..numerics import like, norm, ratio, saturated, scaled
 from ..transforms.momentum import trace
 from ..transforms.norms import scale_by_trust_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
-from ..types import MaskOrFn, Scalar, ScalarOrSchedule
+from ..types import Array, MaskOrFn, Params, Scalar, ScalarOrSchedule, Tree
 from .adam import scale_by_adam
 
 
-@register(example(0.1), example(0.1, weight_decay=0.1, mask=True))
+@register(example(0.1), example(0.1, weight_decay=0.1, mask=True), usual={"learning_rate": 0.001})
 def lamb(
     learning_rate: ScalarOrSchedule,
     b1: Scalar = 0.9,
@@ -46,8 +47,10 @@ def lamb(
 @register(
     example(0.1),
     example(0.1, 0.1, True, 0.5, 1e-3, False, momentum=0.5, nesterov=True),
+    example(0.1, 0.1, trust_coefficient=0.5, decayed_norm=True),
     ranges={"trust_coefficient": checks.NON_NEGATIVE},
     exceptions={"precision": "a sum of 1 / (1 - momentum) updates is rounded at its own size, not the update's"},
+    usual={"learning_rate": 1.0},
 )
 def lars(
     learning_rate: ScalarOrSchedule,
@@ -58,26 +61,56 @@ def lars(
     trust_ratio_mask: MaskOrFn = True,
     momentum: Scalar = 0.9,
     nesterov: bool = False,
+    *,
+    decayed_norm: bool = False,
 ) -> GradientTransformationExtraArgs:
     """LARS: `add_decayed_weights`, `scale_by_trust_ratio`, `scale_by_learning_rate`, then `trace`.
 
+        g <- trust_coefficient |p| / (|g| + |w p| + eps) (g + w p)         w: weight_decay; norms of each leaf
+
     Args:
       trust_ratio_mask: where `scale_by_trust_ratio` acts, as in `masked`. Usually True: on all leaves.
-    Source:  You et al. 2017, Alg. 1.
+      decayed_norm: divide by |g + w p| + eps. Usually False; True gives Optax's numbers.
+    Source:  You et al. 2017, Alg. 1 and Eq. 6.
+    Differs: Optax divides by |g + w p| + eps: see decayed_norm.
     When:    SGD with batches of thousands of examples; a usual learning rate is 1 to 10, after a warm-up.
     """
-    return chain(
-        add_decayed_weights(weight_decay, weight_decay_mask),
-        masked(scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps), trust_ratio_mask),
-        scale_by_learning_rate(learning_rate),
-        trace(momentum, nesterov),
-    )
+    decay = add_decayed_weights(weight_decay, weight_decay_mask)
+    if decayed_norm or (checks.is_number(weight_decay) and weight_decay == 0):
+        trust = [decay, masked(scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps), trust_ratio_mask)]
+    else:
+        trust = [masked(_decayed_in_trust(decay, trust_coefficient, eps), trust_ratio_mask)]
+        trust += [] if trust_ratio_mask is True else [masked(decay, _complement(trust_ratio_mask))]
+    return chain(*trust, scale_by_learning_rate(learning_rate), trace(momentum, nesterov))
+
+
+def _decayed_in_trust(
+    decay: GradientTransformationExtraArgs, trust_coefficient: Scalar, eps: Scalar
+) -> GradientTransformationExtraArgs:
+    """Add the decay, and scale each leaf by its norm over the sum of the norms of the gradient and of the decay."""
+
+    def rule(u: Array, g: Array, p: Array) -> Array:
+        p_norm, below = saturated(norm(p)), norm(g) + norm(u - g)
+        size = like(p, trust_coefficient) * ratio(p_norm, below + like(below, eps))
+        return scaled(u, jnp.where((p_norm > 0) & (below > 0), size, 1))
+
+    return wrap(decay, rule, grain="leafwise")
+
+
+def _complement(mask: MaskOrFn) -> Any:
+    """The leaves where `mask` is False."""
+
+    def others(params: Params) -> Tree:
+        return tree.structure(params).unflatten([not m for m in resolve_mask(mask, params)])
+
+    return others
 
 
 @register(
     example(0.1),
     example(0.5, 0.1),
     ranges={"learning_rate": checks.NON_NEGATIVE, "min_norm": checks.NON_NEGATIVE},
+    usual={"learning_rate": 0.01},
 )
 def fromage(learning_rate: Scalar, min_norm: Scalar = 1e-6) -> GradientTransformationExtraArgs:
     """Fromage: a step in proportion to the norm of the parameter, then a factor that keeps the norm from growing.

@@ -9,7 +9,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, elementwise
 from ..numerics import abs_sq, complement, debias, ema, root_ratio
-from ..transforms.scale import scale_by_learning_rate
+from ..transforms.scaling import scale_by_learning_rate
 from ..types import Array, Count, Scalar, ScalarOrSchedule
 from .adam import ScaleByAdamState
 
@@ -51,7 +51,7 @@ def scale_by_yogi(
     return elementwise(rule, ScaleByAdamState, mu=Slot(init=start, decay=b1), nu=Slot(init=start, real=True))
 
 
-@register(example(0.1))
+@register(example(0.1), usual={"learning_rate": 0.01})
 def yogi(
     learning_rate: ScalarOrSchedule, b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-3
 ) -> GradientTransformationExtraArgs:

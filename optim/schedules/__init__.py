@@ -7,33 +7,46 @@ registered, so it prints as the call that made it and can be stored in a config.
 import typing as _typing
 
 from .. import hints as _hints
-from .constant import constant_schedule
-from .cosine import cosine_decay_schedule, sgdr_schedule, warmup_cosine_decay_schedule
-from .exponential import exponential_decay
-from .interpolate import cosine_onecycle_schedule, linear_onecycle_schedule, piecewise_interpolate_schedule
-from .inverse_time import inverse_time_decay
-from .join import join_schedules
-from .piecewise import piecewise_constant_schedule
-from .polynomial import linear_schedule, polynomial_schedule
-from .warmup import warmup_constant_schedule, warmup_exponential_decay_schedule
+from ..types import Schedule as Schedule, StatefulSchedule as StatefulSchedule
+from .constant import constant_schedule as constant_schedule
+from .cosine import (
+    cosine_decay_schedule as cosine_decay_schedule,
+    sgdr_schedule as sgdr_schedule,
+    warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
+)
+from .exponential import exponential_decay as exponential_decay
+from .interpolate import (
+    cosine_onecycle_schedule as cosine_onecycle_schedule,
+    linear_onecycle_schedule as linear_onecycle_schedule,
+    piecewise_interpolate_schedule as piecewise_interpolate_schedule,
+)
+from .inverse_time import inverse_time_decay as inverse_time_decay
+from .join import join_schedules as join_schedules
+from .piecewise import piecewise_constant_schedule as piecewise_constant_schedule
+from .polynomial import linear_schedule as linear_schedule, polynomial_schedule as polynomial_schedule
+from .warmup import (
+    warmup_constant_schedule as warmup_constant_schedule,
+    warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
+)
 
-__all__ = [
-    "constant_schedule",
-    "cosine_decay_schedule",
-    "cosine_onecycle_schedule",
-    "exponential_decay",
-    "inverse_time_decay",
-    "join_schedules",
-    "linear_onecycle_schedule",
-    "linear_schedule",
-    "piecewise_constant_schedule",
-    "piecewise_interpolate_schedule",
-    "polynomial_schedule",
-    "sgdr_schedule",
-    "warmup_constant_schedule",
-    "warmup_cosine_decay_schedule",
-    "warmup_exponential_decay_schedule",
-]
+if _typing.TYPE_CHECKING:
+    from .. import (
+        InjectHyperparamsState as InjectHyperparamsState,
+        InjectStatefulHyperparamsState as InjectStatefulHyperparamsState,
+        WrappedSchedule as WrappedSchedule,
+        inject_hyperparams as inject_hyperparams,
+        inject_stateful_hyperparams as inject_stateful_hyperparams,
+    )
+
+_ABOVE = (  # code in a higher room, which is not imported here
+    "InjectHyperparamsState",
+    "InjectStatefulHyperparamsState",
+    "WrappedSchedule",
+    "inject_hyperparams",
+    "inject_stateful_hyperparams",
+)
+
+__all__ = _hints.public_names(globals(), above=_ABOVE)
 
 if not _typing.TYPE_CHECKING:  # To a type checker a module with `__getattr__` has every name.
     __getattr__, __dir__ = _hints.surface(__name__)

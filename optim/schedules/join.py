@@ -34,7 +34,7 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
       boundaries: counts at which the next schedule takes over, increasing, one fewer than schedules.
     Raises:  ValueError for another number of boundaries, or if they do not increase.
     """
-    if not isinstance(schedules, Sequence) or isinstance(schedules, str | bytes):
+    if not isinstance(schedules, list | tuple):
         checks.fail(f"schedules must be a list of schedules, got {checks.shown(schedules)}", TypeError)
     boundaries = _counts(boundaries)
     for i, part in enumerate(schedules):
@@ -57,6 +57,6 @@ def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> 
 def _counts(boundaries: Any) -> list[Any]:
     listed = checks.is_array(boundaries) and boundaries.ndim == 1 and not checks.is_traced(boundaries)
     found = list(boundaries) if listed or isinstance(boundaries, list | tuple) else None
-    if found is None or not all(checks.is_number(b) or checks.is_array(b) and b.shape == () for b in found):
+    if found is None or not all(checks.is_number(b) or (checks.is_array(b) and b.shape == ()) for b in found):
         return checks.fail(f"boundaries must be a list of counts, got {checks.shown(boundaries)}", TypeError)
     return found

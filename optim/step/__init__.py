@@ -1,1 +1,1 @@
-"""Whole training steps, and evaluation in micro-batches."""
+"""Whole training steps, compiled."""

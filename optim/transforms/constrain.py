@@ -10,7 +10,7 @@ from ..lift.grains import elementwise
 NonNegativeParamsState = EmptyState
 
 
-@register()
+@register(exceptions={"independent": "it is one maximum"})
 def keep_params_nonnegative() -> GradientTransformationExtraArgs:
     """Shorten updates so that no parameter falls below zero: u = max(g, -p)."""
     return elementwise(lambda g, p: jnp.maximum(g, -p))

@@ -24,6 +24,7 @@ class EmaState(NamedTuple):
     example(0.9, accumulator_dtype="float32"),
     ranges={"decay": checks.CLOSED_UNIT},
     exceptions={"precision": "a sum of 1 / (1 - decay) gradients is rounded at its own size, not the update's"},
+    usual={"decay": 0.9},
 )
 def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: DType = None) -> GradientTransformationExtraArgs:
     """Replace updates by a decaying sum of them.
@@ -46,7 +47,7 @@ def trace(decay: Scalar, nesterov: bool = False, accumulator_dtype: DType = None
     return elementwise(rule, TraceState, trace=Slot(dtype=accumulator_dtype, decay=decay, always_stored=True))
 
 
-@register(example(0.9), example(0.9, debias=False), example(0.999, accumulator_dtype="float32"))
+@register(example(0.9), example(0.9, debias=False), example(0.999, accumulator_dtype="float32"), usual={"decay": 0.999})
 def ema(decay: Scalar, debias: bool = True, accumulator_dtype: DType = None) -> GradientTransformationExtraArgs:
     """Replace updates by a running mean of them.
 

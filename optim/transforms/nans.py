@@ -14,7 +14,7 @@ class ZeroNansState(NamedTuple):
     found_nan: Tree
 
 
-@register()
+@register(exceptions={"independent": "it is one selection"})
 def zero_nans() -> GradientTransformationExtraArgs:
     """Replace every NaN by zero.
 

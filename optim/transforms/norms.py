@@ -78,7 +78,12 @@ def scale_by_trust_ratio(
     return leafwise(rule)
 
 
-@register(example(), example(1.0), ranges={"min_scale": NON_NEGATIVE})
+@register(
+    example(),
+    example(1.0),
+    ranges={"min_scale": NON_NEGATIVE},
+    exceptions={"independent": "it is one norm"},
+)
 def scale_by_param_block_norm(min_scale: Scalar = 1e-3) -> GradientTransformationExtraArgs:
     """Multiply each leaf by the norm of its parameter, or by min_scale if that is larger.
 

@@ -44,9 +44,7 @@ from .moments import (
 )
 from .params import (
     map_params as map_params,
-    of_arrays as of_arrays,
     stands_for_params as stands_for_params,
-    trainable_arrays as trainable_arrays,
 )
 from .places import (
     absent as absent,

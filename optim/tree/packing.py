@@ -253,7 +253,9 @@ def labelled_by_words(labels: Any, over: Tree, name: str) -> list[Any]:
     for i, label in enumerate(flat):
         if checks.is_array(label) or not isinstance(label, Hashable):
             got = checks.shown(label)
-            checks.fail(f"{name} gives params{tree.paths(over)[i]} the label {got}, expected a word or a number", TypeError)
+            checks.fail(
+                f"{name} gives params{tree.paths(over)[i]} the label {got}, expected a word or a number", TypeError
+            )
     return flat
 
 

@@ -371,4 +371,7 @@ def as_array(x: Any) -> Array:
     Args:
       x: a number, a NumPy or a JAX array, or a `jax.ShapeDtypeStruct` where only shapes are read.
     """
-    return x if isinstance(x, jax.Array | jax.ShapeDtypeStruct) else jnp.asarray(x)
+    if isinstance(x, jax.Array):
+        return x
+    shape: Any = x
+    return shape if checks.is_shape(x) else jnp.asarray(x)

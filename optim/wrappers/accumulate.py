@@ -43,7 +43,10 @@ def one_then_two(gradient_step: Count) -> Any:
     errors=[
         (example(1, 2), "opt must be a transformation (init, update), got 1"),
         (example(ema(0.9), 2, nonfinite="no"), "nonfinite must be 'propagate' or 'skip', got 'no'"),
-        (example(ema(0.9), 2, should_skip_update_fn=1), "should_skip_update_fn must be a function, got 1"),
+        (
+            example(ema(0.9), 2, should_skip_update_fn=1),
+            "should_skip_update_fn must be a function (updates",
+        ),
     ],
 )
 class MultiSteps(GradientTransformationExtraArgs):

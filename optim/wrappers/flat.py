@@ -14,6 +14,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.rules import check_updates
 from ..transforms.momentum import ema
 from ..tree.packing import joined, size, split
+from ..tree.params import of_arrays
 from ..types import Array, Params, TransformationLike
 
 
@@ -42,7 +43,8 @@ def flatten(inner: TransformationLike) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
 
     def vector(params: Params) -> Array:
-        return tree.of_arrays(joined, [p for p in tree.flatten(params)[0] if tree.trainable(p)])
+        whole: Array = of_arrays(joined, [p for p in tree.flatten(params)[0] if tree.trainable(p)])
+        return whole
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         template = updates if params is None else params

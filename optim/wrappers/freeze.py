@@ -8,7 +8,7 @@ from ..combine.partition import partition
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..transforms.momentum import ema
-from ..transforms.scale import set_to_zero
+from ..transforms.scaling import set_to_zero
 from ..types import MaskOrFn, Params, TransformationLike
 
 

@@ -122,7 +122,8 @@ class InjectedFactory(Recorded):
             return InjectStatefulHyperparamsState(jnp.zeros((), jnp.int32), values, states, inner[0])
 
         def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-            values, states = dict(state.hyperparams), dict(state.hyperparams_states)
+            values = {name: self._strong(value) for name, value in state.hyperparams.items()}
+            states = dict(state.hyperparams_states)
             for name, schedule in schedules.items():
                 old = states[name]
                 values[name] = numerics.convert(jnp.asarray(schedule(old, **extra_args)), values[name].dtype)
@@ -145,9 +146,17 @@ class InjectedFactory(Recorded):
             exposes=lambda state: state.hyperparams,
         )
 
+    def _strong(self, value: Any) -> Any:
+        """A hyperparameter of the state; a number that the user has put there becomes an array again."""
+        x = unboxed(value)
+        strong = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.inexact) and not x.weak_type
+        return value if strong else self._array(x)
+
     def _array(self, value: Any) -> Array:
         """A copy: the state must not share a buffer with the caller's array."""
         wide = numerics.hyperparameter(value)
+        if not jnp.issubdtype(wide.dtype, jnp.inexact):
+            wide = numerics.convert(wide, numerics.scalar_dtype())
         return jnp.array(wide, self.dtype or wide.dtype, copy=True)
 
     def _groups(self, bound: inspect.BoundArguments) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

@@ -10,7 +10,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.grains import Slot, StateScalar
 from ..lift.wrap import wrap
 from ..transforms.momentum import ema
-from ..transforms.scale import scale
+from ..transforms.scaling import scale
 from ..types import Array, Count, Params, Scalar, TransformationLike, Tree
 
 
@@ -33,6 +33,9 @@ class MechanicState(NamedTuple):
         "num_betas": checks.Range(1, integer=True),
     },
     errors=[(example(1), "base_optimizer must be a transformation (init, update), got 1")],
+    exceptions={
+        "independent": "the authors' package for PyTorch starts m at 1e-6, clips h by the new m, and keeps r above 0"
+    },
 )
 def mechanize(
     base_optimizer: TransformationLike,

@@ -14,8 +14,9 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..lift.rules import check_updates
 from ..optimizers.adam import scale_by_adam
-from ..transforms.clip import clip_by_global_norm
+from ..transforms.clipping import clip_by_global_norm
 from ..tree.packing import MAX_LEAF, Layout, Packed, check_max_leaf, found_in, is_packed, pack
+from ..tree.params import of_arrays
 from ..types import Params, TransformationLike, Tree
 
 
@@ -55,7 +56,7 @@ def packed(tx: TransformationLike, *, max_leaf: int = MAX_LEAF, by: Any = None) 
     enter = functools.partial(pack, max_leaf=max_leaf, by=by)
 
     def init(params: Params) -> Any:
-        return member.init(params if tree.stands_for_params(params) else tree.of_arrays(enter, params))
+        return member.init(params if tree.stands_for_params(params) else of_arrays(enter, params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         template = updates if params is None else params

@@ -16,7 +16,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.grains import Slot, elementwise
 from ..numerics import safe_increment
 from ..transforms.momentum import ema
-from ..transforms.scale import scale
+from ..transforms.scaling import scale
 from ..types import Count, Params, TransformationLike
 from .gate import either, fitted, present, restored
 

@@ -25,7 +25,11 @@ class Row:
     id: str
 
     def make(self, **changes: Any) -> Any:
-        return self.given(self.entry(*self.example.args, **{**self.example.kwargs, **changes}))
+        return self.given(self.build(**changes))
+
+    def build(self, **changes: Any) -> Any:
+        """The transformation as the factory returns it, without the extra arguments of the example."""
+        return self.entry(*self.example.args, **{**self.example.kwargs, **changes})
 
     def given(self, tx: Any) -> Any:
         """`tx` whose update has the extra arguments of the example."""

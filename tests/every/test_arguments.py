@@ -230,6 +230,21 @@ def test_rows_are_there():
     assert len(refused(optim.entries())) > 1000
 
 
+def test_a_factory_by_its_name_alone_has_a_usual_learning_rate():
+    """The one that its docstring names."""
+    for entry in optim.entries("transformation"):
+        rate = entry.signature.parameters.get("learning_rate")
+        required = rate is not None and rate.default is rate.empty and not entry.name.startswith("scale_by")
+        if required and entry.name not in ("dpsgd", "schedule_free"):  # they need more than a rate
+            usual = re.search(r"usual\s+learning\s+rate\s+is\s+(.*?)(;|\.\n|\.$|,|$)", entry.factory.__doc__, re.S)[1]
+            tx = optim.get(entry.name)
+            assert tx.call.arguments["learning_rate"] in map(float, re.findall(r"[\d.]+(?:e-?\d+)?", usual)), entry.name
+    assert optim.get("adamw", 0.5) == optim.adamw(0.5)
+    assert optim.get("adamw", b1=0.5) == optim.adamw(1e-3, b1=0.5)
+    with pytest.raises(TypeError, match=r"missing a required argument: 'inner'; it is called as \(inner, mask"):
+        optim.get("masked")
+
+
 def test_unknown_names():
     with pytest.raises(KeyError, match="no factory named 'adamm' is registered; did you mean 'adam'"):
         optim.get("adamm", 0.1)

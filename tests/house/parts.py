@@ -21,9 +21,12 @@ def room(module: str) -> str:
 
 
 def imports(module: str) -> Iterator[str]:
-    """Every module that `module` imports, inside functions too, by its full name."""
+    """Every module that `module` imports, inside functions too, by its full name; not what type checkers alone read."""
     package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    unread = {id(node) for node in imports_for_type_checkers(module)}
     for node in ast.walk(TREES[module]):
+        if id(node) in unread:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -31,6 +34,13 @@ def imports(module: str) -> Iterator[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             inner = [f"{base}.{alias.name}" for alias in node.names]
             yield from (name if name in MODULES else base for name in inner)
+
+
+def imports_for_type_checkers(module: str) -> Iterator[ast.ImportFrom]:
+    """The imports that never run, in a block `if TYPE_CHECKING`."""
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from (inner for inner in node.body if isinstance(inner, ast.ImportFrom))
 
 
 def bound_names(module: str) -> list[str]:

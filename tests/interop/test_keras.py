@@ -180,6 +180,22 @@ def test_setting_the_learning_rate_has_an_effect():
     np.testing.assert_allclose(weights, [-0.1, 0.9], rtol=1e-5)
 
 
+def test_inspect_tells_the_rate_that_keras_has_set():
+    for tx in (optim.adam(1e-2), optim.inject_hyperparams(optim.adam)(1e-2), optim.keras.SGD(1e-2)):
+        optimizer = as_keras(tx)
+        make_model(optimizer)
+        optimizer.build([keras.Variable(np.ones(2, np.float32))])
+        optimizer.learning_rate = 0.25
+        report = optim.inspect(optimizer.transformation, optimizer.state)
+        assert float(report.get("learning_rate", report.get("lr"))) == 0.25, tx
+
+
+def test_keras_error_for_a_bare_transformation_names_as_keras():
+    with pytest.raises(ValueError, match=r"identifier: adam\(0.01\); did you mean optim.interop.keras.as_keras"):
+        make_model(optim.adam(0.01))
+    assert f"{optim.adam(0.01)}" == "adam(0.01)"
+
+
 def test_a_schedule_can_be_read_but_not_set():
     model = make_model(as_keras(optim.adam(optim.linear_schedule(0.4, 0.0, 4))))
     fit(model)

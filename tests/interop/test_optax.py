@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import optim
-from optim.interop.optax import as_optax, convert_state
+from optim.interop.optax import RULES, as_optax, convert_state, with_optax_rules
 
 from ..every.rows import equal, grads, tree
 
@@ -54,6 +54,26 @@ def test_a_converted_lbfgs_state_continues(x64):
     v, _ = other.update(g, state, params, value=value, grad=g, value_fn=f)
     u, _ = ours.update(g, convert_state(state, ours, params), params, value=value, grad=g, value_fn=f)
     reference.assert_steps_close(u, v, 1e-6)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_optax_rules_are_set_at_any_depth(name):
+    """In links, groups, wrappers and injected calls; what Optax computes otherwise is left alone."""
+    args = {"galore": (0.1, 2), "scale_by_galore": (2,), "lars": (0.1, 0.1), "muon": (0.1,)}.get(name, ())
+    plain, factory = getattr(optim, name)(*args), getattr(optim, name)
+    ruled = factory(*args, **RULES[name])
+    assert with_optax_rules(plain) == ruled != plain
+    assert with_optax_rules(ruled) == ruled
+    for wrap in (
+        lambda tx: optim.chain(optim.clip(1.0), tx),
+        lambda tx: optim.partition({"a": tx, "b": optim.adam(0.1)}, "a"),
+        lambda tx: optim.MultiSteps(optim.masked(tx, True), 2),
+    ):
+        assert with_optax_rules(wrap(plain)) == wrap(ruled)
+    if args and name != "scale_by_galore":
+        injected = with_optax_rules(optim.inject_hyperparams(factory)(*args))
+        assert injected == optim.inject_hyperparams(factory)(*args, **RULES[name])
+    assert with_optax_rules(optim.adam(0.1)) == optim.adam(0.1)
 
 
 def test_slots_that_are_not_stored_are_dropped():

@@ -10,7 +10,7 @@ from pathlib import Path
 import optim
 from optim.core.registry import entry_of
 
-from .differences import COARSE, COARSE_IN_FLOAT32, DIFFERS, FAULTS, TESTED_APART
+from .differences import COARSE, COARSE_IN_FLOAT32, DIFFERS, FAULTS, OPTIONS, TESTED_APART
 
 PAGE = Path(__file__).parents[2] / "docs" / "differences.md"
 
@@ -54,7 +54,15 @@ def page() -> str:
     coarse = {name: f"compared to {tolerance:g}: Optax computes in float32 there" for name, tolerance in COARSE.items()}
     parts = [
         HEAD,
-        table("Where Optax 0.2.8 departs from the paper", "This library follows the paper.", lines_of(FAULTS)),
+        table(
+            "Where Optax 0.2.8 departs from the paper, and an argument gives its numbers",
+            "This library follows the paper under the name. To continue a run of Optax with the same numbers, pass the "
+            "argument,\nor let `optim.interop.optax.with_optax_rules(tx)` set all of them.",
+            lines_of(OPTIONS),
+        ),
+        table(
+            "Where Optax 0.2.8 departs from the paper otherwise", "This library follows the paper.", lines_of(FAULTS)
+        ),
         table("Examples that are not compared", "The reason is given for each.", lines_of(DIFFERS)),
         table("Differences in the docstrings", "From the sections `Differs:`.", differs_rows()),
         table(

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import optim
-from optim.interop.optax import convert_state
+from optim.interop.optax import RULES, convert_state, with_optax_rules
 
 from ..every.rows import ROWS, Row, avals, check_all, close, close_in_size, equal, grads, inexact, of_rows, tree
 from . import page
-from .differences import COARSE, COARSE_IN_FLOAT32, DIFFERS, FAULTS, TESTED_APART
+from .differences import COARSE, COARSE_IN_FLOAT32, DIFFERS, FAULTS, OPTIONS, TESTED_APART
 
 optax = pytest.importorskip("optax", reason="Optax is a test dependency")
 
@@ -41,7 +41,8 @@ def theirs(x):
 
 
 def make(row: Row):
-    args, kwargs = map(theirs, (row.example.args, dict(row.example.kwargs)))
+    rules = RULES.get(row.entry.name, {})
+    args, kwargs = map(theirs, (row.example.args, {k: x for k, x in row.example.kwargs.items() if k not in rules}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if "seed" in row.entry.signature.parameters:  # Optax's name is key
@@ -60,7 +61,7 @@ def stream(params, steps=20):
 @of_rows(is_shared)
 def test_same_steps(row, x64, standard_promotion):
     """Equal for 20 steps. Optax's state continues here, by its leaves at the end and converted after three steps."""
-    ours, other = row.make(), make(row)
+    ours, other = row.given(with_optax_rules(row.build())), make(row)
     params = params_other = tree(jnp.float64)
     state, state_other = ours.init(params), other.init(params)
     rtol = max(tolerance(state), COARSE.get(row.entry.name, 0))
@@ -113,7 +114,7 @@ def is_compared_in_float32(row):
 @of_rows(is_compared_in_float32)
 def test_same_steps_in_float32(row, standard_promotion):
     """Equal up to the rounding of both. The parameters are constant, so that rounding does not accumulate."""
-    ours, other, params = row.make(), make(row), tree()
+    ours, other, params = row.given(with_optax_rules(row.build())), make(row), tree()
     state, state_other = ours.init(params), other.init(params)
     step, step_other = jax.jit(ours.update), jax.jit(other.update)
     for g in stream(params):
@@ -145,6 +146,17 @@ def assert_steps_close(a, b, rtol, in_size=False):
 
 def test_the_page_of_differences_is_up_to_date():
     assert page.PAGE.read_text() == page.page(), "run: python -m tests.reference.page"
+
+
+def test_every_option_of_optax_is_described():
+    """And it is not the default: without it, some example of the factory has other numbers."""
+    assert OPTIONS.keys() == RULES.keys()
+
+    def check(name):
+        entry = optim.lookup(name)
+        assert all(entry.signature.parameters[option].default != value for option, value in RULES[name].items())
+
+    check_all(RULES, check)
 
 
 def test_enough_is_compared():

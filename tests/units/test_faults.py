@@ -205,5 +205,73 @@ def test_masks_leak_nothing_of_their_own():
     assert [x is None for x in seen[0]] == [True, True, False] * 2
 
 
+def test_a_number_put_into_the_hyperparameters_is_an_array_after_one_more_trace():
+    tx, params, traces = optim.inject_hyperparams(optim.adam)(0.5), tree(), []
+
+    @jax.jit
+    def step(g, s, p):
+        traces.append(1)
+        return tx.update(g, s, p)
+
+    state = tx.init(params)
+    _, state = step(grads(params), state, params)
+    state.hyperparams["learning_rate"] = 1
+    for _ in range(4):
+        _, state = step(grads(params), state, params)
+    assert len(traces) == 2
+    assert avals(state.hyperparams["learning_rate"]) == [((), jnp.float32, False)]
+
+
+def test_an_argument_changed_after_the_call_changes_nothing():
+    mask = {"w": True, "b": False, "deep": {"s": True}}
+    tx = optim.masked(optim.scale(0.0), mask)
+    shown = repr(tx)
+    mask["b"] = True
+    assert repr(tx) == shown
+    u, _ = tx.update(tree(), tx.init(tree()))
+    np.testing.assert_array_equal(u["b"], tree()["b"])
+
+
+def test_one_mask_by_path_serves_the_groups_of_a_partition():
+    params = {"a": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}, "b": {"kernel": jnp.ones(2)}}
+    mask = optim.label_by_path([("*bias", False), ("a/*", True), ("*", True)])
+    groups = {"a": optim.adamw(0.1, mask=mask), "b": optim.adamw(0.2, mask=mask)}
+    tx = optim.partition(groups, optim.label_by_path([("a/*", "a"), ("*", "b")]))
+    u, _ = tx.update(params, tx.init(params), params)
+    assert jax.tree.map(jnp.shape, u) == jax.tree.map(jnp.shape, params)
+
+
+BOUNDED = [e for e in optim.entries("transformation") if any(r.infinite for r in e.ranges.values())]
+
+
+@pytest.mark.parametrize("entry", BOUNDED, ids=[entry.name for entry in BOUNDED])
+def test_an_infinite_bound_is_none(entry):
+    row = next(row for row in ROWS if row.entry is entry)
+    params, given = tree(), entry.signature.bind(*row.example.args, **row.example.kwargs).arguments
+    for name, allowed in entry.ranges.items():
+        if allowed.infinite and name != "curv_rtol":
+            both = []
+            for bound in (float("inf"), 1e30):
+                tx = row.given(entry(**{**given, name: bound}))
+                u, _ = tx.update(grads(params), tx.init(params), params)
+                assert finite(u), name
+                both.append(u)
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *both)
+
+
+def test_a_finite_norm_is_computed_as_such():
+    """The squares of 1e20 and of 1e-25 are outside float32."""
+    for size in (1e20, 1e-25):
+        for dtype in (jnp.float32, jnp.bfloat16):
+            g = {"w": jnp.full((3, 4), size, dtype), "b": jnp.full(4, size, dtype)}
+            params = jax.tree.map(jnp.ones_like, g)
+            norm = size * 4
+            assert float(optim.global_norm(g)) == pytest.approx(norm, rel=1e-2)
+            for tx in (optim.normalize(), optim.clip_by_global_norm(0.5 * norm), optim.scale_by_trust_ratio()):
+                u, _ = tx.update(g, tx.init(params), params)
+                expected = {"normalize": 1 / 4, "clip_by_global_norm": size / 2, "scale_by_trust_ratio": 1.0}
+                np.testing.assert_allclose(np.asarray(u["w"], np.float64), expected[tx.call.name], rtol=1e-2)
+
+
 def test_no_row_escapes_the_sweep():
     assert {r.entry.name for r in ROWS} == {e.name for e in optim.entries("transformation")}

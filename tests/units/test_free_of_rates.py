@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import optim
+from optim.interop.optax import RULES
 
 from ..every.rows import close, finite, grads, tree
 
@@ -25,7 +26,8 @@ BOTH = {**TREEWISE, "cocob": optim.cocob(alpha=3.0), "schedule_free_adamw": opti
 @pytest.mark.parametrize("name", BOTH)
 def test_fresh_state_is_optaxs(name, x64, standard_promotion):
     params = tree(jnp.float64)
-    arguments = {k: v for k, v in BOTH[name].call.arguments.items() if v is not None}
+    options = RULES.get(name, {})
+    arguments = {k: v for k, v in BOTH[name].call.arguments.items() if v is not None and k not in options}
     other = getattr(optax.contrib, name)(**arguments).init(params)
     for a, b in zip(jax.tree.leaves(BOTH[name].init(params)), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
@@ -114,6 +116,15 @@ def test_momo_needs_the_loss(tx):
         expected = tx.update(params, state, params, value=0.5)
     for value in (jnp.asarray(0.5, jnp.bfloat16), np.float32(0.5)):
         close(tx.update(params, state, params, value=value), expected)
+
+
+@pytest.mark.parametrize("decay_step", [True, False])
+def test_a_decayed_step_of_momo_meets_the_bound(decay_step, x64):
+    """Of the model f + <g, p' - p>, at the new point p': the one of Optax misses it."""
+    tx = optim.momo(10.0, beta=0.0, lower_bound=1.0, weight_decay=0.02, decay_step=decay_step)
+    p, g, value = jnp.asarray([2.0, -1.0]), jnp.asarray([1.0, 3.0]), 4.0
+    u, _ = tx.update(g, tx.init(p), p, value=value)
+    assert (abs(float(value + g @ u) - 1.0) < 1e-12) == decay_step
 
 
 def test_momo_stops_at_the_bound():

@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import optim
+from optim.interop.optax import with_optax_rules
 
 from ..every.rows import close, close_in_size, finite, grads
 
@@ -46,7 +47,7 @@ def test_matrices_are_optax(options, x64, standard_promotion):
     contrib = theirs()
     params = {k: v.astype(jnp.float64) for k, v in MATRICES.items()}
     numbers = dict.fromkeys(params, contrib.MuonDimensionNumbers())
-    ours = optim.scale_by_muon(**options, weight_dimension_numbers=optim.MuonDimensionNumbers())
+    ours = with_optax_rules(optim.scale_by_muon(**options, weight_dimension_numbers=optim.MuonDimensionNumbers()))
     compared(ours, contrib.scale_by_muon(**options, weight_dimension_numbers=numbers), params)
 
 
@@ -82,7 +83,21 @@ def test_muon_takes_matrices_of_several_axes(standard_promotion):
     args = {"reduction_axis": 0, "output_axis": (1, 2)}
     ours = optim.muon(0.1, muon_weight_dimension_numbers={"heads": optim.MuonDimensionNumbers(**args), "b": None})
     numbers = {"heads": contrib.MuonDimensionNumbers(**args), "b": None}
-    compared(ours, contrib.muon(0.1, muon_weight_dimension_numbers=numbers), params, rtol=1e-4)
+    compared(with_optax_rules(ours), contrib.muon(0.1, muon_weight_dimension_numbers=numbers), params, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["standard", "dion"])
+def test_muon_knows_the_coefficients_of_optax_by_name(name, x64, standard_promotion):
+    contrib = theirs()
+    params = {k: v.astype(jnp.float64) for k, v in MATRICES.items()}
+    ours, other = with_optax_rules(optim.muon(0.1, name)), contrib.muon(0.1, name)
+    compared(ours, other, params)
+
+
+def test_a_correction_of_the_mean_is_divided_out_without_nesterov_momentum():
+    """It is one factor, which the orthogonalisation divides out."""
+    plain, corrected = (optim.scale_by_muon(nesterov=False, eps=0.0, bias_correction=b) for b in (False, True))
+    compared(plain, corrected, MATRICES, rtol=1e-4)
 
 
 def test_muon_orthogonalises_stacks_and_leaves_nothing_out():
@@ -114,12 +129,25 @@ def test_dimension_numbers_are_checked():
             tx.update(params, tx.init(params), params)
 
 
-def test_galore_keeps_small_moments():
+@pytest.mark.parametrize(
+    ("side", "moment", "projector"), [("short", (64, 2), (16, 2)), ("long", (2, 16), (64, 2))], ids=["short", "long"]
+)
+def test_galore_keeps_small_moments(side, moment, projector):
     params = {"w": jnp.ones((64, 16)), "b": jnp.ones(16)}
-    state = optim.galore(0.1, rank=2).init(params)[0]
-    assert state.base_optimizer_state.mu["w"].shape == (2, 16)
-    assert state.projector["w"].shape == (64, 2)
+    state = optim.galore(0.1, rank=2, projected_side=side).init(params)[0]
+    assert state.base_optimizer_state.mu["w"].shape == moment
+    assert state.projector["w"].shape == projector
     assert state.base_optimizer_state.mu["b"].shape == (16,)
+
+
+def test_galore_passes_vectors_by_dimension_numbers_of_the_whole_tree():
+    params = {"w": jnp.ones((4, 3)), "b": jnp.ones(3), "s": jnp.ones(())}
+    g = grads(params)
+    numbers = optim.GaLoreDimensionNumbers()
+    expected, tx = optim.scale_by_galore(2), optim.scale_by_galore(2, weight_dimension_numbers=numbers)
+    close(tx.update(g, tx.init(params), params)[0], expected.update(g, expected.init(params), params)[0])
+    with pytest.raises(ValueError, match="a leaf of 1 axes has no axis 1"):
+        optim.scale_by_galore(2, weight_dimension_numbers=dict.fromkeys(params, numbers)).init(params)
 
 
 def test_galore_takes_sharded_matrices():
@@ -185,6 +213,25 @@ def test_factored_moments_are_rows_and_columns():
     assert [state.v_row[k].shape for k in "wcb"] == [(128,), (3, 128), (1,)]
     assert [state.v_col[k].shape for k in "wcb"] == [(256,), (3, 200), (1,)]
     assert [state.v[k].shape for k in "wcb"] == [(1,), (1,), (256,)]
+
+
+def test_masks_of_lars(x64):
+    """A leaf that does not decay, and one whose steps are not scaled to its norm."""
+    params = {**MATRICES, "b": jnp.ones(3), "s": jnp.ones(2)}
+    params, g = (jax.tree.map(lambda x: x.astype(jnp.float64), t) for t in (params, grads(params)))
+    decays, trusted = ({"wide": a, "tall": b, "b": c, "s": d} for a, b, c, d in ((1, 1, 0, 0), (1, 0, 1, 0)))
+    decays, trusted = ({k: bool(v) for k, v in m.items()} for m in (decays, trusted))
+    rate = optim.inverse_time_decay(0.1, 1, 0.5)
+    for mask in (trusted, lambda params: trusted):
+        tx = optim.lars(0.5, rate, decays, 0.01, momentum=0.0, trust_ratio_mask=mask)
+        state, p = tx.init(params), params
+        for n in range(2):
+            u, state = tx.update(g, state, p)
+            for k, x in p.items():
+                w = 0.1 / (1 + 0.5 * n) * decays[k]
+                size = np.linalg.norm(x) / (np.linalg.norm(g[k]) + w * np.linalg.norm(x))
+                np.testing.assert_allclose(u[k], -0.5 * (0.01 * size if trusted[k] else 1) * (g[k] + w * x), rtol=1e-12)
+            p = optim.apply_updates(p, u)
 
 
 def test_steps_of_trust_do_not_depend_on_the_gradients_scale():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import paper
-from .parts import average, debiased, descend_decayed, fading, ratio, steps
+from .parts import average, debiased, fading, rate, ratio, steps
 
 ADAN = ("sign", "no_decay", "no_correction", "eps_moved", "late_count", "paper_beta", "first_change", "no_change")
 
@@ -42,11 +42,25 @@ def scale_by_adan(grads, params, *, mutation=None, b1=0.98, b2=0.92, b3=0.99, ep
 
 @paper(
     "adan",
-    configs=({"learning_rate": 1e-2}, {"learning_rate": fading, "eps": 1e-3, "weight_decay": 0.1}),
-    mutations=(*ADAN, "decay_without_rate"),
-    source="Xie et al. 2022, Algorithm 1; Loshchilov & Hutter 2019, Algorithm 2",
+    configs=(
+        {"learning_rate": 1e-2},
+        {"learning_rate": fading, "eps": 1e-3, "weight_decay": 0.1},
+        {"learning_rate": 0.1, "weight_decay": 0.1},
+        {"learning_rate": 0.1, "weight_decay": fading, "proximal_decay": False},
+    ),
+    mutations=(*ADAN, "decay_without_rate", "other_decay"),
+    source="Xie et al. 2022, Algorithm 1, line 7",
 )
-def adan(grads, params, *, mutation=None, learning_rate, weight_decay=0.0, eps_root=1e-8, **moments):
-    """theta <- theta - eta (u + lambda theta), instead of the paper's division by 1 + lambda eta."""
-    directions = scale_by_adan(grads, params, mutation=mutation, eps_root=eps_root, **moments)
-    return descend_decayed(directions, params, learning_rate, weight_decay, mutation)
+def adan(
+    grads, params, *, mutation=None, learning_rate, weight_decay=0.0, eps_root=1e-8, proximal_decay=True, **moments
+):
+    """theta <- (theta - eta u) / (1 + lambda eta); without proximal_decay (1 - lambda eta) theta - eta u."""
+    updates = []
+    proximal = proximal_decay != (mutation == "other_decay")
+    for t, u in steps(scale_by_adan(grads, params, mutation=mutation, eps_root=eps_root, **moments), mutation):
+        eta, decay = rate(learning_rate, t), rate(weight_decay, t)
+        shrink = decay if mutation == "decay_without_rate" else eta * decay
+        new = (params - eta * u) / (1 + shrink) if proximal else (1 - shrink) * params - eta * u
+        updates.append(new - params)
+        params = new
+    return updates

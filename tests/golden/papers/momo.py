@@ -11,7 +11,7 @@ def losses(grads):
     return {"value": [0.3 + 2.0 * abs(np.cos(0.7 * n)) + 0.05 * np.sum(g[0] ** 2) for n, g in enumerate(grads)]}
 
 
-MUTATIONS = ("sign", "no_decay", "late_count", "no_cap", "no_loss", "decay_divides", "no_bound", "no_floor")
+MUTATIONS = ("sign", "no_decay", "late_count", "no_cap", "no_loss", "plain_step", "no_bound", "no_floor")
 
 
 def model(f, gamma, inner, square, k, eta, decay, bound, least, adapt, mutation):
@@ -31,10 +31,12 @@ def model(f, gamma, inner, square, k, eta, decay, bound, least, adapt, mutation)
     return step, bound
 
 
-def stepped(params, direction, step, eta, decay, mutation):
-    """x / (1 + eta lambda) - tau d."""
+def stepped(params, direction, step, eta, decay, decay_step, mutation):
+    """(x - tau d) / (1 + eta lambda), or in Optax x / (1 + eta lambda) - tau d."""
     grown = 1 + eta * decay
-    return (params - step * direction) / grown if mutation == "decay_divides" else params / grown - step * direction
+    if mutation == "plain_step":
+        decay_step = not decay_step
+    return (params - step * direction) / grown if decay_step else params / grown - step * direction
 
 
 @paper(
@@ -42,11 +44,12 @@ def stepped(params, direction, step, eta, decay, mutation):
     configs=(
         {"lower_bound": 0.3},
         {"learning_rate": rising, "beta": 0.5, "weight_decay": 0.1},
+        {"learning_rate": 0.5, "weight_decay": 0.1, "decay_step": False},
         {"learning_rate": 10.0, "lower_bound": -1.0, "adapt_lower_bound": True},
         {"learning_rate": 10.0, "weight_decay": fading, "lower_bound": 0.5, "adapt_lower_bound": True},
     ),
     mutations=(*MUTATIONS, "zero_start"),
-    source="Schaipp et al. 2023, Algorithm 1, and its code",
+    source="Schaipp et al. 2023, Algorithm 1, and the authors' code",
     extra=losses,
 )
 def momo(
@@ -59,6 +62,7 @@ def momo(
     lower_bound=0.0,
     weight_decay=0.0,
     adapt_lower_bound=False,
+    decay_step=True,
 ):
     """tau = min(eta, max(f - gamma + <d, x> - f*, 0) / |d|^2)."""
     f = gamma = 0.0
@@ -71,7 +75,7 @@ def momo(
         d = average(d, g, b, mutation)
         inner, square = np.sum(d * params), np.sum(d**2)
         step, bound = model(f, gamma, inner, square, 1.0, eta, decay, bound, lower_bound, adapt_lower_bound, mutation)
-        new = stepped(params, d, step, eta, decay, mutation)
+        new = stepped(params, d, step, eta, decay, decay_step, mutation)
         updates.append(new - params)
         params = new
     return updates
@@ -82,11 +86,12 @@ def momo(
     configs=(
         {"eps": 1e-2, "lower_bound": 0.3},
         {"learning_rate": rising, "b1": 0.5, "b2": 0.9, "weight_decay": 0.1},
+        {"learning_rate": 0.5, "weight_decay": 0.1, "decay_step": False},
         {"learning_rate": 10.0, "eps": 0.1, "lower_bound": -1.0, "adapt_lower_bound": True},
         {"learning_rate": 10.0, "b1": 0.0, "weight_decay": fading, "lower_bound": 0.5, "adapt_lower_bound": True},
     ),
     mutations=(*MUTATIONS, "no_correction", "eps_moved", "no_mass"),
-    source="Schaipp et al. 2023, Algorithm 2, and its code",
+    source="Schaipp et al. 2023, Algorithm 2, and the authors' code",
     extra=losses,
 )
 def momo_adam(
@@ -101,6 +106,7 @@ def momo_adam(
     lower_bound=0.0,
     weight_decay=0.0,
     adapt_lower_bound=False,
+    decay_step=True,
 ):
     """tau = min(eta / k, max(f - gamma + <d, x> - k f*, 0) / <d, d / D>), k = 1 - b1^t, D = sqrt(v^) + eps."""
     f = gamma = 0.0
@@ -116,7 +122,7 @@ def momo_adam(
         k = 1.0 if mutation == "no_mass" else 1 - b1**t
         inner, square = np.sum(m * params), np.sum(m * direction)
         step, bound = model(f, gamma, inner, square, k, eta, decay, bound, lower_bound, adapt_lower_bound, mutation)
-        new = stepped(params, direction, step, eta, decay, mutation)
+        new = stepped(params, direction, step, eta, decay, decay_step, mutation)
         updates.append(new - params)
         params = new
     return updates

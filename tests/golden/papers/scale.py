@@ -80,20 +80,16 @@ def ema(grads, params, *, mutation=None, decay, debias=True):
 
 @paper(
     "centralize",
-    configs=({},),
+    configs=({}, {"output_axis": 0}),
     mutations=("sign", "wrong_axis", "per_leaf"),
     source="Yong et al. 2020, eq. 1",
 )
-def centralize(grads, params, *, mutation=None):
-    """u = g - mean of g over all axes but the first; vectors and scalars are unchanged. Yong et al. 2020."""
-    axes = tuple(range(1, params.ndim))
+def centralize(grads, params, *, mutation=None, output_axis=-1):
+    """u = g - mean of the column of g, whose elements are the weights of one unit of a kernel of shape (in, out)."""
+    axis = 0 if output_axis == -1 else 1
     if mutation == "wrong_axis":
-        axes = (0,)
-    if mutation == "per_leaf":
-        axes = None
-    if params.ndim < 2:
-        return [g.copy() for g in grads]
-    return [g - g.mean(axis=axes, keepdims=True) for g in grads]
+        axis = 1 - axis
+    return [g - g.mean(axis=None if mutation == "per_leaf" else axis, keepdims=True) for g in grads]
 
 
 def poisoned_stream(steps=25, seed=0):

@@ -33,8 +33,8 @@ def averaged(step, params, count, learning_rate, b1, power, mutation):
 
 
 def warmed(learning_rate, warmup_steps):
-    """Linear warm-up from 0 to the learning rate."""
-    return (lambda n: learning_rate * min(n / warmup_steps, 1.0)) if warmup_steps else learning_rate
+    """gamma min(1, t / T), t = n + 1."""
+    return (lambda n: learning_rate * min((n + 1) / warmup_steps, 1.0)) if warmup_steps else learning_rate
 
 
 @paper(

@@ -40,9 +40,13 @@ def lamb(grads, params, *, mutation=None, learning_rate, weight_decay=0.0, eps=1
 
 @paper(
     "lars",
-    configs=({"learning_rate": 0.1}, {"learning_rate": fading, "weight_decay": 0.1, "eps": 0.1, "nesterov": True}),
-    mutations=("sign", "no_momentum", "no_nesterov", "no_weight_decay", "no_eps"),
-    source="You et al. 2017, Alg. 1",
+    configs=(
+        {"learning_rate": 0.1},
+        {"learning_rate": fading, "weight_decay": 0.1, "eps": 0.1, "nesterov": True},
+        {"learning_rate": 0.1, "weight_decay": 0.1, "decayed_norm": True},
+    ),
+    mutations=("sign", "no_momentum", "no_nesterov", "no_weight_decay", "no_eps", "other_norm"),
+    source="You et al. 2017, Alg. 1 and Eq. 6",
 )
 def lars(
     grads,
@@ -55,14 +59,16 @@ def lars(
     eps=0.0,
     momentum=0.9,
     nesterov=False,
+    decayed_norm=False,
 ):
-    """v <- m v - eta c |w| / (|r| + eps) r, r = g + lambda w."""
+    """v <- m v - eta c |w| / (|g| + lambda |w| + eps) (g + lambda w); in Optax |g + lambda w| + eps."""
     v, updates = np.zeros_like(params), []
     decay = 0.0 if mutation == "no_momentum" else momentum
     for t, g in steps(grads):
-        r = g + (0.0 if mutation == "no_weight_decay" else weight_decay) * params
-        below = norm(r) + (0.0 if mutation == "no_eps" else eps)
-        size = trust_coefficient * norm(params) / below if norm(params) > 0 and norm(r) > 0 else 1.0
+        decayed = (0.0 if mutation == "no_weight_decay" else weight_decay) * params
+        r = g + decayed
+        below = norm(r) if decayed_norm != (mutation == "other_norm") else norm(g) + norm(decayed)
+        size = trust_coefficient * norm(params) / (below + (0.0 if mutation == "no_eps" else eps)) if below > 0 else 1.0
         step = -rate(learning_rate, t) * size * r
         v = decay * v + step
         u = step + decay * v if nesterov and mutation != "no_nesterov" else v
@@ -241,6 +247,15 @@ def adafactor(
     return updates
 
 
+DION = (
+    (4.0848, -6.8946, 2.9270),
+    (3.9505, -6.3029, 2.6377),
+    (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046),
+    (2.8366, -3.0525, 1.2012),
+)
+
+
 def newton_schulz(x, coefficients, count):
     """Iterate X <- a X + (b A + c A A) X, A = X X^T."""
     for a, b, c in coefficients if np.ndim(coefficients) == 2 else [coefficients] * count:
@@ -255,10 +270,11 @@ def newton_schulz(x, coefficients, count):
         {},
         {"nesterov": False, "beta": 0.5, "ns_steps": 3},
         {"adaptive": True, "preconditioning": "spectral", "eps": 1e-3},
-        {"preconditioning": "aol", "ns_steps": 2},
+        {"preconditioning": "aol", "ns_steps": 2, "bias_correction": True},
         {"preconditioning": "schatten", "ns_coeffs": ((3.0, -4.0, 2.0), (1.5, -0.5, 0.0))},
+        {"ns_coeffs": "dion"},
     ),
-    mutations=("sign", "no_nesterov", "no_correction", "fewer", "no_dual", "frobenius"),
+    mutations=("sign", "no_nesterov", "other_correction", "fewer", "no_dual", "frobenius"),
     source="Jordan et al. 2024, Muon",
 )
 def scale_by_muon(
@@ -273,12 +289,15 @@ def scale_by_muon(
     nesterov=True,
     adaptive=False,
     preconditioning="frobenius",
+    bias_correction=False,
 ):
     """Newton-Schulz iteration on the Nesterov mean of the gradients."""
+    ns_coeffs = DION if isinstance(ns_coeffs, str) else ns_coeffs
     m, updates = np.zeros_like(params), []
     for t, g in steps(grads):
         m = beta * m + (1 - beta) * g
-        correct = (lambda x, k: x) if mutation == "no_correction" else (lambda x, k: x / (1 - beta**k))
+        corrected = bias_correction != (mutation == "other_correction")
+        correct = (lambda x, k: x / (1 - beta**k)) if corrected else (lambda x, k: x)
         mean = correct(m, t)
         if nesterov and mutation != "no_nesterov":
             mean = beta * correct(m, t + 1) + (1 - beta) * correct(g, t)
@@ -325,21 +344,27 @@ def muon(grads, params, *, mutation=None, learning_rate, weight_decay=0.0, consi
 
 @paper(
     "scale_by_galore",
-    configs=({"rank": 2, "update_proj_gap": 3}, {"rank": 1, "update_proj_gap": 1, "scale": 0.5}),
-    mutations=("sign", "no_scale", "once", "whole"),
+    configs=(
+        {"rank": 2, "update_proj_gap": 3},
+        {"rank": 1, "update_proj_gap": 1, "scale": 0.5},
+        {"rank": 2, "projected_side": "long"},
+    ),
+    mutations=("sign", "no_scale", "once", "whole", "other_side"),
     source="Zhao et al. 2024, Alg. 1",
 )
-def scale_by_galore(grads, params, *, mutation=None, rank=128, update_proj_gap=200, scale=1.0):
-    """P R, R = Adam of P^T g, P the first left singular vectors of g."""
+def scale_by_galore(grads, params, *, mutation=None, rank=128, update_proj_gap=200, scale=1.0, projected_side="short"):
+    """P R, R = Adam of P^T g, P the first left singular vectors of g, which is wide; of a high g the right ones."""
     updates, m, v, p = [], 0.0, 0.0, None
+    left = (params.shape[0] <= params.shape[1]) ^ (projected_side == "long") ^ (mutation == "other_side")
     for n, g in enumerate(grads):
         if p is None or (n % update_proj_gap == 0 and mutation != "once"):
-            p = np.linalg.svd(g, full_matrices=False)[0][:, :rank]
-        low = g if mutation == "whole" else p.T @ g
+            lefts, _, rights = np.linalg.svd(g, full_matrices=False)
+            p = (lefts if left else rights.T)[:, :rank]
+        low = g if mutation == "whole" else p.T @ g if left else g @ p
         m, v = 0.9 * m + 0.1 * low, 0.999 * v + 0.001 * low**2
         below = np.sqrt(v / (1 - 0.999 ** (n + 1))) + 1e-8
         step = m / (1 - 0.9 ** (n + 1)) / below
-        step = step if mutation == "whole" else p @ step
+        step = step if mutation == "whole" else p @ step if left else step @ p.T
         updates.append((1.0 if mutation == "no_scale" else scale) * step)
     return updates
 

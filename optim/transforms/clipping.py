@@ -11,13 +11,13 @@ from ..core.stateless import EmptyState
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import elementwise, leafwise, treewise
 from ..matrix.stacks import axes_of
-from ..numerics import like, norm, rms, saturated, scaled
+from ..numerics import convert, like, norm, real_dtype, rms, saturated, scaled, wide_dtype
 from ..types import Array, Scalar, Updates
 
 AdaptiveGradClipState = ClipState = ClipByGlobalNormState = EmptyState
 
 
-@register(example(0.5))
+@register(example(0.5), usual={"max_delta": 1.0})
 def clip(max_delta: Scalar) -> GradientTransformationExtraArgs:
     """Clamp every element to [-max_delta, max_delta].
 
@@ -32,7 +32,7 @@ def clip(max_delta: Scalar) -> GradientTransformationExtraArgs:
     return elementwise(rule)
 
 
-@register(example(1.0))
+@register(example(1.0), usual={"max_norm": 1.0})
 def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
     """Scale all updates so that their global norm is at most max_norm.
 
@@ -54,7 +54,7 @@ def clip_by_global_norm(max_norm: Scalar) -> GradientTransformationExtraArgs:
     return treewise(lambda g, factor: scaled(g, factor), scalars=scalars)
 
 
-@register(example(0.5))
+@register(example(0.5), usual={"threshold": 1.0})
 def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
     """Scale each leaf so that its root mean square is at most threshold: u = g / max(1, rms(g) / threshold).
 
@@ -71,17 +71,67 @@ def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
     return leafwise(rule)
 
 
-def unit_axes(g: Array) -> tuple[int, ...] | None:
-    """Axes over which the norm of one output unit is taken, by the number of axes; None takes all of them."""
-    dims = sum(n > 1 for n in g.shape)
-    if dims <= 1:
+def unit_axes(x: Array, axis: int | tuple[int, ...] | None = None) -> tuple[int, ...] | None:
+    """Axes over which the norm of one output unit is taken, by the number of axes unless given; None takes all."""
+    if axis is not None:
+        return axes_of(x, axis)
+    if sum(n > 1 for n in x.shape) <= 1:
         return None
-    if g.ndim in (2, 3):
+    if x.ndim in (2, 3):
         return (0,)
-    return tuple(range(g.ndim - 1))
+    return tuple(range(x.ndim - 1))
 
 
-@register(example(0.1), example(0.01, eps=0.1, axis=0), ranges={"eps": checks.POSITIVE})
+def _unit_norm(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+    """The norm of each unit, with axes of size 1 where the sum was taken, or one number for a single unit."""
+    axes = unit_axes(x, axis) if x.ndim else None
+    return norm(x, axes, keepdims=axes is not None)
+
+
+@checks.entrance("unitwise_norm")
+def unitwise_norm(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Compute the norm of the unit that each element belongs to.
+
+    A unit is a whole vector, a column of a matrix, or an output channel of a convolution kernel.
+
+    Args:
+      x: an array.
+      axis: an axis or a tuple of axes over which the norms are taken; None chooses them by the number of axes.
+    Returns: a real array of the shape of x.
+    Source:  Brock et al. 2021, Sec. 4.
+    """
+    x = tree.as_array(x)
+    dtype = x.dtype if tree.trainable(x) else wide_dtype(x.dtype)
+    norms = _unit_norm(convert(x, wide_dtype(dtype)), axis)
+    return jnp.broadcast_to(convert(norms, real_dtype(dtype)), x.shape)
+
+
+@checks.entrance("unitwise_clip")
+def unitwise_clip(g_norm: Array, max_norm: Array, grad: Array, div_eps: Scalar = 1e-6) -> Array:
+    """Scale a gradient where the norm of its unit is too large.
+
+        u = grad max_norm / max(g_norm, div_eps)  where g_norm > max_norm, else grad
+
+    Args:
+      g_norm: the norm of the unit that each element belongs to, as `unitwise_norm` gives it.
+      max_norm: the largest norm of each.
+      grad: the gradient. The three have one shape, or broadcast to that of grad.
+      div_eps: least denominator, > 0, in units of g. Usually 1e-6.
+    Raises:  ValueError for other shapes, and for div_eps out of range.
+    Source:  Brock et al. 2021, Eq. 3.
+    """
+    checks.argument("div_eps", div_eps, checks.POSITIVE)
+    grad, g_norm, max_norm = map(tree.as_array, (grad, g_norm, max_norm))
+    for name, x in (("g_norm", g_norm), ("max_norm", max_norm)):
+        if jnp.broadcast_shapes(x.shape, grad.shape) != grad.shape:
+            checks.fail(f"{name} has shape {x.shape}, grad has {grad.shape}")
+    wide = wide_dtype(grad.dtype)
+    size, most = (convert(x, real_dtype(wide)) for x in (g_norm, max_norm))
+    factor = jnp.where(size > most, most / jnp.maximum(size, like(size, div_eps)), 1)
+    return convert(scaled(convert(grad, wide), factor), grad.dtype)
+
+
+@register(example(0.1), example(0.01, eps=0.1, axis=0), ranges={"eps": checks.POSITIVE}, usual={"clipping": 0.01})
 def adaptive_grad_clip(
     clipping: Scalar, eps: Scalar = 1e-3, axis: int | tuple[int, ...] | None = None
 ) -> GradientTransformationExtraArgs:
@@ -103,9 +153,7 @@ def adaptive_grad_clip(
         checks.fail(f"axis must be an int or a tuple of ints, got {checks.shown(axis)}", TypeError)
 
     def rule(g: Array, p: Array) -> Any:
-        axes = axes_of(g, axis) if axis is not None and g.ndim else unit_axes(g)
-        keepdims = g.ndim > 0 and axes is not None
-        g_norm, p_norm = norm(g, axes, keepdims), saturated(norm(p, axes, keepdims))
+        g_norm, p_norm = _unit_norm(g, axis), saturated(_unit_norm(p, axis))
         most = like(g_norm, clipping) * jnp.maximum(p_norm, like(p_norm, eps))
         over = g_norm > most
         return g * jnp.where(over, most / jnp.where(over, g_norm, 1), 1)

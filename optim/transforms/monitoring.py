@@ -12,6 +12,7 @@ from ..core.stateless import EmptyState
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..numerics import saturated
 from ..tree import global_norm
+from ..tree.params import of_arrays
 from ..types import DType, Params, Scalar, Updates
 from .momentum import ema
 
@@ -95,7 +96,7 @@ def measure_with_ema(
     mean = ema(decay, debias, accumulator_dtype)
 
     def init(params: Params) -> Any:
-        return EmptyState(), mean.init(tree.of_arrays(measure, params))
+        return EmptyState(), mean.init(of_arrays(measure, params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         del params, extra_args
@@ -130,7 +131,7 @@ def monitor(measures: Mapping[str, Any]) -> GradientTransformationExtraArgs:
 
     def init(params: Params) -> MonitorState:
         states = tuple(m.init(params) for m in members.values())
-        values = tree.of_arrays(lambda params: measure_all(params, states, params, {})[0], params)
+        values = of_arrays(lambda params: measure_all(params, states, params, {})[0], params)
         return MonitorState(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), values), states)
 
     def measure_all(updates: Any, states: Any, params: Any, extra_args: Any) -> Any:
