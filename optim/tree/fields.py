@@ -86,6 +86,7 @@ def get(tree: Tree, key: Any, default: Any = None, filtering: Filter | None = No
       default: the result if there is no match.
       filtering: function (path, value) -> bool that selects among the matches; None takes all.
     Raises:  KeyError for several matches, unless they are equal scalars, with two of their paths.
+    Differs: Optax raises for equal scalars too, such as the counters of a chain.
     """
     found = get_all_with_path(tree, key, filtering)
     if not found:
@@ -132,6 +133,7 @@ def set(tree: T, filtering: Filter | None = None, /, **kwargs: Any) -> T:
       kwargs: the new values by name.
     Raises:  KeyError for a name without a match, with similar names; ValueError for another kind of value: an array
              for a scalar, a number for a tree.
+    Differs: Optax accepts any value, and the dtypes follow it.
     """
     for key, value in kwargs.items():
         places = [path for path, _ in get_all_with_path(tree, key, filtering)]
