@@ -26,7 +26,7 @@ STATES = [line for line in CATALOGUE if re.match(r"\w+ \(", line)]
 LISTED = {re.match(r"[\w.]+", line)[0] for line in CATALOGUE}
 
 # The public names that are no factories and in no catalogue. State classes need no entry: their names end in State.
-ROOMS = {"interop", "keras", "projections", "schedules", "tree", "tree_utils"}
+ROOMS = {"interop", "keras", "losses", "projections", "schedules", "tree", "tree_utils"}
 LIFT = words("Slot StateScalar elementwise leafwise treewise wrap")
 RECORD = words("Example Range ScheduleFn entries example from_config get lookup register to_config")
 TYPES = words("TransformInitFn TransformUpdateFn WeightDecaySchedule")
@@ -138,6 +138,13 @@ def test_every_public_name_of_schedules_is_registered():
     assert set(optim.schedules.__all__) == schedules == set(public("optim.schedules"))
     for name in schedules:
         assert getattr(optim.schedules, name) is getattr(optim, name)
+
+
+def test_every_public_name_of_losses_is_listed():
+    top = {n for n in optim.losses.__all__ if n in LISTED}
+    assert set(optim.losses.__all__) == top | {n.removeprefix("losses.") for n in LISTED if n.startswith("losses.")}
+    assert set(optim.losses.__all__) == set(public("optim.losses"))
+    assert all(getattr(optim, n) is getattr(optim.losses, n) for n in top)
 
 
 def test_every_public_name_of_tree_is_known():

@@ -41,10 +41,13 @@ def differs_rows() -> list[str]:
 def docstrings() -> Iterator[tuple[str, str]]:
     """Name and docstring of every factory and every other public function."""
     yield from ((entry.name, entry.factory.__doc__ or "") for entry in optim.entries())
-    for room, prefix in ((optim, ""), (optim.tree, "tree."), (optim.projections, "projections.")):
+    found: dict[int, tuple[str, str]] = {}
+    for room in (optim, optim.losses, optim.projections, optim.tree):
+        prefix = room.__name__.removeprefix("optim").removeprefix(".")
         for name, x in vars(room).items():
             if callable(x) and not name.startswith("_") and entry_of(x) is None:
-                yield prefix + name, x.__doc__ or ""
+                found.setdefault(id(x), (f"{prefix}.{name}".removeprefix("."), x.__doc__ or ""))
+    yield from found.values()
 
 
 def page() -> str:

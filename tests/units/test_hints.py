@@ -71,7 +71,7 @@ def test_what_is_listed_is_public():
     names = set(dir(optim))
     assert names == {*optim.__all__, "__version__"}
     assert {n for n in names if isinstance(getattr(optim, n), types.ModuleType)} == {
-        *("interop", "keras", "projections", "schedules", "tree", "tree_utils")
+        *("interop", "keras", "losses", "projections", "schedules", "tree", "tree_utils")
     }
     for module in (optim.schedules, optim.tree, optim.tree_utils, optim.keras):
         assert dir(module) == sorted(module.__all__)
