@@ -119,6 +119,9 @@ def _hint(module: str, name: str) -> str:
     folded = {_folded(n): full for names in (public, here) for n, full in names.items()}
     if _folded(name) in folded:
         return f"; did you mean {folded[_folded(name)]}?"
+    for space, x in vars(sys.modules[roof]).items():
+        if space in public and isinstance(x, ModuleType) and name in getattr(x, "__all__", ()):
+            return f"; did you mean {roof}.{space}.{name}?"
     return checks.near(name, here or public)
 
 

@@ -38,6 +38,9 @@ TYPED = {
     "optim.schedules.ExponentialDecay": "optim.schedules.exponential_decay?",
     "optim.schedules.exponential_deca": "'exponential_decay' or ",
     "optim.transforms.clip_by_globalnorm": "optim.clip_by_global_norm?",
+    "optim.dice_loss": "optim.losses.dice_loss?",
+    "optim.CrossEntropyLoss": "optim.softmax_cross_entropy_with_integer_labels?",
+    "optim.losses.MSELoss": "optim.squared_error?",
     "optim.tree.zeros_lik": "'zeros_like' or ",
     "optim.keras.Adamm": "'adam' or ",
 }
@@ -73,7 +76,7 @@ def test_what_is_listed_is_public():
     assert {n for n in names if isinstance(getattr(optim, n), types.ModuleType)} == {
         *("interop", "keras", "losses", "projections", "schedules", "tree", "tree_utils")
     }
-    for module in (optim.schedules, optim.tree, optim.tree_utils, optim.keras):
+    for module in (optim.losses, optim.schedules, optim.tree, optim.tree_utils, optim.keras):
         assert dir(module) == sorted(module.__all__)
         assert not any(n.startswith("_") or isinstance(getattr(module, n), types.ModuleType) for n in dir(module))
 
