@@ -53,6 +53,11 @@ class Name:
     module: str
 
     @property
+    def short(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    @property
     def value(self) -> Any:
         return functools.reduce(getattr, self.path.split(".")[1:], optim)
 
@@ -75,12 +80,13 @@ def by_name() -> dict[str, Entry]:
 
 @functools.cache
 def groups() -> dict[str, list[Name]]:
-    """Title -> the names that `optim/__init__.py` imports from the modules of that title."""
+    """Title -> the names that `optim/__init__.py` imports from the modules of that title, and the losses below it."""
     by_title: dict[str, list[Name]] = {}
     for node in ast.parse((ROOT / "optim" / "__init__.py").read_text()).body:
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             imported = [Name(f"optim.{alias.asname}", f"optim.{node.module}") for alias in node.names]
             by_title.setdefault(title_of(node.module), []).extend(imported)
+    by_title[title_of("losses")] += [n for n in of_module(optim.losses) if not hasattr(optim, n.short)]
     return by_title
 
 

@@ -19,6 +19,8 @@ from optim.core.registry import Entry
 
 FOLDER = "reference"
 PICTURES = f"{FOLDER}/pictures"
+LEADS = {"Losses": optim.losses, "Schedules": optim.schedules}
+"""Groups that begin with the first paragraph of a module's docstring."""
 BY_MODULE = "Optimizers"
 """The group with a page for each module."""
 
@@ -45,7 +47,8 @@ def pages() -> dict[str, list[Page]]:
     sections: dict[str, list[Page]] = {}
     for title, members in sorted(names.groups().items(), key=lambda group: -len(registered(group[1]))):
         if title != BY_MODULE:
-            sections[title] = [Page(f"{FOLDER}/{names.slug(title)}.md", title, "", members)]
+            about = lead(LEADS[title]) if title in LEADS else ""
+            sections[title] = [Page(f"{FOLDER}/{names.slug(title)}.md", title, about, members)]
             continue
         modules: dict[str, list[Name]] = {}
         for name in members:

@@ -40,6 +40,8 @@ def ctc_loss_with_forward_probs(
     Returns: the losses [batch]; blank [frames, batch, labels + 1], the log probability to have emitted n labels and to
       stand on a blank, in the last row on a blank or a label; emit [frames, batch, labels], that to stand on label n.
       They are float32, or float64 for logits of float64.
+    Raises:  ValueError for other shapes, for blank_id or log_epsilon out of range; TypeError for labels that are not
+      integers.
     Source:  Graves et al. 2006, Eqs. 5 to 8.
     """
     z, skipped, y, unused = _sequences(logits, logit_paddings, labels, label_paddings)
@@ -124,6 +126,8 @@ def ctc_loss(
       log_epsilon: what stands for log 0, < 0. Usually -1e5.
     Returns: the losses [batch], float32, or float64 for logits of float64. About -log_epsilon where there are too few
       frames, NaN for a label that is out of range.
+    Raises:  ValueError for other shapes, for blank_id or log_epsilon out of range; TypeError for labels that are not
+      integers.
     Source:  Graves et al. 2006, Eq. 12.
     Differs: Optax treats a label out of range as certain; a logit of -inf gives NaN.
     When:    speech or handwriting.

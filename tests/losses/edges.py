@@ -18,6 +18,11 @@ def a(*rows: Any) -> np.ndarray:
     return np.array(rows, np.float64)
 
 
+def poisoned(where: np.ndarray, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The arrays with NaN where the mask is False: what is left out must not count."""
+    return tuple(np.where(where, x, np.nan) for x in arrays)
+
+
 def regression(at_h: Callable[[float], float]) -> Callable[[float], list[Call]]:
     """Equal predictions and targets, and one huge error whose loss is `at_h`."""
     return lambda h: [((a(0, h, -h, h), a(0, h, -h, 0)), {}, [0, 0, 0, at_h(h)]), ((a(0, 1 / h),), {}, [0, 0])]
@@ -31,29 +36,29 @@ def cross_entropy(h: float) -> list[Call]:
 
 def soft(h: float) -> list[Call]:
     (z, y), expected = cross_entropy(h)
-    return [((z, y), {}, expected), ((z[4:], y[4:]), {"where": NONE_LEFT}, [np.log(3), 0])]
+    return [((z, y), {}, expected), (poisoned(NONE_LEFT, z[4:], y[4:]), {"where": NONE_LEFT}, [np.log(3), 0])]
 
 
 def poly(h: float) -> list[Call]:
     (z, y), _ = cross_entropy(h)
     expected = [0, h, LOG2 + 1, LOG2 + 1, np.log(3) + 4 / 3, 0]
-    return [((z, y), {}, expected), ((z[4:], y[4:]), {"where": NONE_LEFT}, [np.log(3) + 4 / 3, 0])]
+    return [((z, y), {}, expected), (poisoned(NONE_LEFT, z[4:], y[4:]), {"where": NONE_LEFT}, [np.log(3) + 4 / 3, 0])]
 
 
 def integer_labels(h: float) -> list[Call]:
     (z, _), expected = cross_entropy(h)
     labels = np.array([0, 1, 1, 0, 0])
     where = {"where": NONE_LEFT}
-    return [((z[:5], labels), {}, expected[:5]), ((z[3:5], labels[3:]), where, [LOG2, 0])]
+    return [((z[:5], labels), {}, expected[:5]), ((*poisoned(NONE_LEFT, z[3:5]), labels[3:]), where, [LOG2, 0])]
 
 
 def ranking(h: float) -> list[Call]:
     (z, y), expected = cross_entropy(h)
-    nothing = {"where": np.zeros(z.shape, bool)}
+    where = np.zeros(z.shape, bool)
     return [
         ((z, y), {"reduce_fn": None}, expected),
-        ((z, y), nothing, 0),
-        ((z, y), {"reduce_fn": None, **nothing}, [0] * 6),
+        (poisoned(where, z, y), {"where": where}, 0),
+        (poisoned(where, z, y), {"where": where, "reduce_fn": None}, [0] * 6),
     ]
 
 
@@ -72,15 +77,16 @@ def divergence(at_zero: float) -> Callable[[float], list[Call]]:
 
     def calls(h: float) -> list[Call]:
         p, t = a([0, -INF], [0, -h], [0, 0], [-LOG2, -LOG2]), a([1, 0], [1, 0], [1, 0], [0.5, 0.5])
-        masked = {"where": np.array([[True, False], [False, False], [True, True], [False, False]])}
-        return [((p, t), {}, [0, 0, at_zero, 0]), ((p, t), masked, [0, 0, at_zero, 0])]
+        where = np.array([[True, False], [False, False], [True, True], [False, False]])
+        return [((p, t), {}, [0, 0, at_zero, 0]), (poisoned(where, p, t), {"where": where}, [0, 0, at_zero, 0])]
 
     return calls
 
 
 def log_targets(h: float) -> list[Call]:
     p, t = a([0, -INF], [0, -h], [0, 0], [-h, 0]), a([0, -INF], [0, -h], [0, -INF], [-INF, 0])
-    return [((p, t), {}, [0, 0, 0, 0]), ((p, t), {"where": np.zeros((4, 2), bool)}, [0] * 4)]
+    where = np.zeros((4, 2), bool)
+    return [((p, t), {}, [0, 0, 0, 0]), (poisoned(where, p, t), {"where": where}, [0, 0, 0, 0])]
 
 
 def scores(margin: float) -> Callable[[float], list[Call]]:
@@ -104,8 +110,9 @@ def cosine(sign: float, shift: float) -> Callable[[float], list[Call]]:
     def calls(h: float) -> list[Call]:
         p, t = a([0, 0], [0, 0], [h, 0], [h, h], [3, 0]), a([0, 0], [3, 4], [0, h], [h, h], [2, 0])
         similarities = np.array([0, 0, 0, 1, 1])
-        masked = {"where": np.array([[True, True], [False, False], [False, True], [False, False], [True, False]])}
-        return [((p, t), {}, shift + sign * similarities), ((p, t), masked, shift + sign * a(0, 0, 0, 0, 1))]
+        where = np.array([[True, True], [False, False], [False, True], [False, False], [True, False]])
+        masked = (poisoned(where, p, t), {"where": where}, shift + sign * a(0, 0, 0, 0, 1))
+        return [((p, t), {}, shift + sign * similarities), masked]
 
     return calls
 

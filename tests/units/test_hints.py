@@ -40,6 +40,9 @@ TYPED = {
     "optim.transforms.clip_by_globalnorm": "optim.transforms.clip_by_global_norm?",
     "optim.transforms.Scale": "optim.scale?",
     "optim.contrib.Schedule_Free": "optim.contrib.schedule_free?",
+    "optim.dice_loss": "optim.losses.dice_loss?",
+    "optim.CrossEntropyLoss": "optim.softmax_cross_entropy_with_integer_labels?",
+    "optim.losses.MSELoss": "optim.squared_error?",
     "optim.tree.zeros_lik": "'zeros_like' or ",
     "optim.keras.Adamm": "'adam' or ",
 }
