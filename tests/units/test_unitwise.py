@@ -43,13 +43,16 @@ def test_adaptive_grad_clip_of_five_axes():
 
 
 def test_zero_half_precision_complex_and_integers():
-    f = jax.grad(lambda g: unitwise_clip(unitwise_norm(g), jnp.ones(2), g).sum())
-    np.testing.assert_array_equal(f(jnp.zeros(2)), 1)
-    half = unitwise_norm(jnp.full(4, 200.0, jnp.float16))  # 4 * 200^2 overflows in float16
-    assert (half.dtype, float(half[0])) == (jnp.float16, 400)
-    norm = unitwise_norm(jnp.asarray([3 + 4j]))
-    assert (norm.dtype, float(norm[0])) == (jnp.float32, 5)
-    assert unitwise_norm(jnp.asarray([3, 4])).tolist() == [5.0, 5.0]
+    @jax.jit
+    def all_of_them(zero, half, z, i):
+        slope = jax.grad(lambda g: unitwise_clip(unitwise_norm(g), jnp.ones(2), g).sum())(zero)
+        return slope, *map(unitwise_norm, (half, z, i))
+
+    half = jnp.full(4, 200, jnp.float16)  # 4 * 200^2 overflows in float16
+    slope, *norms = all_of_them(jnp.zeros(2), half, jnp.asarray([3 + 4j]), jnp.asarray([3, 4]))
+    np.testing.assert_array_equal(slope, 1)
+    assert [float(x[0]) for x in norms] == [400, 5, 5]
+    assert [str(x.dtype) for x in norms] == ["float16", "float32", "float32"]
 
 
 def test_mistakes():
