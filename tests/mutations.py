@@ -295,6 +295,49 @@ MUTATIONS = [
         "DECAY = Range(0, 1)",
         "tests/units/test_mistakes.py tests/house/test_docstrings.py",
     ),
+    # Derivatives, assignment, perturbations, micro-batches
+    Mutation(
+        "a product with the Hessian is conjugated",
+        "return [jnp.conj(g) if numerics.is_complex(g) else g for g in jax.grad(f)(leaves)]",
+        "return jax.grad(f)(leaves)",
+        "tests/units/test_second_order.py -k complex",
+    ),
+    Mutation(
+        "dual variables of columns stay at zero",
+        "return u, v - slack, row_of, column_of",
+        "return u, v, row_of, column_of",
+        "tests/units/test_assignment.py -k scipy",
+    ),
+    Mutation(
+        "the density of a perturbation ignores its scale",
+        "log_prob = noise.log_prob(z_of_x) - jnp.log(scale)",
+        "log_prob = noise.log_prob(z_of_x)",
+        "tests/units/test_perturbations.py -k polynomial",
+    ),
+    Mutation(
+        "derivatives have no baseline",
+        "terms += (1 - weights) * jnp.where(jnp.isfinite(constant), constant, 0)",
+        "pass",
+        "tests/units/test_perturbations.py -k baseline",
+    ),
+    Mutation(
+        "micro-batches have consecutive examples",
+        "return x.reshape(*x.shape[:axis], size, n // size, *x.shape[axis + 1 :])",
+        "return jnp.swapaxes(x.reshape(*x.shape[:axis], n // size, size, *x.shape[axis + 1 :]), axis, axis + 1)",
+        "tests/units/test_microbatching.py -k sharded or kth",
+    ),
+    Mutation(
+        "two variances are added without the distance of the means",
+        "return slot + numerics.convert(new_sum, slot.dtype) + numerics.scaled(distance, cross)",
+        "return slot + numerics.convert(new_sum, slot.dtype)",
+        "tests/units/test_aggregating.py -k running",
+    ),
+    Mutation(
+        "a namespace loses a name",
+        '    "apply_if_finite",\n',
+        "",
+        "tests/house/test_namespaces.py",
+    ),
 ]
 
 
