@@ -70,8 +70,9 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     record = "also write RESULTS.md, results.csv, results.png and FLOOR.md in benchmarks, and the README's table"
     parser.add_argument("--record", action="store_true", help=record)
     options = parser.parse_args(argv)
-    if options.record and (options.busy or options.quick):
-        parser.error("--record takes neither --busy nor --quick")
+    chosen = options.trees or options.optimizers or options.measures or options.libraries
+    if options.record and (options.busy or options.quick or chosen):
+        parser.error("--record needs the whole run: no --busy, no --quick and no selection")
     return options
 
 

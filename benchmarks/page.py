@@ -45,13 +45,15 @@ def results(table: Table, facts: Mapping[str, str], skipped: Sequence[str]) -> s
     lines += ["", "## Summary", "", *summary(table), "", "## Bars", "", *bars_grid(table, facts)]
     for measure in (m for m in MEASURES if m not in ("floor", "call")):
         cells = [c for c in table.cells() if KINDS[c.measure] == measure]
-        if cells:
+        refused = [c for c in table.refused if c.measure == measure]
+        if cells or refused:
             about, left_out = MEASURES[measure].about, MEASURES[measure].left_out
             lines += ["", f"## {measure}", "", *filled(f"{about} Left out: {left_out}."), ""]
             lines += memory(table, cells) if measure == "memory" else times(table, cells)
+            lines += [f"| {c.tree} | {c.optimizer} | {NOT_MEASURED} |" for c in refused]
     if table.refused:
         lines += ["", "## Not measured", ""]
-        lines += [f"- {cell}: {NOT_MEASURED}: {why}" for cell, why in table.refused.items()]
+        lines += [f"- {cell}: {why}" for cell, why in table.refused.items()]
     if skipped:
         lines += ["", "## Skipped", "", *(f"- {s}" for s in skipped)]
     return "\n".join(lines) + "\n"

@@ -30,8 +30,8 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """The number of rounds, the maximal seconds for the rounds of one table, the seconds per visit, the number of
-    visits of each library alone, and the seed of the order."""
+    """The number of rounds, the maximal seconds for the rounds of one table, the seconds per visit, the largest
+    number of visits of each library alone, and the seed of the order."""
 
     rounds: int = 12
     seconds: float = 300.0

@@ -1,5 +1,6 @@
 """The measurement of one table: each library alone, then all of them in rounds."""
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ RESIDENT = 0.75
 """If all libraries together need a larger part of the free memory, each visit loads its arrays and frees them again."""
 STATE = 16
 """Bytes per parameter of a session: parameter, gradient and two slots."""
+
+ALONE, ALONE_SECONDS = 3, 2.0
+"""The fewest visits of a library alone, and the seconds after which no more are started."""
 
 
 class Skipped(list[str]):
@@ -108,4 +112,7 @@ def _alone(
         if not loaded.reused:
             assert name not in OWN, f"{cell}: {name} did not reuse its buffers"
             skip(f"{cell}: {name} does not reuse its buffers")
-        yield name, [peer.call("visit") for _ in range(plan.alone)]
+        start, values = time.perf_counter(), list[float]()
+        while len(values) < ALONE or (len(values) < plan.alone and time.perf_counter() - start < ALONE_SECONDS):
+            values.append(peer.call("visit"))
+        yield name, values
