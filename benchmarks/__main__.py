@@ -119,8 +119,11 @@ class Run:
             self.platform = "cpu" if device[0] == "cpu" else "gpu"
             self.facts = machine.about(device, imports=not self.options.quick)
             print("; ".join(f"{k}: {v}" for k, v in self.facts.items()), flush=True)
-            for optimizer in dict.fromkeys(c.optimizer for c in self.pending()):
-                self.distances[optimizer] = tables.distances(optimizer, self.libraries, self.pools[True], self.skip)
+            used: dict[str, set[str]] = {}
+            for cell in self.pending():
+                used.setdefault(cell.optimizer, set()).update(cells.libraries(cell, self.libraries))
+            for optimizer, names in used.items():
+                self.distances[optimizer] = tables.distances(optimizer, names, self.pools[True], self.skip)
             for _ in range(1 if self.options.quick else 2):
                 self.measure(self.pending())
         finally:

@@ -1,7 +1,7 @@
 """The measurement of one table: each library alone, then all of them in rounds."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def available() -> float:
         return 8e9
 
 
-def distances(optimizer: str, libraries: Sequence[str], pool: Pool, skip: Skipped) -> dict[str, float]:
+def distances(optimizer: str, libraries: Collection[str], pool: Pool, skip: Skipped) -> dict[str, float]:
     """The distance of each library from Optax after three steps on a small tree, relative to the largest change.
 
     Raises: AssertionError for a library that should agree with Optax and does not.
