@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import cells, machine, page, report, tables
+from . import cells, machine, page, report, tables, trust
 from .cells import MEASURES, Cell
 from .libraries import LIBRARIES, PLAIN
 from .optimizers import OPTIMIZERS
@@ -66,6 +66,8 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help=resume)
     busy = "accept tables that were measured beside other programs; they cannot be recorded"
     parser.add_argument("--busy", action="store_true", help=busy)
+    listen = "seconds to watch for other programs before anything is measured (default %(default)s)"
+    parser.add_argument("--listen", type=float, default=2.0, help=listen)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks"), help="folder (default %(default)s)")
     record = "also write RESULTS.md, results.csv, results.png and FLOOR.md in benchmarks, and the README's table"
     parser.add_argument("--record", action="store_true", help=record)
@@ -119,6 +121,7 @@ class Run:
             self.platform = "cpu" if device[0] == "cpu" else "gpu"
             self.facts = machine.about(device, imports=not self.options.quick)
             print("; ".join(f"{k}: {v}" for k, v in self.facts.items()), flush=True)
+            self.listen()
             used: dict[str, set[str]] = {}
             for cell in self.pending():
                 used.setdefault(cell.optimizer, set()).update(cells.libraries(cell, self.libraries))
@@ -130,6 +133,16 @@ class Run:
             for pool in self.pools.values():
                 pool.close()
         self.write()
+
+    def listen(self) -> None:
+        """Say what other programs use before anything is measured; a run to be recorded ends here."""
+        load = machine.Load(self.pools[True])
+        time.sleep(self.options.listen)
+        if (others := load.others()) > trust.OTHERS:
+            text = f"other programs use {others:.2f} processors, at most {trust.OTHERS} may be used"
+            if self.options.record:
+                raise SystemExit(text)
+            print(text, flush=True)
 
     def pending(self) -> list[Cell]:
         """The tables without results, or with results that are not published."""

@@ -61,7 +61,7 @@ def written(tmp_path_factory):
     patch.setattr(machine, "about", lambda device, imports: FACTS)
     patch.setattr(report, "reason", lambda rows, busy: "")
     out = tmp_path_factory.mktemp("out")
-    plan = ["--rounds", "1", "--visit", "0", "--out", str(out)]
+    plan = ["--rounds", "1", "--visit", "0", "--listen", "0.1", "--out", str(out)]
     selection = ["--trees", "tiny", "--optimizers", "adamw", "--measures", "step", "trace", "memory"]
     try:
         with jax.numpy_dtype_promotion("standard"):

@@ -57,7 +57,7 @@ def test_nine_rounds_are_too_few():
 def run(tmp_path, start, monkeypatch, *options):
     monkeypatch.setattr(machine, "about", lambda device, imports: FACTS)
     selected = ["--trees", "mlp", "--optimizers", "adamw", "--measures", "step", "--libraries", "optim", "optax"]
-    assert command.main([*selected, "--out", str(tmp_path), "--busy", *options], start) == 0
+    assert command.main([*selected, "--out", str(tmp_path), "--busy", "--listen", "0.1", *options], start) == 0
     return (tmp_path / "RESULTS.md").read_text()
 
 
@@ -111,6 +111,13 @@ def test_only_a_whole_quiet_run_is_recorded(capsys):
         with pytest.raises(SystemExit):
             command.parsed(["--record", *other])
         assert "--record needs the whole run" in capsys.readouterr().err
+
+
+def test_nothing_is_recorded_on_a_busy_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "about", lambda device, imports: FACTS)
+    monkeypatch.setattr(machine.Load, "others", lambda self: 0.2)
+    with pytest.raises(SystemExit, match=r"other programs use 0.20 processors, at most 0.1 may be used"):
+        command.main(["--record", "--listen", "0.1", "--out", str(tmp_path)], Fake())
 
 
 def test_every_round_has_every_visit():
