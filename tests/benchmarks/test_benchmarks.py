@@ -83,7 +83,7 @@ def test_json(written):
         assert (r["tree"], r["optimizer"], r["parameters"]) == ("tiny", "adamw", TINY.size)
         assert len(r["values"]) == 1
         assert r["values"][0] > 0 or measure == "temporary"
-        assert len(r["alone"]) == (5 if r["unit"] == "s" else 0)
+        assert len(r["alone"]) in ((3, 4, 5) if r["unit"] == "s" else (0,))
 
 
 def test_page_and_chart(written):
