@@ -24,7 +24,8 @@ from .scalars import like
 
 Axes = tuple[int, ...] | None
 _finfo: Any = jnp.finfo  # untyped in jax
-_SCALE = 2.0**80
+_SCALE = 2.0**63
+"""Large, with a square that is finite: a compiler that knows x may write (c x)^2 as c^2 x^2."""
 
 
 def norm(x: Array, axes: Axes = None, keepdims: bool = False) -> Array:
@@ -82,6 +83,10 @@ def _along(x: Array, dx: Array, axes: Axes) -> Array:
 
 
 def _sum_of_squares(xs: tuple[Array, ...], scale: Array | None, axes: Axes) -> Array:
+    if scale is not None:
+        # A compiler that knew the scale could write (c x)^2 as c^2 x^2, which is what overflows.
+        hidden: Any = lax.optimization_barrier
+        scale = hidden(scale)
     squares = [square(x if scale is None else x * lax.convert_element_type(scale, x.dtype)) for x in xs]
     if axes is not None:
         return jnp.sum(squares[0], axes, keepdims=True)
