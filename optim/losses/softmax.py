@@ -115,7 +115,10 @@ def cross_entropy(z: Array, mask: Array | None, weights: Array, axes: tuple[int,
 
 def _weighted_sum(s: Softmax, weights: Array, axes: tuple[int, ...]) -> Array:
     w = _masked(weights, s.mask).astype(s.top.dtype)
-    return jnp.sum(jnp.where(w == 0, 0, w * -s.log_probabilities()), axes)
+    # Behind the barrier of log_mass: one pass computes both where the compiler has kernels with several results.
+    z, top = _barrier((s.logits, s.top))
+    below = jnp.sum(jnp.where(w == 0, 0, w * -_shifted(z, s.mask, top)), axes)
+    return jnp.sum(w, axes) * jnp.squeeze(s.log_mass, axes) + below
 
 
 def _masked(x: Array, mask: Array | None) -> Array:

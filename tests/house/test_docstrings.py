@@ -63,6 +63,22 @@ def test_every_argument_has_an_entry():
     check_all(ENTRIES.values(), check, name=lambda entry: entry.name)
 
 
+def test_losses_have_this_form_too():
+    def check(name):
+        text = getattr(optim.losses, name).__doc__
+        first, _, below = text.partition("\n")
+        assert first.endswith(".")
+        assert not re.search(r"\.\s", first), "more than one sentence"
+        assert len(text.splitlines()) <= 28
+        found = re.findall(r"^ *([A-Z]\w+):(?:\s|$)", below, re.M)
+        assert found == [h for h in HEADINGS if h in found]
+        assert {"Args", "Returns", "Raises"} <= set(found)
+        described = [n for names, _ in entries_of(text) for n in names]
+        assert described == list(inspect.signature(getattr(optim.losses, name)).parameters)
+
+    check_all(optim.losses.__all__, check)
+
+
 def test_an_alias_shows_the_arguments_of_its_primitives():
     """Composed from their docstrings, and not copied."""
     alias, primitive = (

@@ -25,10 +25,12 @@ def temporaries(f, *args):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_temporaries(dtype):
-    """The largest logit, the normaliser, the label's logit: four numbers a token at most."""
+    """Four numbers a token, beside what XLA stores for a bare sum of exponentials: nothing from jaxlib 0.10 on."""
     z, y = jax.ShapeDtypeStruct((TOKENS, VOCABULARY), dtype), jax.ShapeDtypeStruct((TOKENS,), jnp.int32)
-    assert temporaries(loss, z, y) <= 4 * VECTOR
-    assert temporaries(jax.value_and_grad(loss), z, y) <= 4 * VECTOR
+    of_a_sum = temporaries(lambda z: jnp.sum(jnp.exp(z.astype(jnp.float32)), -1), z)
+    assert of_a_sum <= VECTOR or tuple(map(int, jax.__version__.split(".")[:2])) < (0, 10)
+    assert temporaries(loss, z, y) <= of_a_sum + 4 * VECTOR
+    assert temporaries(jax.value_and_grad(loss), z, y) <= of_a_sum + 4 * VECTOR
 
 
 def test_what_is_stored_between_value_and_gradient():
