@@ -89,7 +89,8 @@ def _conditionally(
     otherwise: Callable[[Tree], Tree],
 ) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
-    checks.function("should_transform_fn", chosen, "a function of the step", arity=1)
+    arity = None if forward else 1  # it may need an extra argument
+    checks.function("should_transform_fn", chosen, "a function of the step", arity)
 
     def init(params: Params) -> Any:
         return state_class(inner_state=member.init(params), step=jnp.zeros((), jnp.int32))

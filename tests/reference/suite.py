@@ -98,7 +98,9 @@ def main(args: argparse.Namespace) -> int:
     print_table(
         "passed, failed", [(by_file[f, True], f"{by_file[f, False]:>6}", f.replace("__", ".", 1)) for f in files]
     )
-    messages = Counter((str(reason and reason.kind), first_line(o)) for o, reason in zip(failures, reasons, strict=True))
+    messages = Counter(
+        (str(reason and reason.kind), first_line(o)) for o, reason in zip(failures, reasons, strict=True)
+    )
     print_table("failures by message", [(n, kind, text) for (kind, text), n in messages.most_common()])
     kinds = Counter(reason.kind if reason else "without a reason" for reason in reasons)
     print_table("failures by kind", [(n, kind) for kind, n in kinds.most_common()])
