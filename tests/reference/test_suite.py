@@ -5,8 +5,8 @@ import re
 import pytest
 
 pytest.importorskip("optax", reason="Optax is a test dependency")
-from . import page, stand_in, suite  # noqa: E402  they need Optax
-from .suite_reasons import DIFFERENT, FAULT, PRIVATE, REASONS  # noqa: E402
+from . import page, stand_in, suite
+from .suite_reasons import DIFFERENT, FAULT, PRIVATE, REASONS
 
 
 def test_every_difference_is_on_the_page():
