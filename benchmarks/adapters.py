@@ -1,6 +1,6 @@
-"""The libraries behind one interface: each makes sessions, and a session takes one step at a time."""
+"""The JAX libraries behind one interface: each makes sessions, and a session takes one step at a time."""
 
-import functools
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .libraries import PLAIN, REFERENCE
 from .optimizers import MissingError, Optimizer, find, load_module
-from .pytorch import Torch
 from .trees import Tree
 
-PLAIN = "optim"
-REFERENCE = "optax"
+COMPILATIONS: list[str] = []
+"""JAX's events of tracing, lowering and compiling so far."""
+
+
+def _record(event: str, duration: float, **_: Any) -> None:
+    if event.startswith("/jax/core/compile/"):
+        COMPILATIONS.append(event)
+
+
+jax.monitoring.register_event_duration_secs_listener(_record)
 
 
 class Form:
@@ -21,12 +29,7 @@ class Form:
 
     enter, leave: convert parameters from the model's tree to the form's representation, and back.
     rule: the optimizer; start: its initial state; step: one update; program: the compiled step.
-    separate_update: whether the form has an update without its application.
-    lowerable: whether the step's program can be lowered before it runs.
     """
-
-    separate_update = True
-    lowerable = True
 
     def __init__(self, name: str, module: str) -> None:
         self.name, self.module = name, module
@@ -38,7 +41,7 @@ class Form:
         return optimizer.optax(self.library(), rate)
 
     def enter(self, tree: Tree, leaves: list[Any]) -> Any:
-        return tree.structure.unflatten(leaves)
+        return tree.unflatten(leaves)
 
     def leave(self, tree: Tree, params: Any) -> Any:
         return params
@@ -57,15 +60,12 @@ class Form:
     def eager(self, rule: Any, params: Any, state: Any, grads: Any) -> Any:
         return rule.update(grads, state, params)
 
-    def session(self, optimizer: Optimizer, tree: Tree, rate: float, *, train: bool = False) -> "JaxSession":
+    def session(self, optimizer: Optimizer, tree: Tree, rate: float, *, train: bool, platform: str) -> "JaxSession":
         return JaxSession(self, optimizer, tree, rate, train)
 
 
 class Made(Form):
     """This library's own compiled steps, `make_update` and `make_step`."""
-
-    separate_update = False
-    lowerable = False
 
     def program(self, rule: Any, step: Callable[..., Any], loss: Callable[..., Any] | None) -> Any:
         library = self.library()
@@ -103,8 +103,6 @@ class PackedParams(Packed):
 class Keras(Form):
     """Keras on JAX with its stateless API: lists of arrays for parameters and for the optimizer's variables."""
 
-    separate_update = False
-
     def library(self) -> Any:
         keras = load_module(self.module)
         if keras.backend.backend() != "jax":
@@ -121,7 +119,7 @@ class Keras(Form):
         return leaves
 
     def leave(self, tree: Tree, params: Any) -> Any:
-        return tree.structure.unflatten(params)
+        return tree.unflatten(params)
 
     def start(self, rule: Any, params: Any) -> tuple[Any, Any]:
         keras = self.library()
@@ -175,8 +173,9 @@ class JaxSession:
         if self.train:
             self.data = jax.device_put(self.tree.batch())
         else:
-            self.data = self.form.enter(self.tree, _gradients(self.tree))
+            self.data = self.form.enter(self.tree, [jnp.array(x, copy=True) for x in self.tree.grads()])
         jax.block_until_ready((self.carry, self.data))
+        self.avals = jax.tree.map(_shape, (*self.carry, self.data))
 
     def unload(self) -> None:
         self.carry = self.data = self.loss = None
@@ -198,33 +197,33 @@ class JaxSession:
         data = jax.tree.leaves(self.data)
         return all(x.is_deleted() for x in before if x.size > 1) and not any(x.is_deleted() for x in data)
 
-    def eager(self) -> Any:
+    def compilations(self) -> int:
+        return len(COMPILATIONS)
+
+    def eager(self) -> None:
         """The update outside jit; the session does not advance."""
         params, state = self.carry
-        return self.form.eager(self.rule, params, state, self.data)
+        jax.block_until_ready(self.form.eager(self.rule, params, state, self.data))
 
     def lower(self) -> Any:
         """Trace and lower the step again, without JAX's cache of traces."""
-        return jax.jit(lambda *arguments: self._step(*arguments), donate_argnums=(0, 1)).lower(*self.shapes())
 
-    def shapes(self) -> Any:
-        """Shapes and dtypes of the step's arguments; available after the first load."""
-        if self.carry is not None:
-            self.avals = jax.tree.map(_shape, (*self.carry, self.data))
-        return self.avals
+        def step(*arguments: Any) -> Any:
+            return self._step(*arguments)
 
+        return jax.jit(step, donate_argnums=(0, 1)).lower(*self.avals)
 
-@functools.lru_cache(maxsize=1)
-def _gradients(tree: Tree) -> list[jax.Array]:
-    """The gradients of a tree; they are never donated, so all its sessions share them."""
-    return [jnp.array(x, copy=True) for x in tree.grads()]
+    def forget(self) -> None:
+        """Empty JAX's caches."""
+        jax.clear_caches()
+        gc.collect()
 
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, weak_type=x.weak_type)
 
 
-ADAPTERS: dict[str, Form | Torch] = {
+ADAPTERS: dict[str, Form] = {
     a.name: a
     for a in (
         Form(PLAIN, "optim"),
@@ -233,7 +232,5 @@ ADAPTERS: dict[str, Form | Torch] = {
         PackedParams("optim pack", "optim"),
         Form(REFERENCE, "optax"),
         Keras("keras", "keras"),
-        Torch("torch fused", fused=True),
-        Torch("torch foreach", foreach=True),
     )
 }

@@ -7,20 +7,17 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .optimizers import DECAY, EPS
+from .libraries import CEILING
+from .optimizers import DECAY, EPS, Optimizer
 from .trees import Tree
 
-NAME = "ceiling"
 BYTES = 28
 """Bytes that AdamW moves per float32 parameter: it reads p, g, m, v and writes p, m, v."""
 
@@ -75,34 +72,19 @@ def chunked(p: Any, g: Any, m: Any, v: Any, low: int, high: int, *scalars: float
 
 
 class AdamwPass:
-    """AdamW over one flat buffer, with the fastest number of threads."""
+    """AdamW over one flat buffer, with as many threads as there are cores."""
 
     def __init__(self, tree: Tree, rate: float) -> None:
         self.tree, self.rate = tree, rate
         self.moved = BYTES * tree.size
         self.run = compiled() or chunked
-        self.threads = 1
-        self.pool = ThreadPoolExecutor(os.cpu_count())
+        self.threads = os.cpu_count() or 1
+        self.pool = ThreadPoolExecutor(self.threads)
 
     def load(self) -> None:
         self.arrays = [_flat(self.tree.params()), _flat(self.tree.grads())]
         self.arrays += [np.zeros(self.tree.size, np.float32) for _ in range(2)]
         self.t = 0
-        initial = [x.copy() for x in self.arrays] if self.tree.size < 1_000_000 else None
-        if initial:  # a single thread can only be faster for a small tree
-            seconds = {n: self._timed(n) for n in (1, os.cpu_count() or 1)}
-            self.threads = min(seconds, key=seconds.__getitem__)
-            self.arrays, self.t = initial, 0
-        else:
-            self.threads = os.cpu_count() or 1
-
-    def _timed(self, threads: int) -> float:
-        self.threads, seconds = threads, []
-        for _ in range(5):
-            start = time.perf_counter()
-            self.step()
-            seconds.append(time.perf_counter() - start)
-        return min(seconds)
 
     def unload(self) -> None:
         self.arrays = []
@@ -129,17 +111,22 @@ class AdamwPass:
     def reused(self, before: list[Any]) -> bool:
         return self.buffers() == before
 
+    def compilations(self) -> int:
+        return 0
+
 
 class DeviceCopy:
     """A copy between two buffers of the device."""
 
     def __init__(self, tree: Tree) -> None:
-        self.tree = tree
+        import jax
+
+        self.jax, self.tree = jax, tree
         self.moved = 8 * tree.size
-        self.copy = jax.jit(jnp.copy)
+        self.copy = jax.jit(jax.numpy.copy)
 
     def load(self) -> None:
-        self.source, self.target = jnp.zeros(self.tree.size, jnp.float32), None
+        self.source, self.target = self.jax.numpy.zeros(self.tree.size, np.float32), None
 
     def unload(self) -> None:
         self.source = self.target = None
@@ -148,7 +135,7 @@ class DeviceCopy:
         self.target = self.copy(self.source)
 
     def wait(self) -> None:
-        jax.block_until_ready(self.target)
+        self.jax.block_until_ready(self.target)
 
     def parameters(self) -> list[np.ndarray]:
         return [np.asarray(self.target)]
@@ -159,9 +146,19 @@ class DeviceCopy:
     def reused(self, before: list[Any]) -> bool:
         return True
 
+    def compilations(self) -> int:
+        return 0
 
-def session(tree: Tree, rate: float) -> AdamwPass | DeviceCopy:
-    return AdamwPass(tree, rate) if jax.default_backend() == "cpu" else DeviceCopy(tree)
+
+class Ceiling:
+    def library(self) -> Any:
+        return np
+
+    def session(self, optimizer: Optimizer, tree: Tree, rate: float, *, train: bool, platform: str) -> Any:
+        return AdamwPass(tree, rate) if platform == "cpu" else DeviceCopy(tree)
+
+
+ADAPTERS = {CEILING: Ceiling()}
 
 
 def _flat(leaves: list[np.ndarray]) -> np.ndarray:

@@ -15,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .optimizers import DECAY, EPS
+from .adapters import COMPILATIONS
+from .libraries import KERNELS
+from .optimizers import DECAY, EPS, MissingError, Optimizer
 from .trees import Tree
 
 PIECE = 2**17
@@ -60,7 +62,7 @@ def loop(p: Any, m: Any, v: Any, g: Any, *, piece: int = PIECE) -> Any:
 class Leaf:
     """A function of some of (p, m, v, g) on one leaf of a tree's size; it overwrites the arrays that it returns."""
 
-    def __init__(self, function: Callable[..., Any], names: str, size: int, moved: int) -> None:
+    def __init__(self, function: Callable[..., Any], names: str, moved: int, size: int) -> None:
         self.names, self.size, self.moved = names, size, moved * size
         self.returned = "pmv" if len(names) == 4 else names[0]
         self.compiled = jax.jit(function, donate_argnums=tuple(range(len(self.returned))))
@@ -89,15 +91,34 @@ class Leaf:
     def reused(self, before: list[Any]) -> bool:
         return all(x.is_deleted() for x in before)
 
+    def compilations(self) -> int:
+        return len(COMPILATIONS)
 
-def sessions(tree: Tree, piece: int = PIECE) -> dict[str, Leaf]:
-    """Every way, with the bytes per parameter that it moves."""
-    size = -(-tree.size // piece) * piece
-    ways: dict[str, tuple[Callable[..., Any], str, int]] = {
-        "three kernels": (three, "pmvg", 40),
-        "first moment": (first, "mg", 12),
-        "second moment": (second, "vg", 12),
-        "parameter": (parameter, "pmv", 16),
-        "loop of pieces": (functools.partial(loop, piece=piece), "pmvg", 28),
-    }
-    return {name: Leaf(f, names, size, moved) for name, (f, names, moved) in ways.items()}
+
+class Way:
+    """A function of some of (p, m, v, g), and the bytes per parameter that it moves."""
+
+    def __init__(self, function: Callable[..., Any], names: str, moved: int) -> None:
+        self.function, self.names, self.moved = function, names, moved
+
+    def library(self) -> Any:
+        return jax
+
+    def session(self, optimizer: Optimizer, tree: Tree, rate: float, *, train: bool, platform: str) -> Leaf:
+        if platform != "cpu":
+            raise MissingError("these are the kernels of a CPU")
+        return self.on(tree)
+
+    def on(self, tree: Tree, piece: int = PIECE) -> Leaf:
+        function = functools.partial(loop, piece=piece) if self.function is loop else self.function
+        return Leaf(function, self.names, self.moved, -(-tree.size // piece) * piece)
+
+
+_WAYS = (
+    Way(three, "pmvg", 40),
+    Way(first, "mg", 12),
+    Way(second, "vg", 12),
+    Way(parameter, "pmv", 16),
+    Way(loop, "pmvg", 28),
+)
+ADAPTERS = dict(zip(KERNELS, _WAYS, strict=True))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from .optimizers import MissingError, Optimizer, load_module
@@ -12,20 +11,17 @@ from .trees import Tree
 class Torch:
     """PyTorch's optimizers, fused or foreach."""
 
-    separate_update = False
-    lowerable = False
-
     def __init__(self, name: str, **form: bool) -> None:
         self.name, self.form = name, form
 
     def library(self) -> Any:
-        torch = load_module("torch")
-        if jax.default_backend() != "cpu" and not torch.cuda.is_available():
-            raise MissingError("torch was built without this device")
-        return torch
+        return load_module("torch")
 
-    def session(self, optimizer: Optimizer, tree: Tree, rate: float, *, train: bool = False) -> "TorchSession":
-        return TorchSession(self.library(), self.form, optimizer, tree, rate, train)
+    def session(self, optimizer: Optimizer, tree: Tree, rate: float, *, train: bool, platform: str) -> "TorchSession":
+        torch = self.library()
+        if platform != "cpu" and not torch.cuda.is_available():
+            raise MissingError("torch was built without this device")
+        return TorchSession(torch, self.form, optimizer, tree, rate, train, "cpu" if platform == "cpu" else "cuda")
 
 
 class TorchSession:
@@ -34,14 +30,21 @@ class TorchSession:
     moved: int | None = None
 
     def __init__(
-        self, torch: Any, form: dict[str, bool], optimizer: Optimizer, tree: Tree, rate: float, train: bool
+        self,
+        torch: Any,
+        form: dict[str, bool],
+        optimizer: Optimizer,
+        tree: Tree,
+        rate: float,
+        train: bool,
+        device: str,
     ) -> None:
         if optimizer.torch is None:
             raise MissingError(f"torch.optim has no {optimizer.name} for leaves of every rank")
         self.torch, self.tree, self.train = torch, tree, train
         self.make = lambda params: optimizer.torch(torch, params, rate, **form)
         self.make([torch.nn.Parameter(torch.zeros(1))])
-        self.device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+        self.device = device
         self.params: list[Any] = []
         self.update: Any = None
         self.batch: Any = None
@@ -64,7 +67,7 @@ class TorchSession:
 
     def step(self) -> None:
         if self.train:
-            self.loss = self.tree.loss(self.tree.structure.unflatten(self.params), self.batch, self.torch.tanh)
+            self.loss = self.tree.loss(self.tree.unflatten(self.params), self.batch, self.torch.tanh)
             self.loss.backward()
         self.update()
         if self.train:
@@ -83,3 +86,9 @@ class TorchSession:
 
     def reused(self, before: list[Any]) -> bool:
         return self.buffers() == before
+
+    def compilations(self) -> int:
+        return 0
+
+
+ADAPTERS = {t.name: t for t in (Torch("torch fused", fused=True), Torch("torch foreach", foreach=True))}

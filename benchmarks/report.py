@@ -1,51 +1,17 @@
-"""The report: ratios, bars, tables and a chart of the results."""
+"""The results as ratios: the summary, and the bars."""
 
-import datetime
-import importlib.metadata
-import os
-import platform
-import statistics
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-import jax
-
-from .adapters import ADAPTERS, PLAIN, REFERENCE
-from .ceiling import NAME as CEILING
-from .measures import ABOUT
+from .cells import KINDS, MEASURES, Cell
+from .libraries import CEILING, LIBRARIES, OWN, PEERS, PLAIN, REFERENCE, TORCH
+from .machine import PLATFORM
 from .optimizers import OPTIMIZERS
 from .rounds import Result
-from .trees import TREES
+from .trust import Spread, reason, spread
 
-OWN = [n for n in ADAPTERS if n.startswith(PLAIN)]
-TORCH = "torch fused"
-PACKAGES = ("optim", "jax", "jaxlib", "numpy", "optax", "keras", "torch")
-PLATFORM = "JAX runs on"
-START, END = "<!-- measured -->", "<!-- end of measured -->"
-"""The marks around the bars in the README."""
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median and quartiles over the rounds."""
-
-    low: float
-    median: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-
-def spread(values: Sequence[float]) -> Spread:
-    if len(values) < 2:
-        return Spread(values[0], values[0], values[0])
-    return Spread(*statistics.quantiles(values, n=4, method="inclusive"))
+NOT_MEASURED = "not measured"
 
 
 def ratio(mine: Result, other: Result) -> Spread:
@@ -55,17 +21,28 @@ def ratio(mine: Result, other: Result) -> Spread:
 
 
 class Table:
-    """All results, indexed by measure, tree, optimizer and library."""
+    """The results that may be published, by measure, tree, optimizer and library, and the reasons for the others.
 
-    def __init__(self, results: Iterable[Result]) -> None:
-        self.results = list(results)
-        self._by = {(r.measure, r.tree, r.optimizer, r.library): r for r in self.results}
+    refused: the reason for each table that is not published, which is one of the measures and not a kind of result.
+    """
+
+    def __init__(
+        self, results: Iterable[Result], failed: Mapping[Cell, str] | None = None, *, busy: bool = False
+    ) -> None:
+        self.all, self.refused = list(results), dict(failed or {})
+        cells: dict[Cell, list[Result]] = {}
+        for r in self.all:
+            cells.setdefault(cell_of(r), []).append(r)
+        self.refused |= {cell: why for cell, rows in cells.items() if (why := reason(rows, busy))}
+        self.results = [r for r in self.all if cell_of(r) not in self.refused]
+        self._by = {(*r.cell, r.library): r for r in self.results}
 
     def get(self, measure: str, tree: str, optimizer: str, library: str) -> Result | None:
         return self._by.get((measure, tree, optimizer, library))
 
-    def cells(self) -> list[tuple[str, str, str]]:
-        return list(dict.fromkeys((r.measure, r.tree, r.optimizer) for r in self.results))
+    def cells(self) -> list[Cell]:
+        """The kind of result, tree and optimizer of the results."""
+        return list(dict.fromkeys(Cell(*r.cell) for r in self.results))
 
     def ratio(self, cell: tuple[str, str, str], library: str, other: str) -> Spread | None:
         mine, others = self.get(*cell, library), self.get(*cell, other)
@@ -78,6 +55,53 @@ class Table:
             return None
         work = (mine.moved or least * mine.parameters) / top.moved
         return spread([work * c / t for t, c in zip(mine.values, top.values, strict=True)])
+
+
+def cell_of(result: Result) -> Cell:
+    """The table that a result comes from."""
+    return Cell(KINDS[result.measure], result.tree, result.optimizer)
+
+
+# The summary
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The plain form of this library in one table, and the fastest form, each as ratios to the peers.
+
+    ratios: the plain form's time by each peer's; best: the fastest form's by the fastest peer's, of which `form` and
+    `peer` are the names.
+    """
+
+    cell: Cell
+    ratios: dict[str, Spread]
+    best: Spread
+    form: str
+    peer: str
+
+    @property
+    def worst(self) -> float:
+        return max(s.median for s in self.ratios.values())
+
+
+def comparisons(table: Table) -> list[Comparison]:
+    """All tables with a peer, the largest loss first."""
+    found = []
+    for cell in table.cells():
+        if not MEASURES[KINDS[cell.measure]].timed or cell.measure in ("floor", "call"):
+            continue
+        ratios = {peer: s for peer in PEERS if (s := table.ratio(cell, PLAIN, peer))}
+        if ratios:
+            form, peer = (_fastest(table, cell, names) for names in (OWN, PEERS))
+            best = table.ratio(cell, form, peer)
+            assert best is not None
+            found.append(Comparison(cell, ratios, best, form, peer))
+    return sorted(found, key=lambda c: -c.worst)
+
+
+def _fastest(table: Table, cell: Cell, libraries: Sequence[str]) -> str:
+    times = {n: spread(r.values).median for n in libraries if (r := table.get(*cell, n))}
+    return min(times, key=times.__getitem__)
 
 
 # The bars
@@ -93,13 +117,21 @@ class Bar:
     library: str
     met: bool | None
 
+    @property
+    def verdict(self) -> str:
+        return {True: "met", False: "NOT met", None: "-"}[self.met]
 
-def bars(table: Table, platform: str) -> list[Bar]:
-    """The bars of a platform."""
+
+def bars(table: Table, facts: Mapping[str, str]) -> list[Bar]:
+    """The bars of the platform; those that are not met come first, then those without a measurement."""
+    return sorted(_bars(table, facts[PLATFORM].split(",")[0]), key=lambda b: {False: 0, None: 1, True: 2}[b.met])
+
+
+def _bars(table: Table, platform: str) -> list[Bar]:
     if platform != "cpu":
         return [_most(table, "adamw on gpt2, of the copy's bandwidth", ("step", "gpt2", "adamw"), 0.9)]
-    trees = {r.tree for r in table.results}
-    cells = [(t, o) for t in trees for o in OPTIMIZERS]
+    steps = [c for c in (*table.cells(), *table.refused) if c.measure == "step"]
+    adamw = [c for c in steps if c.optimizer == "adamw"]
     return [
         *(
             _least(table, f"clip+adamw step, {t}", 0.45, [("step", t, "clip+adamw")], REFERENCE)
@@ -107,13 +139,13 @@ def bars(table: Table, platform: str) -> list[Bar]:
         ),
         _least(table, "adamw step, gpt2", 0.80, [("step", "gpt2", "adamw")], REFERENCE),
         _least(table, "adamw step, gpt2", 1.3, [("step", "gpt2", "adamw")], CEILING),
-        _least(table, "any step, plain form", 1.05, [("step", t, o) for t, o in cells], REFERENCE, [PLAIN]),
+        _least(table, "any step, plain form", 1.05, steps, REFERENCE, [PLAIN]),
         _least(table, "adamw step, 1,000 leaves", 0.30, [("step", "thousand", "adamw")], REFERENCE),
         _least(table, "train step, 900 leaves", 0.50, [("train", "narrow", "adamw")], REFERENCE),
         _least(table, "eager clip+adamw, resnet50", 0.12, [("eager", "resnet50", "clip+adamw")], REFERENCE),
         _least(table, "trace, 1,000 leaves", 0.40, [("trace", "thousand", "adamw")], REFERENCE),
         _least(table, "compile, 1,000 leaves", 0.50, [("compile", "thousand", "adamw")], REFERENCE),
-        _least(table, "adamw step, every tree", 1.0, [("step", t, "adamw") for t in trees], TORCH),
+        _least(table, "adamw step, every tree", 1.0, adamw, TORCH),
     ]
 
 
@@ -121,11 +153,14 @@ def _least(
     table: Table,
     measure: str,
     bar: float,
-    cells: list[tuple[str, str, str]],
+    cells: Sequence[tuple[str, str, str]],
     other: str,
-    forms: Sequence[str] = tuple(OWN),
+    forms: Sequence[str] = OWN,
 ) -> Bar:
-    """The best form of each cell, of the worst cell: it must be at most `bar` times the other's."""
+    """The best form of each cell, of the worst cell: it must be at most `bar` times the other's.
+
+    A bar on several cells is not met before all of them are measured.
+    """
     worst: tuple[Spread, str, tuple[str, str, str]] | None = None
     for cell in sorted(cells):
         ratios = [(s, form) for form in forms if (s := table.ratio(cell, form, other))]
@@ -135,98 +170,38 @@ def _least(
                 worst = (*best, cell)
     target = f"<= {bar:.2f} of {other}"
     if worst is None:
-        return Bar(measure, target, "not measured", "", None)
+        return Bar(measure, target, NOT_MEASURED, "", None)
     ratio_, form, cell = worst
     where = f" ({cell[1]}, {cell[2]})" if len(cells) > 1 else ""
-    return Bar(measure, target, f"{ratio_}{where}", form, ratio_.median <= bar)
+    if missing := sum(c in table.refused for c in cells):
+        where += f", {missing} of {len(cells)} {NOT_MEASURED}"
+    return Bar(measure, target, f"{ratio_}{where}", form, False if ratio_.median > bar else None if missing else True)
 
 
 def _most(table: Table, measure: str, cell: tuple[str, str, str], bar: float) -> Bar:
     shares = [(s, form) for form in OWN if (s := table.share(cell, form))]
     if not shares:
-        return Bar(measure, f">= {bar:.2f}", "not measured", "", None)
+        return Bar(measure, f">= {bar:.2f}", NOT_MEASURED, "", None)
     share, form = max(shares, key=lambda x: x[0].median)
     return Bar(measure, f">= {bar:.2f}", str(share), form, share.median >= bar)
 
 
-# The machine
+# Files
 
 
-def about() -> dict[str, str]:
-    """The date, the machine without its name, and the versions."""
-    facts = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "CPU": _cpu()}
-    facts["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    facts["load"] = f"{os.getloadavg()[0]:.1f} over the last minute" if hasattr(os, "getloadavg") else "unknown"
-    facts[PLATFORM] = f"{jax.default_backend()}, {jax.devices()[0].device_kind}"
-    facts["Python"] = platform.python_version()
-    facts["import optim"] = f"{_import_seconds():.2f} s after jax and chex"
-    for name in PACKAGES:
-        try:
-            facts[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            facts[name] = __import__("optim").__dict__.get("__version__", "this checkout") if name == PLAIN else "none"
-    return facts
-
-
-def _import_seconds() -> float:
-    """The median of five imports, each in a new process, with bytecode cached by an earlier import."""
-    code = "import time, jax, jax.numpy, chex; t = time.perf_counter(); import optim; print(time.perf_counter() - t)"
-    with tempfile.TemporaryDirectory() as cache:
-        env = {**os.environ, "PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
-        runs = [subprocess.check_output([sys.executable, "-c", code], env=env, text=True) for _ in range(6)]
-    return statistics.median(map(float, runs[1:]))
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), platform.machine())
-
-
-# Tables and charts
-
-
-def duration(x: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if x >= size:
-            return f"{x / size:.3g} {unit}"
-    return f"{x / 1e-6:.2g} us"
-
-
-def rows(table: Table, cell: tuple[str, str, str]) -> list[tuple[str, ...]]:
-    """The rows of one measure, tree and optimizer: library, median, ratio to Optax, share of the ceiling, rounds."""
-    lines = []
-    for r in table.results:
-        if (r.measure, r.tree, r.optimizer) != cell:
-            continue
-        median = spread(r.values).median
-        value = duration(median) if r.unit == "s" else f"{median:.3g}"
-        ratio_, share = table.ratio(cell, r.library, REFERENCE), table.share(cell, r.library)
-        of_optax = "" if ratio_ is None or r.library == REFERENCE else str(ratio_)
-        if r.unit != "s" and of_optax:
-            of_optax = f"{ratio_.median:.2f}" if ratio_ else ""
-        lines.append((r.library, value, of_optax, f"{share.median:.2f}" if share else "", str(len(r.values))))
-    return lines
-
-
-def verdict(bar: Bar) -> str:
-    return {True: "met", False: "NOT met", None: "-"}[bar.met]
-
-
-def as_json(table: Table, facts: dict[str, str], distances: dict[str, dict[str, float]], skipped: list[str]) -> Any:
-    """Everything, with the values and their ratios to Optax."""
-    results = []
-    for r in table.results:
-        ratio_ = table.ratio((r.measure, r.tree, r.optimizer), r.library, REFERENCE)
-        share = table.share((r.measure, r.tree, r.optimizer), r.library)
-        results.append(
-            asdict(r)
-            | {"ratio": asdict(ratio_) if ratio_ else None, "share_of_ceiling": asdict(share) if share else None}
-        )
-    targets = [asdict(b) for b in bars(table, facts[PLATFORM].split(",")[0])]
-    return {"about": facts, "distances": distances, "skipped": skipped, "bars": targets, "results": results}
+def as_json(
+    table: Table, facts: Mapping[str, str], distances: Mapping[str, Mapping[str, float]], skipped: Sequence[str]
+) -> Any:
+    """Everything that was measured, also of tables that are not published."""
+    refused = [{"cell": list(cell), "reason": why} for cell, why in table.refused.items()]
+    return {
+        "about": dict(facts),
+        "distances": {k: dict(v) for k, v in distances.items()},
+        "skipped": list(skipped),
+        NOT_MEASURED: refused,
+        "bars": [asdict(b) for b in bars(table, facts)],
+        "results": [asdict(r) for r in table.all],
+    }
 
 
 def from_json(data: Any) -> list[Result]:
@@ -234,112 +209,19 @@ def from_json(data: Any) -> list[Result]:
     return [Result(**{f.name: r[f.name] for f in fields(Result)}) for r in data["results"]]
 
 
-def short(table: Table, facts: dict[str, str]) -> list[str]:
-    """The bars, as a table."""
-    targets = bars(table, facts[PLATFORM].split(",")[0])
-    lines = ["| measure | bar | measured | with | |", "|---|---|---|---|---|"]
-    return lines + [f"| {b.measure} | {b.bar} | {b.measured} | {b.library} | {verdict(b)} |" for b in targets]
-
-
-def into_readme(page: str, table: Table, facts: dict[str, str]) -> str:
-    """Replace the text between the two marks of the page by the bars."""
-    before, start, rest = page.partition(START)
-    _, end, after = rest.partition(END)
-    on = "Measured on {date}: {CPU}, {cores} cores, jax {jax}, optax {optax}.".format_map(facts)
-    picture = "![Times of each library as ratios to Optax's](benchmarks/results.png)"
-    return "\n".join([before + start, on, "", *short(table, facts), "", picture, "", end + after])
-
-
-def programs(table: Table) -> list[str]:
-    """The kernels and bytes of the compiled AdamW steps, and the bytes of a single pass."""
-    lines = []
-    for tree in dict.fromkeys(r.tree for r in table.results if r.measure == "kernels"):
-        counts = []
-        for name in (PLAIN, REFERENCE):
-            kernels, accessed = (table.get(m, tree, "adamw", name) for m in ("kernels", "accessed"))
-            if kernels and accessed:
-                counts.append(f"{name} {kernels.values[0]:.0f} kernels, {accessed.values[0]:.1f} bytes per parameter")
-        if counts:
-            leaves = len(TREES[tree].flat) if tree in TREES else 0
-            least = OPTIMIZERS["adamw"].least
-            lines.append(f"- {tree}, {leaves} leaves: {'; '.join(counts)}; a single pass moves {least}")
-    return lines
-
-
-def markdown(table: Table, facts: dict[str, str], skipped: list[str]) -> str:
-    """The page RESULTS.md."""
-    lines = ["# Benchmark results", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in facts.items()), ""]
-    lines += [
-        "Every round measures each library once. Ratios are taken within a round; the tables show their median and"
-    ]
-    lines += [
-        "quartiles. Seconds depend on the machine, ratios less so. `python -m benchmarks --record` writes this page."
-    ]
-    lines += ["", "## Bars", "", *short(table, facts)]
-    if counts := programs(table):
-        lines += [
-            "",
-            "XLA's CPU backend compiles every output to a kernel of its own. AdamW needs three per leaf, and the",
-        ]
-        lines += [
-            "third reads again what the other two write: 40/28 = 1.43 times the bytes of a single pass. The section"
-        ]
-        lines += ["`floor` shows each kernel alone, and a loop over chunks. The plain AdamW step:"]
-        lines += ["", *counts]
-    for measure in dict.fromkeys(c[0] for c in table.cells()):
-        lines += ["", f"## {measure}", "", (ABOUT[measure].__doc__ or "").strip(), ""]
-        lines += ["| tree | optimizer | library | median | of Optax | of the ceiling | rounds |"]
-        lines += ["|---|---|---|---|---|---|---|"]
-        for cell in (c for c in table.cells() if c[0] == measure):
-            lines += [f"| {' | '.join((*cell[1:], *row))} |" for row in rows(table, cell)]
-    if skipped:
-        lines += ["", "## Skipped", "", *(f"- {s}" for s in skipped)]
+def as_csv(table: Table) -> str:
+    """The raw values that are published: a line for each library of each table, with a column for each round."""
+    rounds = max((len(r.values) for r in table.results), default=0)
+    heads = ["measure", "tree", "optimizer", "library", "unit", "alone", *(f"round {i + 1}" for i in range(rounds))]
+    lines = [",".join(heads)]
+    for r in table.results:
+        numbers = [f"{spread(r.alone).median:.4g}" if r.alone else "", *(f"{x:.4g}" for x in r.values)]
+        lines.append(",".join([*r.cell, r.library, r.unit, *numbers, *[""] * (rounds - len(r.values))]))
     return "\n".join(lines) + "\n"
 
 
-def chart(table: Table, path: Path, optimizers: Sequence[str] = tuple(OPTIMIZERS)) -> None:
-    """Ratios to Optax of every measure in seconds, with quartiles. Left of the line is faster than Optax."""
-    from matplotlib.figure import Figure
-
-    others = [n for n in ADAPTERS if n != REFERENCE]
-    cells = [c for c in table.cells() if ABOUT[c[0]].__name__ != "memory" and c[2] in optimizers]
-    cells = [c for c in cells if any(table.ratio(c, n, REFERENCE) for n in others)]
-    libraries = [n for n in others if any(table.ratio(c, n, REFERENCE) for c in cells)]
-    if not libraries:
-        return
-    figure = Figure(figsize=(9, 1.5 + 0.32 * len(cells)), layout="constrained")
-    axes = figure.subplots()
-    for i, name in enumerate(libraries):
-        points = [(y, s) for y, c in enumerate(cells) if (s := table.ratio(c, name, REFERENCE))]
-        xs = [s.median for _, s in points]
-        errors = [[s.median - s.low for _, s in points], [s.high - s.median for _, s in points]]
-        ys = [y + 0.7 * (i / len(libraries) - 0.5) for y, _ in points]
-        axes.errorbar(xs, ys, xerr=errors, fmt="o", ms=4, lw=1, label=name)
-    axes.axvline(1.0, color="black", lw=0.8)
-    axes.set_yticks(range(len(cells)), [", ".join(c) for c in cells], fontsize=8)
-    axes.set(xscale="log", xlabel="time relative to Optax, median and quartiles")
-    axes.invert_yaxis()
-    figure.legend(loc="outside lower center", ncols=len(libraries), fontsize=8)
-    figure.savefig(path, dpi=120)
-
-
-def show(table: Table, facts: dict[str, str]) -> None:
-    """The tables on standard output."""
-    from rich.console import Console
-    from rich.table import Table as Grid
-
-    # In a file the tables are not cut to a terminal's width.
-    console = Console(width=None if os.isatty(1) else 140)
-    for measure in dict.fromkeys(c[0] for c in table.cells()):
-        grid = Grid("tree", "optimizer", "library", title=measure, title_justify="left")
-        for heading in ("median", "of Optax", "of the ceiling", "rounds"):
-            grid.add_column(heading, justify="right")
-        for cell in (c for c in table.cells() if c[0] == measure):
-            for row in rows(table, cell):
-                grid.add_row(*cell[1:], *row)
-            grid.add_section()
-        console.print(grid)
-    grid = Grid("measure", "bar", "measured", "with", "", title="bar", title_justify="left")
-    for bar in bars(table, facts[PLATFORM].split(",")[0]):
-        grid.add_row(bar.measure, bar.bar, bar.measured, bar.library, verdict(bar))
-    console.print(grid)
+def libraries_of(table: Table, cells: Sequence[Cell]) -> list[str]:
+    """The libraries with a result in any of the cells, in the order of the registry."""
+    given = dict.fromkeys(r.library for r in table.results if r.cell in cells)
+    known = [n for n in LIBRARIES if n in given]
+    return [*known, *(n for n in given if n not in known)]

@@ -1,17 +1,26 @@
-"""The parameter trees: the shapes of real models, and for small ones also the model."""
+"""The parameter trees: the shapes of real models, and for small ones also the model.
+
+This file needs no JAX, so that PyTorch's process does not load it.
+"""
 
 import functools
 import math
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 Shape = tuple[int, ...]
 Forward = Callable[[Any, Any, Callable[[Any], Any]], Any]
 """(parameters, inputs, tanh) -> outputs, in the operators that JAX and PyTorch share."""
+FOLDER = "BENCHMARKS_FOLDER"
+"""The environment variable with the folder of the arrays that processes share."""
+LARGE = 10_000_000
+"""Trees of so many parameters are shared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +35,12 @@ class Tree:
 
     @property
     def flat(self) -> list[Shape]:
-        return jax.tree.leaves(self.shapes, is_leaf=_is_shape)
+        """The shapes of the leaves, in the order of `jax.tree.leaves`."""
+        return _leaves(self.shapes)
 
-    @property
-    def structure(self) -> Any:
-        return jax.tree.structure(self.shapes, is_leaf=_is_shape)
+    def unflatten(self, leaves: list[Any]) -> Any:
+        """The tree with these leaves."""
+        return _build(self.shapes, iter(leaves))
 
     @property
     def size(self) -> int:
@@ -38,11 +48,27 @@ class Tree:
 
     def params(self) -> list[np.ndarray]:
         """Small random numbers, like those of an initialiser. They are shared, so callers must copy them."""
-        return _params(self)
+        return self._shared("params", _params)
 
     def grads(self) -> list[np.ndarray]:
         """Random numbers away from zero. Near zero the update depends on how a library applies epsilon."""
-        return _grads(self)
+        return self._shared("grads", _grads)
+
+    def _shared(self, what: str, make: Callable[[int], np.ndarray]) -> list[np.ndarray]:
+        """The leaves of one buffer. Processes share those of large trees in a file, which the first of them writes."""
+        folder = os.environ.get(FOLDER)
+        if folder is None or self.size < LARGE:
+            return self._split(make(self.size))
+        path = Path(folder, f"{self.name}-{what}.npy")
+        if not path.exists():
+            with tempfile.NamedTemporaryFile(dir=folder, suffix=".npy", delete=False) as file:
+                np.save(file, make(self.size))
+            os.replace(file.name, path)
+        return self._split(np.load(path, mmap_mode="r"))
+
+    def _split(self, buffer: np.ndarray) -> list[np.ndarray]:
+        ends = np.cumsum([math.prod(s) for s in self.flat])
+        return [x.reshape(s) for x, s in zip(np.split(buffer, ends[:-1]), self.flat, strict=True)]
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng(2)
@@ -57,20 +83,29 @@ class Tree:
 
 
 @functools.lru_cache(maxsize=1)
-def _params(tree: Tree) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal(s, np.float32) * np.float32(0.02) for s in tree.flat]
+def _params(size: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(size, np.float32) * np.float32(0.02)
 
 
 @functools.lru_cache(maxsize=1)
-def _grads(tree: Tree) -> list[np.ndarray]:
-    rng = np.random.default_rng(1)
-    uniform = [rng.random(s, np.float32) for s in tree.flat]
-    return [np.where(x < 0.5, x - np.float32(1.5), x + np.float32(0.5)) for x in uniform]
+def _grads(size: int) -> np.ndarray:
+    uniform = np.random.default_rng(1).random(size, np.float32)
+    return np.where(uniform < 0.5, uniform - np.float32(1.5), uniform + np.float32(0.5))
 
 
-def _is_shape(x: Any) -> bool:
-    return isinstance(x, tuple)
+def _leaves(shapes: Any) -> list[Shape]:
+    if isinstance(shapes, tuple):
+        return [shapes]
+    children = [shapes[k] for k in sorted(shapes)] if isinstance(shapes, dict) else shapes
+    return [leaf for child in children for leaf in _leaves(child)]
+
+
+def _build(shapes: Any, leaves: Iterator[Any]) -> Any:
+    if isinstance(shapes, tuple):
+        return next(leaves)
+    if isinstance(shapes, dict):
+        return {k: _build(shapes[k], leaves) for k in sorted(shapes)}
+    return [_build(x, leaves) for x in shapes]
 
 
 def _dense(n: int, m: int) -> dict[str, Shape]:
@@ -130,6 +165,8 @@ def _gpt2(width: int = 768, layers: int = 12) -> Tree:
     return Tree("gpt2", {**embeddings, "blocks": [block() for _ in range(layers)], "norm": norm()})
 
 
-TREES = {t.name: t for t in (_mlp(), _resnet50(), _gpt2(), Tree("thousand", [(1000,)] * 1000), _narrow())}
 TINY = Tree("tiny", {"a": _dense(6, 7), "b": [(), (5,)]})
 """The tree on which the libraries are compared before anything is timed."""
+SMALL = Tree("small", {"hidden": _dense(7, 5), "output": _dense(5, 3)})
+"""The leaves of `mlp` with hardly an element: a step takes as long as its call."""
+TREES = {t.name: t for t in (_mlp(), _resnet50(), _gpt2(), Tree("thousand", [(1000,)] * 1000), _narrow(), SMALL, TINY)}

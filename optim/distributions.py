@@ -103,10 +103,6 @@ def multi_normal(loc: Array, log_scale: Array) -> MultiNormal:
     for name, x in (("loc", loc), ("log_scale", log_scale)):
         if jnp.iscomplexobj(x):
             checks.fail(f"{name} must be real, got {x.dtype}", TypeError)
-    try:
-        shape = jnp.broadcast_shapes(loc.shape, log_scale.shape)
-    except ValueError:
-        shape = ()
-    if shape != loc.shape:
+    if not checks.broadcasts(log_scale.shape, loc.shape):
         checks.fail(f"log_scale must have the shape of loc, {loc.shape}, or broadcast to it, got {log_scale.shape}")
     return MultiNormal(*(x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float) for x in (loc, log_scale)))

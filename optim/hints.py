@@ -35,6 +35,21 @@ ELSEWHERE: dict[str, str] = {
     "clip_by_value": "clip",
     "minimize": "make_step",
     "train_step": "make_step",
+    # Losses
+    "MSELoss": "squared_error",
+    "mse_loss": "squared_error",
+    "mean_squared_error": "squared_error",
+    "SmoothL1Loss": "huber_loss",
+    "CrossEntropyLoss": "softmax_cross_entropy_with_integer_labels",
+    "cross_entropy": "softmax_cross_entropy_with_integer_labels",
+    "NLLLoss": "softmax_cross_entropy_with_integer_labels",
+    "BCEWithLogitsLoss": "sigmoid_binary_cross_entropy",
+    "BCELoss": "sigmoid_binary_cross_entropy",
+    "binary_crossentropy": "sigmoid_binary_cross_entropy",
+    "sparse_categorical_crossentropy": "softmax_cross_entropy_with_integer_labels",
+    "categorical_crossentropy": "softmax_cross_entropy",
+    "KLDivLoss": "kl_divergence",
+    "InfoNCE": "ntxent",
     # Schedules
     "StepLR": "exponential_decay",
     "MultiStepLR": "piecewise_constant_schedule",
@@ -107,6 +122,9 @@ def _hint(module: str, name: str) -> str:
     folded = {_folded(n): full for names in (public, here) for n, full in names.items()}
     if _folded(name) in folded:
         return f"; did you mean {folded[_folded(name)]}?"
+    for space, x in vars(sys.modules[roof]).items():
+        if space in public and isinstance(x, ModuleType) and name in getattr(x, "__all__", ()):
+            return f"; did you mean {roof}.{space}.{name}?"
     return checks.near(name, here or public)
 
 

@@ -234,11 +234,109 @@ MUTATIONS = [
         sweep("scale_by_yogi", "is_the_paper", "golden"),
         "tests/golden/papers/yogi.py",
     ),
+    # Losses
+    Mutation(
+        "a loss computes in the dtype of its operands",
+        "dtype = numerics.wide_dtype(common_dtype(*arrays))",
+        "dtype = common_dtype(*arrays)",
+        "tests/losses/test_values.py -k huber",
+    ),
+    Mutation(
+        "a list without an item has no loss",
+        "return jnp.where(mass == 0, 0, jnp.log(jnp.where(mass == 0, 1, mass)))",
+        "return jnp.log(mass)",
+        "tests/losses/test_edges.py -k softmax",
+    ),
+    Mutation(
+        "the passes over the logits share their conversion to float32",
+        "_barrier: Any = lax.optimization_barrier  # untyped in jax",
+        "_barrier: Any = lambda x: x",
+        "tests/losses/test_memory.py -k temporaries",
+    ),
+    Mutation(
+        "a compiled loss stores its softmax",
+        "return jax.checkpoint(f, prevent_cse=False)",
+        "return f",
+        "tests/losses/test_memory.py -k stored",
+    ),
+    Mutation(
+        "a negative label has no place in the gradient",
+        "index = jnp.expand_dims(jnp.where(labels < 0, labels + shape[axis], labels), axis)",
+        "index = jnp.expand_dims(labels, axis)",
+        "tests/losses/test_memory.py -k labels",
+    ),
+    Mutation(
+        "the divergence of two zeros",
+        "return targets * (top - jnp.where(unused & jnp.isinf(log_predictions), 0, log_predictions))",
+        "return targets * (top - log_predictions)",
+        "tests/losses/test_edges.py -k kl_divergence",
+    ),
+    Mutation(
+        "equal labels need no blank between them",
+        "repeated = jnp.where(y[:, 1:] == y[:, :-1], nothing, 0)",
+        "repeated = 0 * nothing",
+        "tests/losses/test_values.py -k ctc",
+    ),
+    Mutation(
+        "a class that is absent has all the weight",
+        "weights = jnp.where(present, (least / jnp.where(present, volumes, least)) ** 2, 1)",
+        "weights = jnp.where(present, (least / jnp.where(present, volumes, least)) ** 2, 1e8)",
+        "tests/losses/test_values.py -k generalized_dice",
+    ),
+    Mutation(
+        "operands are broadcast",
+        "if y.shape != arrays[0].shape and not (scalars and y.shape == ()):",
+        "if y.ndim != arrays[0].ndim and not (scalars and y.shape == ()):",
+        "tests/losses/test_errors.py -k broadcast",
+    ),
     Mutation(
         "a range lets 1 in",
         "DECAY = Range(0, 1, open_high=True)",
         "DECAY = Range(0, 1)",
         "tests/units/test_mistakes.py tests/house/test_docstrings.py",
+    ),
+    # Derivatives, assignment, perturbations, micro-batches
+    Mutation(
+        "a product with the Hessian is conjugated",
+        "return [jnp.conj(g) if numerics.is_complex(g) else g for g in jax.grad(f)(leaves)]",
+        "return jax.grad(f)(leaves)",
+        "tests/units/test_second_order.py -k complex",
+    ),
+    Mutation(
+        "dual variables of columns stay at zero",
+        "return u, v - slack, row_of, column_of",
+        "return u, v, row_of, column_of",
+        "tests/units/test_assignment.py -k scipy",
+    ),
+    Mutation(
+        "the density of a perturbation ignores its scale",
+        "log_prob = noise.log_prob(z_of_x) - jnp.log(scale)",
+        "log_prob = noise.log_prob(z_of_x)",
+        "tests/units/test_perturbations.py -k polynomial",
+    ),
+    Mutation(
+        "derivatives have no baseline",
+        "terms += (1 - weights) * jnp.where(jnp.isfinite(constant), constant, 0)",
+        "pass",
+        "tests/units/test_perturbations.py -k baseline",
+    ),
+    Mutation(
+        "micro-batches have consecutive examples",
+        "return x.reshape(*x.shape[:axis], size, n // size, *x.shape[axis + 1 :])",
+        "return jnp.swapaxes(x.reshape(*x.shape[:axis], n // size, size, *x.shape[axis + 1 :]), axis, axis + 1)",
+        "tests/units/test_microbatching.py -k sharded or kth",
+    ),
+    Mutation(
+        "two variances are added without the distance of the means",
+        "return slot + numerics.convert(new_sum, slot.dtype) + numerics.scaled(distance, cross)",
+        "return slot + numerics.convert(new_sum, slot.dtype)",
+        "tests/units/test_aggregating.py -k running",
+    ),
+    Mutation(
+        "a namespace loses a name",
+        '    "apply_if_finite",\n',
+        "",
+        "tests/house/test_namespaces.py",
     ),
 ]
 

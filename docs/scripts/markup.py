@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-HEADINGS = ("Args", "State", "Raises", "Source", "Differs", "When")
+HEADINGS = ("Args", "State", "Returns", "Raises", "Source", "Differs", "When")
 ENTRY = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*): +(.*)")
 """The first line of an entry: its names and the beginning of its text."""
 

@@ -32,8 +32,9 @@ TITLES = {
     "matrix": "Numbers, trees and types",
     "numerics": "Numbers, trees and types",
     "portable": "Portable states",
+    "distributions": "Numbers, trees and types",
+    "microbatching": "Micro-batches",
     "step": "Training steps",
-    "step.microbatch": "Microbatches",
     "transforms": "Transformations",
     "tree": "Numbers, trees and types",
     "tree.follow": "Trees shaped like the parameters",
@@ -52,6 +53,11 @@ class Name:
     module: str
 
     @property
+    def short(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+    @property
     def value(self) -> Any:
         return functools.reduce(getattr, self.path.split(".")[1:], optim)
 
@@ -64,7 +70,7 @@ class Name:
         """Whether it is a state class: a named tuple that the library makes, not the user."""
         value = self.value
         tuples = isinstance(value, type) and hasattr(value, "_fields")
-        return tuples and not issubclass(value, optim.GradientTransformation)
+        return tuples and "update" not in value._fields
 
 
 @functools.cache
@@ -74,12 +80,13 @@ def by_name() -> dict[str, Entry]:
 
 @functools.cache
 def groups() -> dict[str, list[Name]]:
-    """Title -> the names that `optim/__init__.py` imports from the modules of that title."""
+    """Title -> the names that `optim/__init__.py` imports from the modules of that title, and the losses below it."""
     by_title: dict[str, list[Name]] = {}
     for node in ast.parse((ROOT / "optim" / "__init__.py").read_text()).body:
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             imported = [Name(f"optim.{alias.asname}", f"optim.{node.module}") for alias in node.names]
             by_title.setdefault(title_of(node.module), []).extend(imported)
+    by_title[title_of("losses")] += [n for n in of_module(optim.losses) if not hasattr(optim, n.short)]
     return by_title
 
 
@@ -95,11 +102,24 @@ def of_module(module: Any) -> list[Name]:
         n for n, x in vars(module).items() if not n.startswith("_") and defined_in(x, module)
     ]
     unique: dict[int, str] = {}
-    for name in sorted(listed, key=str.lower):
+    for name in sorted(listed, key=lambda n: (getattr(getattr(module, n), "__name__", n) != n, n.lower())):
         value = getattr(module, name)
         if not isinstance(value, types.ModuleType):
             unique.setdefault(id(value), name)
     return [Name(f"{module.__name__}.{n}", getattr(getattr(module, n), "__module__", "")) for n in unique.values()]
+
+
+@functools.cache
+def namespaces() -> dict[str, list[Name]]:
+    """Public module -> its names that `optim` does not have; of trees and projections all names."""
+    found = {f"optim.{m}": of_module(getattr(optim, m)) for m in ("tree", "projections")}
+    rooms = [x for n in optim.__all__ if inspect.ismodule(x := getattr(optim, n))]
+    skipped = (optim.interop, optim.keras, optim.tree_utils, optim.experimental)
+    for module in [*rooms, optim.experimental.aggregating]:
+        if module not in skipped and module.__name__ not in found:
+            own = [n for n in of_module(module) if getattr(optim, n.path.rpartition(".")[2], None) is not n.value]
+            found |= {module.__name__: own} if own else {}
+    return found | {module.__name__: of_module(module) for module in adapters()}
 
 
 def defined_in(x: Any, module: Any) -> bool:
@@ -120,9 +140,10 @@ def links() -> Mapping[str, str]:
     for name in [n for names in groups().values() for n in names] + of_module(optim.keras):
         short = name.path.removeprefix("optim.")
         anchors |= {short: name.path, name.path: name.path}
-    for module in (optim.tree, optim.projections, *adapters()):
-        for name in of_module(module):
-            anchors |= {name.path.removeprefix("optim."): name.path, name.path: name.path}
+    for name in [n for members in namespaces().values() for n in members]:
+        anchors |= {name.path.removeprefix("optim."): name.path, name.path: name.path}
+        if name.path.split(".")[1] not in ("tree", "projections", "interop"):
+            anchors.setdefault(name.path.rpartition(".")[2], name.path)
     return anchors
 
 

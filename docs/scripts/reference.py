@@ -19,6 +19,8 @@ from optim.core.registry import Entry
 
 FOLDER = "reference"
 PICTURES = f"{FOLDER}/pictures"
+LEADS = {"Losses": optim.losses, "Schedules": optim.schedules}
+"""Groups that begin with the first paragraph of a module's docstring."""
 BY_MODULE = "Optimizers"
 """The group with a page for each module."""
 
@@ -45,7 +47,8 @@ def pages() -> dict[str, list[Page]]:
     sections: dict[str, list[Page]] = {}
     for title, members in sorted(names.groups().items(), key=lambda group: -len(registered(group[1]))):
         if title != BY_MODULE:
-            sections[title] = [Page(f"{FOLDER}/{names.slug(title)}.md", title, "", members)]
+            about = lead(LEADS[title]) if title in LEADS else ""
+            sections[title] = [Page(f"{FOLDER}/{names.slug(title)}.md", title, about, members)]
             continue
         modules: dict[str, list[Name]] = {}
         for name in members:
@@ -58,10 +61,13 @@ def pages() -> dict[str, list[Page]]:
         sections[title].sort(key=lambda page: page.title)
         keras = names.of_module(optim.keras)
         sections[title].append(Page(f"{FOLDER}/optimizers/keras.md", "keras", lead(optim.keras), keras))
-    for module in (optim.tree, optim.projections, *names.adapters()):
-        short = module.__name__.removeprefix("optim.")
-        path = f"{FOLDER}/{short.replace('.', '/')}.md"
-        sections[module.__name__] = [Page(path, module.__name__, lead(module), names.of_module(module))]
+    for module, members in names.namespaces().items():
+        title = names.title_of(module.removeprefix("optim."))
+        if module not in ("optim.tree", "optim.projections") and title in sections:
+            sections[title][0].names += members
+            continue
+        path = f"{FOLDER}/{module.removeprefix('optim.').replace('.', '/')}.md"
+        sections[module] = [Page(path, module, lead(importlib.import_module(module)), members)]
     return sections
 
 

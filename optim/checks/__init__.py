@@ -41,6 +41,7 @@ from .ranges import (
     Range as Range,
 )
 from .values import (
+    broadcasts as broadcasts,
     function_name as function_name,
     is_array as is_array,
     is_key as is_key,

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,6 +32,12 @@ def is_key(x: Any) -> bool:
 def is_number(x: Any) -> bool:
     """A concrete Python or NumPy real number; booleans are not."""
     return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+
+
+def broadcasts(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether an array of one shape broadcasts to the other, which stays as it is."""
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(n in (1, m) for n, m in pairs)
 
 
 def shown(x: Any) -> str:

@@ -18,7 +18,6 @@ T = TypeVar("T")
 
 # Where Optax departs from the paper, and an argument gives its numbers.
 RULES: dict[str, dict[str, Any]] = {
-    "adan": {"proximal_decay": False},
     "centralize": {"output_axis": 0},
     "lars": {"decayed_norm": True},
     "momo": {"decay_step": False},

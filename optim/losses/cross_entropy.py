@@ -10,7 +10,6 @@ from ..types import Array
 from .operands import (
     Axes,
     axes,
-    common_dtype,
     floating,
     integers,
     mask,
@@ -37,6 +36,7 @@ def softmax_cross_entropy(
       where: True for the classes that exist, a boolean array that broadcasts to the logits, or for the examples that
         count, one of the shape of the losses; None is all. The loss is 0 where nothing is left.
     Returns: the losses, without the dimensions of `axis`.
+    Raises:  ValueError for operands of different shapes, for an axis or a mask that does not fit.
     Differs: a class of label 0 may have the logit -inf; Optax returns NaN, and has `safe_softmax_cross_entropy`.
     When:    labels are soft; otherwise `softmax_cross_entropy_with_integer_labels` uses less memory.
     """
@@ -55,6 +55,7 @@ def safe_softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
       logits: unnormalised log probabilities [..., classes], floating.
       labels: probabilities, of the shape of the logits.
     Returns: the losses [...].
+    Raises:  ValueError for operands of different shapes; TypeError for logits that are not floating.
     """
     return softmax_cross_entropy(logits, labels)
 
@@ -76,6 +77,8 @@ def softmax_cross_entropy_with_integer_labels(
       where: True for the classes that exist or the examples that count, as in `softmax_cross_entropy`. The loss is
         infinite for a label whose class does not exist.
     Returns: the losses, shaped like the labels; NaN for a label that is out of range.
+    Raises:  ValueError for labels of another shape, for an axis or a mask that does not fit; TypeError for labels
+      that are not integers.
     Differs: for a label that `where` excludes Optax returns the distance to the excluded logit.
     When:    the vocabulary is large.
     """
@@ -89,7 +92,7 @@ def softmax_cross_entropy_with_integer_labels(
     loss = cross_entropy_at(z, exists, y, over[0])
     if exists is not None:
         loss = jnp.where(jnp.any(exists, over), loss, 0)
-    return loss.astype(common_dtype(z))
+    return loss.astype(z.dtype)
 
 
 def _last(x: Array, over: tuple[int, ...]) -> Array:
@@ -113,6 +116,7 @@ def poly_loss_cross_entropy(
       axis: the classes: a dimension, several, or None for all.
       where: True for the classes that exist or the examples that count, as in `softmax_cross_entropy`.
     Returns: the losses, without the dimensions of `axis`.
+    Raises:  ValueError for operands of different shapes, for an axis or a mask that does not fit.
     Source:  Leng et al. 2022, PolyLoss, Eq. 8 (Poly-1).
     """
     z, probabilities = floating("logits", logits), real("labels", labels)

@@ -40,6 +40,8 @@ def ctc_loss_with_forward_probs(
     Returns: the losses [batch]; blank [frames, batch, labels + 1], the log probability to have emitted n labels and to
       stand on a blank, in the last row on a blank or a label; emit [frames, batch, labels], that to stand on label n.
       They are float32, or float64 for logits of float64.
+    Raises:  ValueError for other shapes, for blank_id or log_epsilon out of range; TypeError for labels that are not
+      integers.
     Source:  Graves et al. 2006, Eqs. 5 to 8.
     """
     z, skipped, y, unused = _sequences(logits, logit_paddings, labels, label_paddings)
@@ -49,27 +51,31 @@ def ctc_loss_with_forward_probs(
     nothing = jnp.asarray(numerics.like(z, log_epsilon), z.dtype)
     logs = jnp.maximum(softmax(z, None, (2,)).log_probabilities(), nothing)
     of_blank = logs[:, :, int(blank_id)].T[..., None]
-    # NaN for a label that is out of range.
-    of_labels = jnp.take_along_axis(logs, jnp.where(unused, 0, y)[:, None], 2).swapaxes(0, 1)
-    repeated = y[:, 1:] == y[:, :-1]
+    y = jnp.where(unused & ((y < 0) | (y >= z.shape[2])), 0, y)  # padding may be anything; a label out of range is NaN
+    of_labels = jnp.take_along_axis(logs, y[:, None], 2, mode="fill").swapaxes(0, 1)
+    repeated = jnp.where(y[:, 1:] == y[:, :-1], nothing, 0)
+
+    batch, n = y.shape
+    column = jnp.full((batch, 1), nothing)
 
     def frame(before: tuple[Array, Array], row: Any) -> Any:
         (blank, emit), (log_blank, log_labels, skip) = before, row
-        passed = jnp.concatenate([jnp.full_like(emit[:, :1], nothing), emit], 1) if emit.shape[1] else nothing
-        stepped = jnp.where(repeated, nothing, emit[:, :-1])
-        entered = blank[:, :-1].at[:, 1:].set(jnp.logaddexp(blank[:, 1:-1], stepped))
-        after = log_blank + jnp.logaddexp(blank, passed), log_labels + jnp.logaddexp(emit, entered)
+        other_label = jnp.concatenate([column, emit[:, :-1] + repeated], 1)[:, :n]
+        entered = jnp.logaddexp(blank[:, :-1], other_label)
+        after = log_blank + either(blank, emit), log_labels + jnp.logaddexp(emit, entered)
         kept = jax.tree.map(lambda new, old: jnp.where(skip[:, None], old, new), after, before)
         return kept, kept
 
-    n = y.shape[1]
-    blank = jnp.full((len(y), n + 1), nothing).at[:, 0].set(0)
-    start = blank, jnp.full((len(y), n), nothing)
-    (blank, emit), (blanks, emits) = lax.scan(frame, start, (of_blank, of_labels, skipped.T))
-    either = blank.at[:, 1:].set(jnp.logaddexp(blank[:, 1:], emit))
-    length = jnp.sum(~unused, 1, keepdims=True)
-    loss = -jnp.take_along_axis(either, length, 1)[:, 0]
-    return loss, blanks.at[-1:].set(either), emits
+    def either(blank: Array, emit: Array) -> Array:
+        """On a blank or on a label, after n labels."""
+        return jnp.logaddexp(blank, jnp.concatenate([column, emit], 1))
+
+    emit = jnp.full((batch, n), nothing)
+    blank = jnp.concatenate([0 * column, emit], 1)
+    (blank, emit), (blanks, emits) = lax.scan(frame, (blank, emit), (of_blank, of_labels, skipped.T))
+    last = either(blank, emit)
+    loss = -jnp.take_along_axis(last, jnp.sum(~unused, 1, keepdims=True), 1)[:, 0]
+    return loss, jnp.concatenate([blanks[:-1], last[None]])[: z.shape[1]], emits
 
 
 def _sequences(
@@ -120,6 +126,8 @@ def ctc_loss(
       log_epsilon: what stands for log 0, < 0. Usually -1e5.
     Returns: the losses [batch], float32, or float64 for logits of float64. About -log_epsilon where there are too few
       frames, NaN for a label that is out of range.
+    Raises:  ValueError for other shapes, for blank_id or log_epsilon out of range; TypeError for labels that are not
+      integers.
     Source:  Graves et al. 2006, Eq. 12.
     Differs: Optax treats a label out of range as certain; a logit of -inf gives NaN.
     When:    speech or handwriting.

@@ -46,8 +46,9 @@ def kl_divergence(
       axis: the dimension of the distributions, several, or None for all.
       where: True for the elements that count, a boolean array that broadcasts to log_predictions; None is all.
     Returns: the divergences, without the dimensions of `axis`. A target 0 contributes 0, whatever its prediction.
+    Raises:  ValueError for operands of different shapes, for an axis or a mask that does not fit.
     Source:  Kullback & Leibler 1951.
-    Differs: Optax returns NaN where target and prediction are 0; it broadcasts targets of other shapes.
+    Differs: Optax returns NaN where target and prediction are 0.
     """
     p, t, over, dtype = _operands(axis, where, log_predictions=log_predictions, targets=targets)
     return jnp.sum(_terms(t, _log(t), p), over).astype(dtype)
@@ -67,7 +68,8 @@ def kl_divergence_with_log_targets(
       axis: the dimension of the distributions, several, or None for all.
       where: True for the elements that count, a boolean array that broadcasts to log_predictions; None is all.
     Returns: the divergences, without the dimensions of `axis`.
-    Differs: Optax returns NaN for a log target of -inf; it broadcasts log targets of other shapes.
+    Raises:  ValueError for operands of different shapes, for an axis or a mask that does not fit.
+    Differs: Optax returns NaN for a log target of -inf.
     """
     p, t, over, dtype = _operands(axis, where, log_predictions=log_predictions, log_targets=log_targets)
     return jnp.sum(_terms(jnp.exp(t), t, p), over).astype(dtype)
@@ -87,7 +89,8 @@ def generalized_kl_divergence(
       axis: the dimension of the measures, several, or None for all.
       where: True for the elements that count, a boolean array that broadcasts to log_predictions; None is all.
     Returns: the divergences, without the dimensions of `axis`.
-    Differs: Optax returns NaN where target and prediction are 0; it broadcasts targets of other shapes.
+    Raises:  ValueError for operands of different shapes, for an axis or a mask that does not fit.
+    Differs: Optax returns NaN where target and prediction are 0.
     """
     p, t, over, dtype = _operands(axis, where, log_predictions=log_predictions, targets=targets)
     return jnp.sum(_terms(t, _log(t), p) + (jnp.exp(p) - t), over).astype(dtype)
@@ -102,5 +105,6 @@ def convex_kl_divergence(
     Args:
       log_predictions, targets, axis, where: as there.
     Returns: the divergences, without the dimensions of `axis`.
+    Raises:  ValueError for operands of different shapes, for an axis or a mask that does not fit.
     """
     return generalized_kl_divergence(log_predictions, targets, axis, where)

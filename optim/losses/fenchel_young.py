@@ -24,7 +24,7 @@ def make_fenchel_young_loss(max_fun: Callable[..., Array]) -> Callable[..., Arra
     Returns: loss(scores, targets, *args, **kwargs) of arrays [..., n], which returns [...].
     Raises:  TypeError if max_fun is not a function; from the loss, ValueError if max_fun does not return scalars.
     Source:  Blondel et al. 2020, Learning with Fenchel-Young losses, Def. 2.
-    Differs: Optax refuses positional arguments of max_fun, and broadcasts targets of other shapes.
+    Differs: Optax refuses further positional arguments.
     """
     with checks.naming("make_fenchel_young_loss"):
         checks.function("max_fun", max_fun, "a function of scores")

@@ -21,7 +21,7 @@ def hinge_loss(predictor_outputs: ArrayLike, targets: ArrayLike) -> Array:
       predictor_outputs: scores, floating.
       targets: -1 or 1, of the shape of the scores, or a number.
     Returns: the losses, of the shape of the scores.
-    Differs: Optax broadcasts targets of other shapes.
+    Raises:  ValueError for operands of different shapes; TypeError for scores that are not floating.
     """
     (scores, signs), dtype = matched(scalars=True, predictor_outputs=predictor_outputs, targets=targets)
     return jnp.maximum(1 - scores * signs, 0).astype(dtype)
@@ -37,6 +37,7 @@ def perceptron_loss(predictor_outputs: ArrayLike, targets: ArrayLike) -> Array:
       predictor_outputs: scores, floating.
       targets: -1 or 1, of the shape of the scores, or a number.
     Returns: the losses, of the shape of the scores.
+    Raises:  ValueError for operands of different shapes; TypeError for scores that are not floating.
     Source:  Rosenblatt 1958.
     """
     (scores, signs), dtype = matched(scalars=True, predictor_outputs=predictor_outputs, targets=targets)
@@ -53,8 +54,9 @@ def sparsemax_loss(logits: ArrayLike, labels: ArrayLike) -> Array:
       logits: scores, floating.
       labels: 0 and 1, of the shape of the logits, or a number.
     Returns: the losses, of the shape and dtype of the logits.
+    Raises:  ValueError for operands of different shapes; TypeError for scores that are not floating.
     Source:  Blondel et al. 2020, Fenchel-Young losses, Sec. 4.4.
-    Differs: Optax broadcasts labels of other shapes; for large logits its derivative is NaN.
+    Differs: for large logits its derivative is NaN.
     """
     (x, y), _ = matched(scalars=True, logits=logits, labels=labels)
     x = jnp.where(y != 0, -x, x)
@@ -82,6 +84,7 @@ def multiclass_hinge_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
       scores: [..., classes], floating.
       labels: integers in [0, classes), of shape [...]. Negative labels count from the end.
     Returns: the losses [...], in the dtype of the scores; NaN for a label that is out of range.
+    Raises:  ValueError for labels of another shape; TypeError for labels that are not integers.
     Source:  Crammer & Singer 2001.
     Differs: the dtype is that of the scores; Optax' is at least float32, and it ignores labels out of range.
     """
@@ -100,6 +103,7 @@ def multiclass_perceptron_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
       scores: [..., classes], floating.
       labels: integers in [0, classes), of shape [...]. Negative labels count from the end.
     Returns: the losses [...], in the dtype of the scores; NaN for a label that is out of range.
+    Raises:  ValueError for labels of another shape; TypeError for labels that are not integers.
     Differs: as `multiclass_hinge_loss` from that of Optax.
     """
     distances, _, dtype = _classes(scores, labels)
@@ -116,6 +120,7 @@ def multiclass_sparsemax_loss(scores: ArrayLike, labels: ArrayLike) -> Array:
       scores: [..., classes], floating.
       labels: integers in [0, classes), of shape [...]. Negative labels count from the end.
     Returns: the losses [...], in the dtype of the scores; NaN for a label that is out of range.
+    Raises:  ValueError for labels of another shape; TypeError for labels that are not integers.
     Source:  Martins & Astudillo 2016, From softmax to sparsemax, Eq. 11.
     Differs: as `multiclass_hinge_loss`; Optax takes scores of two dimensions only.
     When:    most classes should get no probability at all.

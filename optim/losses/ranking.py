@@ -33,8 +33,9 @@ def ranking_softmax_loss(
       reduce_fn: reduces the losses of the lists, with an argument `where` for the lists that have items if `where` is
         given; None returns the losses [...].
     Returns: the reduced loss, or the losses, in the dtype of the logits; 0 where no list has an item.
+    Raises:  ValueError for operands of different shapes, for a mask or weights that do not fit.
     Source:  Cao et al. 2007, Learning to rank: from pairwise to listwise, top-one probabilities.
-    Differs: Optax broadcasts labels of other shapes; if all lists are empty its mean is NaN.
+    Differs: if all lists are empty its mean is NaN.
     """
     z = floating("logits", logits)
     if not z.ndim:

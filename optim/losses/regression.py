@@ -29,6 +29,7 @@ def squared_error(predictions: ArrayLike, targets: ArrayLike | None = None) -> A
       predictions: floating.
       targets: an array of the shape of the predictions, or a number; None is 0.
     Returns: the losses, of the shape of the predictions.
+    Raises:  ValueError for operands of different shapes; TypeError for predictions that are not floating.
     """
     e, dtype = _errors(predictions, targets)
     return (e * e).astype(dtype)
@@ -41,9 +42,9 @@ def l2_loss(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
         loss = (predictions - targets)^2 / 2
 
     Args:
-      predictions: floating.
-      targets: an array of the shape of the predictions, or a number; None is 0.
+      predictions, targets: as in `squared_error`.
     Returns: the losses, of the shape of the predictions.
+    Raises:  as `squared_error`.
     """
     e, dtype = _errors(predictions, targets)
     return (0.5 * e * e).astype(dtype)
@@ -60,8 +61,10 @@ def huber_loss(predictions: ArrayLike, targets: ArrayLike | None = None, *, delt
       targets: an array of the shape of the predictions, or a number; None is 0.
       delta: the error from which on the loss is linear, > 0: a number, or an array that broadcasts to the predictions.
     Returns: the losses, of the shape of the predictions.
+    Raises:  ValueError for operands of different shapes or delta <= 0; TypeError for predictions that are not
+      floating.
     Source:  Huber 1964.
-    Differs: Optax broadcasts targets of other shapes, and returns losses below zero for a delta below zero.
+    Differs: Optax returns losses below zero for a delta below zero.
     When:    some targets are far off.
     """
     e, dtype = _errors(predictions, targets)
@@ -93,8 +96,9 @@ def log_cosh(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
       predictions: floating.
       targets: an array of the shape of the predictions, or a number; None is 0.
     Returns: the losses, of the shape of the predictions.
+    Raises:  ValueError for operands of different shapes; TypeError for predictions that are not floating.
     Source:  Chen et al. 2019, Log hyperbolic cosine loss.
-    Differs: Optax loses the digits of losses below 1e-7, and broadcasts targets of other shapes.
+    Differs: Optax loses the digits of losses below 1e-7.
     """
     e, dtype = _errors(predictions, targets)
     return _log_cosh(e).astype(dtype)

@@ -49,6 +49,8 @@ def dice_loss(
       ignore_background: whether to leave out the first class, if there are several.
       axis: the dimensions of I, FP and FN; None is all but the first and the last.
     Returns: the losses, without the dimensions of `axis`.
+    Raises:  ValueError for operands of different shapes, for a number out of range, for weights or an axis that do
+      not fit.
     Source:  Milletari et al. 2016, V-Net; Salehi et al. 2017, Eq. 4 (Tversky).
     Differs: with smooth = 0 a class that is neither predicted nor true has the loss 0.
     """
@@ -107,6 +109,7 @@ def binary_dice_loss(
       smooth: >= 0, in units of pixels. Usually 1.
       apply_sigmoid: whether predictions are logits, of which the sigmoid is taken.
     Returns: the losses [batch].
+    Raises:  ValueError for operands of different shapes or smooth < 0.
     Source:  Milletari et al. 2016, V-Net.
     Differs: Optax refuses predictions that are probabilities (apply_sigmoid=False).
     """
@@ -136,8 +139,10 @@ def multiclass_generalized_dice_loss(
       apply_softmax: whether predictions are logits, of which the softmax is taken.
       ignore_background: whether to leave out the first class, if there are several.
     Returns: the loss, a scalar.
+    Raises:  ValueError for operands of different shapes or smooth < 0.
     Source:  Sudre et al. 2017, Generalised Dice, Sec. 2.1.
     Differs: a class that is not in the batch has the weight of the smallest that is; in Optax it has all the weight.
+      Without the background Optax does not normalise the weights of the others.
     When:    regions are of very different sizes.
     """
     (p, t), dtype = _segments(predictions, targets)

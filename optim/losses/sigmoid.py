@@ -30,7 +30,7 @@ def sigmoid_binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
       logits: log odds, floating.
       labels: probabilities, or 0 and 1: an array of the shape of the logits, or a number.
     Returns: the losses, of the shape and dtype of the logits.
-    Differs: Optax broadcasts labels of other shapes.
+    Raises:  ValueError for operands of different shapes; TypeError for logits that are not floating.
     """
     (x, y), _ = matched(scalars=True, logits=logits, labels=labels)
     return _cross_entropy(x, y).astype(floating("logits", logits).dtype)
@@ -52,8 +52,9 @@ def sigmoid_focal_loss(
         w = 1. Usually 0.25.
       gamma: how strongly right examples are discounted, >= 0; 0 is the cross entropy. Usually 2.
     Returns: the losses, of the shape and dtype of the logits.
+    Raises:  ValueError for operands of different shapes, for alpha or gamma out of range.
     Source:  Lin et al. 2017, Focal loss, Eqs. 4 and 5.
-    Differs: the derivative is finite where 1 - p_t is 0 and gamma < 1; Optax broadcasts labels of other shapes.
+    Differs: the derivative is finite where 1 - p_t is 0 and gamma < 1.
     When:    one class is rare, as in object detection.
     """
     (x, y), _ = matched(scalars=True, logits=logits, labels=labels)

@@ -45,7 +45,8 @@ def cosine_similarity(
       axis: the dimension of the vectors, several, or None for all.
       where: True for the elements that count, a boolean array that broadcasts to the predictions; None is all.
     Returns: the similarities in [-1, 1], without the dimensions of `axis`; 0 where a vector is zero.
-    Differs: Optax returns NaN for a zero vector, or its derivative is NaN; it broadcasts targets of other shapes.
+    Raises:  ValueError for operands of different shapes, for an axis, a mask or an epsilon that does not fit.
+    Differs: Optax returns NaN for a zero vector, or its derivative is NaN.
     """
     (p, t), dtype = matched(predictions=predictions, targets=targets)
     over = axes(axis, p.shape, "predictions")
@@ -74,6 +75,7 @@ def cosine_distance(
       axis: the dimension of the vectors, several, or None for all.
       where: True for the elements that count, a boolean array that broadcasts to the predictions; None is all.
     Returns: the distances in [0, 2], without the dimensions of `axis`; 1 where a vector is zero.
+    Raises:  ValueError for operands of different shapes; TypeError for predictions that are not floating.
     Differs: as `cosine_similarity` from that of Optax.
     """
     _, dtype = matched(predictions=predictions, targets=targets)
@@ -93,6 +95,7 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: Scalar = 0.07)
       labels: integers [examples]: which examples belong together.
       temperature: > 0. Usually 0.05 to 0.5.
     Returns: the loss, a scalar in the dtype of the embeddings; 0 where no two examples have the same label.
+    Raises:  ValueError for other shapes or temperature <= 0; TypeError for labels that are not integers.
     Source:  Chen et al. 2020, SimCLR, Eq. 1, with other positives left out of the sum.
     Differs: without pairs Optax returns NaN; labels must be integers.
     When:    representations are learned from augmented views.
@@ -137,9 +140,9 @@ def triplet_margin_loss(
       margin: >= 0. Usually 0.2 to 1.
       eps: >= 0. Usually 1e-6.
     Returns: the losses, without the dimensions of `axis`.
+    Raises:  ValueError for operands of different shapes, for a number out of range.
     Source:  Schroff et al. 2015, FaceNet, Eq. 2.
-    Differs: Optax leaves out the absolute value, so that an odd norm_degree gives no distance, often NaN; it broadcasts
-      positives and negatives of other shapes.
+    Differs: Optax leaves out the absolute value, so that an odd norm_degree gives no distance, often NaN.
     """
     (a, p, n), dtype = matched(anchors=anchors, positives=positives, negatives=negatives)
     over = axes(axis, a.shape, "anchors")

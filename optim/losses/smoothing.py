@@ -22,6 +22,7 @@ def smooth_labels(labels: ArrayLike, alpha: ArrayLike, *, axis: Axes = -1, where
       where: True for the classes that exist, which are counted, a boolean array that broadcasts to the labels; None is
         all.
     Returns: labels of the same shape and dtype.
+    Raises:  ValueError for alpha out of range, for an axis or a mask that does not fit.
     Source:  Szegedy et al. 2016, Rethinking the Inception architecture, Sec. 7.
     Differs: where no class exists Optax returns infinity.
     """

@@ -16,6 +16,8 @@ from .. import numerics
 from ..types import Array
 from .operands import at_labels, one_hot
 
+_barrier: Any = lax.optimization_barrier  # untyped in jax
+
 
 class Softmax(NamedTuple):
     """Logits in their own dtype, and their largest and log_mass, in which the reduced dimensions have size 1."""
@@ -49,13 +51,13 @@ def _shifted(z: Array, mask: Array | None, top: Array) -> Array:
 
 
 def _log_probabilities(z: Array, mask: Array | None, top: Array, log_mass: Array) -> Array:
-    z, top, log_mass = lax.optimization_barrier((z, top, log_mass))
+    z, top, log_mass = _barrier((z, top, log_mass))
     return _shifted(z, mask, top) - log_mass
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _log_mass(z: Array, mask: Array | None, top: Array, axes: tuple[int, ...]) -> Array:
-    z, top = lax.optimization_barrier((z, top))
+    z, top = _barrier((z, top))
     mass = jnp.sum(jnp.exp(_shifted(z, mask, top)), axes, keepdims=True)
     return jnp.where(mass == 0, 0, jnp.log(jnp.where(mass == 0, 1, mass)))
 
@@ -84,7 +86,7 @@ def cross_entropy_at(z: Array, mask: Array | None, labels: Array, axis: int) -> 
 
 
 def _at_labels(s: Softmax, labels: Array, axis: int) -> Array:
-    z, log_mass = lax.optimization_barrier((s.logits, s.log_mass))
+    z, log_mass = _barrier((s.logits, s.log_mass))
     z = at_labels(z, labels, axis).astype(s.top.dtype) - jnp.squeeze(s.top, axis)
     z = z if s.mask is None else jnp.where(at_labels(s.mask, labels, axis), z, -jnp.inf)
     return jnp.squeeze(log_mass, axis) - z
@@ -129,7 +131,7 @@ def _cross_entropy_jvp(axes: tuple[int, ...], primals: Any, tangents: Any) -> tu
 
     @_recomputed
     def slope(z: Array, top: Array, log_mass: Array, weights: Array, total: Array, dz: Array) -> Array:
-        z, top, log_mass, total = lax.optimization_barrier((z, top, log_mass, total))
+        z, top, log_mass, total = _barrier((z, top, log_mass, total))
         p = jnp.exp(_shifted(z, mask, top) - log_mass)
         return jnp.sum((total * p - _masked(weights, mask).astype(p.dtype)) * dz.astype(p.dtype), axes)
 

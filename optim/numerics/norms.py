@@ -82,7 +82,7 @@ def _along(x: Array, dx: Array, axes: Axes) -> Array:
 
 
 def _sum_of_squares(xs: tuple[Array, ...], scale: Array | None, axes: Axes) -> Array:
-    squares = [square(x if scale is None else x * convert(scale, x.dtype)) for x in xs]
+    squares = [square(x if scale is None else x * lax.convert_element_type(scale, x.dtype)) for x in xs]
     if axes is not None:
         return jnp.sum(squares[0], axes, keepdims=True)
     parts = [lax.reduce(s, np.zeros((), s.dtype), lax.add, tuple(range(s.ndim))) for s in squares]

@@ -123,7 +123,7 @@ def unitwise_clip(g_norm: Array, max_norm: Array, grad: Array, div_eps: Scalar =
     checks.argument("div_eps", div_eps, checks.POSITIVE)
     grad, g_norm, max_norm = map(tree.as_array, (grad, g_norm, max_norm))
     for name, x in (("g_norm", g_norm), ("max_norm", max_norm)):
-        if jnp.broadcast_shapes(x.shape, grad.shape) != grad.shape:
+        if not checks.broadcasts(x.shape, grad.shape):
             checks.fail(f"{name} has shape {x.shape}, grad has {grad.shape}")
     wide = wide_dtype(grad.dtype)
     size, most = (convert(x, real_dtype(wide)) for x in (g_norm, max_norm))

@@ -89,8 +89,7 @@ def _conditionally(
     otherwise: Callable[[Tree], Tree],
 ) -> GradientTransformationExtraArgs:
     member = taking_extra_args(inner, "inner")
-    arity = None if forward else 1  # it may need an extra argument
-    checks.function("should_transform_fn", chosen, "a function of the step", arity)
+    checks.function("should_transform_fn", chosen, "a function of the step", arity=None if forward else 1)
 
     def init(params: Params) -> Any:
         return state_class(inner_state=member.init(params), step=jnp.zeros((), jnp.int32))

@@ -233,9 +233,8 @@ def test_rows_are_there():
 def test_a_factory_by_its_name_alone_has_a_usual_learning_rate():
     """The one that its docstring names."""
     for entry in optim.entries("transformation"):
-        rate = entry.signature.parameters.get("learning_rate")
-        required = rate is not None and rate.default is rate.empty and not entry.name.startswith("scale_by")
-        if required and entry.name not in ("dpsgd", "schedule_free"):  # they need more than a rate
+        required = [name for name, p in entry.signature.parameters.items() if p.default is p.empty]
+        if required == ["learning_rate"] and not entry.name.startswith("scale_by"):
             usual = re.search(r"usual\s+learning\s+rate\s+is\s+(.*?)(;|\.\n|\.$|,|$)", entry.factory.__doc__, re.S)[1]
             tx = optim.get(entry.name)
             assert tx.call.arguments["learning_rate"] in map(float, re.findall(r"[\d.]+(?:e-?\d+)?", usual)), entry.name

@@ -12,7 +12,7 @@ from ..every.rows import check_all
 from .parts import ROOT, TREES, dedent, docstrings, paragraphs
 
 ENTRIES = {e.name: e for e in optim.entries()}
-HEADINGS = ["Args", "State", "Raises", "Source", "Differs", "When"]
+HEADINGS = ["Args", "State", "Returns", "Raises", "Source", "Differs", "When"]
 SOURCES = {
     node.name: dedent(ast.get_docstring(node, clean=False) or "")
     for tree in TREES.values()

@@ -27,8 +27,8 @@ LISTED = {re.match(r"[\w.]+", line)[0] for line in CATALOGUE}
 
 # The public names that are no factories and in no catalogue. State classes need no entry: their names end in State.
 ROOMS = words(
-    "assignment contrib experimental interop keras microbatching perturbations projections schedules second_order "
-    "transforms tree tree_utils"
+    "assignment contrib experimental interop keras losses microbatching perturbations projections schedules "
+    "second_order transforms tree tree_utils"
 )
 LIFT = words("Slot StateScalar elementwise leafwise treewise wrap")
 RECORD = words("Example Range ScheduleFn entries example from_config get lookup register to_config")
@@ -139,6 +139,13 @@ def test_every_public_name_of_keras_has_a_kind():
 def test_every_schedule_is_a_name_of_schedules():
     for entry in optim.entries("schedule"):
         assert getattr(optim.schedules, entry.name) is entry.factory
+
+
+def test_every_public_name_of_losses_is_listed():
+    top = {n for n in optim.losses.__all__ if n in LISTED}
+    assert set(optim.losses.__all__) == top | {n.removeprefix("losses.") for n in LISTED if n.startswith("losses.")}
+    assert set(optim.losses.__all__) == set(public("optim.losses"))
+    assert all(getattr(optim, n) is getattr(optim.losses, n) for n in top)
 
 
 def test_every_public_name_of_tree_is_known():

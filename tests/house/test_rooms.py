@@ -28,6 +28,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "combine",
     "portable",
     "schedules",
+    "losses",
     "transforms",
     "optimizers",
     "wrappers",

@@ -45,7 +45,8 @@ def loss_of(namespace: Any, name: str) -> Callable[..., Any]:
 
 
 def differentiable(args: tuple[Any, ...]) -> tuple[int, ...]:
-    return tuple(i for i, x in enumerate(args) if x is not None and np.asarray(x).dtype.kind == "f")
+    """The places of floating arguments."""
+    return tuple(i for i, x in enumerate(args) if jnp.issubdtype(jnp.result_type(x), jnp.floating))
 
 
 X, Y = RNG.normal(size=(3, 4)) * 2, RNG.normal(size=(3, 4))
@@ -87,7 +88,7 @@ CASES = [
     Case("log_cosh", (X, Y), {}, lambda p, t: np.log(np.cosh(p - t))),
     Case("log_cosh", (X,), {}, lambda p: np.log(np.cosh(p))),
     *variants("cosine_similarity", formulas.cosine, (X, Y), {}, {"epsilon": 9.0}, *MASKED, {"where": ROW}),
-    *variants("cosine_distance", lambda *a, **k: 1 - formulas.cosine(*a, **k), (X, Y), {}, {"where": EMPTY}),
+    *variants("cosine_distance", lambda *a, **k: 1 - formulas.cosine(*a, **k), (X, Y), {"where": EMPTY}),
     *variants("sigmoid_binary_cross_entropy", formulas.binary_cross_entropy, (X, P), {}),
     Case("sigmoid_binary_cross_entropy", (X, BITS.astype(int)), {}, formulas.binary_cross_entropy),
     *variants("sigmoid_focal_loss", formulas.focal, (X, BITS), {}, {"gamma": 0.0}, {"alpha": 0.25, "gamma": 1.5}),
@@ -122,7 +123,7 @@ CASES = [
         "kl_divergence_with_log_targets", lambda p, t, **k: formulas.kl(p, np.exp(t), **k), (LOG, Y), {}, *MASKED[:2]
     ),
     *variants("generalized_kl_divergence", formulas.generalized_kl, (LOG, 3 * P), {}, *MASKED),
-    *variants("convex_kl_divergence", formulas.generalized_kl, (LOG, 3 * P), {}, {"axis": 0, "where": MASK}),
+    *variants("convex_kl_divergence", formulas.generalized_kl, (LOG, 3 * P), {"axis": 0, "where": MASK}),
     Case("hinge_loss", (X, SIGNS), {}, lambda s, t: np.maximum(1 - s * t, 0)),
     Case("hinge_loss", (X, SIGNS.astype(int)), {}, lambda s, t: np.maximum(1 - s * t, 0)),
     Case("perceptron_loss", (X, SIGNS), {}, lambda s, t: np.maximum(-s * t, 0)),
@@ -138,7 +139,7 @@ CASES = [
         formulas.multiclass_sparsemax,
         not_optax="Optax has no batches of batches",
     ),
-    *variants("ntxent", formulas.ntxent, (EMBEDDINGS, GROUPS), {}, {"temperature": 1.0}),
+    *variants("ntxent", formulas.ntxent, (EMBEDDINGS, GROUPS), {}),
     *variants("ntxent", formulas.ntxent, (EMBEDDINGS, np.array([0, 1, 0, 1, 2])), {"temperature": 0.5}),
     *variants("triplet_margin_loss", formulas.triplet, (ANCHOR, NEAR, FAR), {}, {"axis": 0, "margin": 3.0, "eps": 0.1}),
     *variants(
@@ -206,7 +207,6 @@ CASES = [
         formulas.generalized_dice,
         not_optax="in Optax the absent class has all the weight",
     ),
-    Case("ctc_loss", (FRAMES, FRAME_PAD, SYMBOLS, SYMBOL_PAD), {}, formulas.ctc),
     Case("ctc_loss", (FRAMES, FRAME_PAD, (SYMBOLS + 2) % 3, SYMBOL_PAD), {"blank_id": 2}, formulas.ctc),
     Case(
         "ctc_loss_with_forward_probs",

@@ -3,6 +3,7 @@
 python -m tests.reference.page
 """
 
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,10 +42,15 @@ def differs_rows() -> list[str]:
 def docstrings() -> Iterator[tuple[str, str]]:
     """Name and docstring of every factory and every other public function."""
     yield from ((entry.name, entry.factory.__doc__ or "") for entry in optim.entries())
-    for room, prefix in ((optim, ""), (optim.tree, "tree."), (optim.projections, "projections.")):
-        for name, x in vars(room).items():
-            if callable(x) and not name.startswith("_") and entry_of(x) is None:
-                yield prefix + name, x.__doc__ or ""
+    seen = set()
+    for room in (optim, *(x for x in map(vars(optim).get, optim.__all__) if inspect.ismodule(x))):
+        prefix = room.__name__.removeprefix("optim").lstrip(".")
+        for name in getattr(room, "__all__", ()):
+            x = getattr(room, name)
+            second_name = getattr(x, "__name__", name) != name
+            if callable(x) and entry_of(x) is None and id(x) not in seen and not second_name:
+                seen.add(id(x))
+                yield f"{prefix}.{name}".lstrip("."), x.__doc__ or ""
 
 
 def page() -> str:

@@ -49,6 +49,9 @@ optim.adamm(0.1)  # wrong
 optim.AdamW(0.1)  # wrong
 optim.tree.zeros_lik(params)  # wrong
 optim.schedules.cosine(0.1)  # wrong
+optim.transforms.multi_steps(tx, 2)  # wrong
+optim.contrib.adam(0.1)  # wrong
+optim.second_order.hessian(1)  # wrong
 
 
 @optim.register()

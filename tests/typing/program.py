@@ -64,6 +64,17 @@ saved: dict[str, Any] = optim.state_dict(several, several.init({}))
 assert_type(optim.replace(several, "adamw", b1=0.9), optim.MultiSteps)
 
 
+# Namespaces
+assert_type(optim.transforms.MultiSteps(tx, 4), optim.MultiSteps)
+assert_type(optim.transforms.clip(1.0), optim.GradientTransformationExtraArgs)
+assert_type(optim.contrib.prodigy(), optim.GradientTransformationExtraArgs)
+assert_type(optim.schedules.inject_hyperparams(optim.adam)(0.1), optim.GradientTransformationExtraArgs)
+skip: optim.ShouldSkipUpdateFunction = optim.transforms.skip_not_finite
+pairs: tuple[jax.Array, jax.Array] = optim.assignment.hungarian_algorithm(jnp.ones((2, 3)))
+diagonal: jax.Array = optim.second_order.hessian_diag(lambda p, x, y: jnp.sum(p * x), jnp.ones(2), jnp.ones(2), None)
+in_parts = optim.experimental.microbatching.micro_grad(loss_fn, accumulator=optim.AccumulationType.MEAN)
+
+
 # Rules
 class TraceState(NamedTuple):
     trace: optim.Updates

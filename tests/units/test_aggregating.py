@@ -54,8 +54,6 @@ def test_as_optax():
     def all_of_them(of, lib):
         yield run(of.process(lib.scale(0.5), of.average_incrementally_updates(0, 2), lib.adam(0.1)))
         yield run(of.add_mean_variance_to_opt(lib.adam(0.1), 0.9, 0, 2))
-        yield run(of.get_per_element_mean_and_sum_sq_diff_grads(0, 2))
-        yield run(of.accumulate_avg_updates(2), [jax.tree.map(lambda x: x[0], g) for g in GRADS])
 
     with jax.numpy_dtype_promotion("standard"):
         expected = list(all_of_them(theirs, optax))

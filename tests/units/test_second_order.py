@@ -26,16 +26,20 @@ def full(loss, params, *data):
 
 
 def test_against_the_whole_hessian(x64):
-    params, inputs, targets = jax.tree.map(lambda x: x.astype(jnp.float64), (PARAMS, INPUTS, TARGETS))
-    hessian = np.asarray(full(loss, params, inputs, targets))
+    args = jax.tree.map(lambda x: np.asarray(x, np.float64), (PARAMS, INPUTS, TARGETS))
     v = np.linspace(1, 2, 7)
-    hvp = jax.jit(second_order.hvp, static_argnums=0)
-    product = hvp(loss, v, params, inputs, targets)
-    assert jax.tree.map(jnp.shape, product) == jax.tree.map(jnp.shape, params)
-    np.testing.assert_allclose(ravel_pytree(product)[0], hessian @ v, rtol=1e-12)
-    as_tree = hvp(loss, ravel_pytree(params)[1](jnp.asarray(v)), params, inputs, targets)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), as_tree, product)
-    diagonal = jax.jit(second_order.hessian_diag, static_argnums=0)(loss, params, inputs, targets)
+
+    @jax.jit
+    def all_of_them(v, params, *data):
+        as_tree = ravel_pytree(params)[1](v)
+        products = [second_order.hvp(loss, x, params, *data) for x in (v, as_tree)]
+        return full(loss, params, *data), products, second_order.hessian_diag(loss, params, *data)
+
+    hessian, products, diagonal = all_of_them(v, *args)
+    for product in products:
+        assert jax.tree.map(jnp.shape, product) == jax.tree.map(jnp.shape, PARAMS)
+        flat = np.concatenate([np.ravel(x) for x in jax.tree.leaves(product)])
+        np.testing.assert_allclose(flat, np.asarray(hessian) @ v, rtol=1e-12)
     np.testing.assert_allclose(diagonal, np.diag(hessian), rtol=1e-12)
 
 
@@ -96,10 +100,15 @@ def test_none_integers_and_nothing():
     def cubes(params, inputs, targets):
         return params["i"].astype(jnp.float32) * jnp.sum(params["a"] ** 3)
 
-    product = second_order.hvp(cubes, jnp.ones(2), params, None, None)
+    @jax.jit
+    def all_of_them(params):
+        product = second_order.hvp(cubes, jnp.ones(2), params, None, None)
+        return product, second_order.hessian_diag(cubes, params, None, None)
+
+    product, diagonal = all_of_them(params)
     np.testing.assert_allclose(product.pop("a"), [18.0, 36.0], rtol=1e-6)
     assert product == {"n": None, "i": None}
-    np.testing.assert_allclose(second_order.hessian_diag(cubes, params, None, None), [18.0, 36.0], rtol=1e-6)
+    np.testing.assert_allclose(diagonal, [18.0, 36.0], rtol=1e-6)
     assert second_order.hessian_diag(cubes, {}, None, None).shape == (0,)
     assert second_order.fisher_diag(cubes, {}, None, None).shape == (0,)
 
