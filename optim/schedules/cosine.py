@@ -70,6 +70,7 @@ def warmup_cosine_decay_schedule(
       decay_steps: count at which the decay ends, an integer > warmup_steps: the warm-up is part of it.
       end_value: value from decay_steps on. Usually 0 to a tenth of peak_value.
       exponent: power of the cosine, > 0. Usually 1.
+    Differs: with peak_value = 0 Optax stays at 0 after the warm-up, whatever end_value is.
     """
     if not checks.is_traced(warmup_steps) and not checks.is_traced(decay_steps) and decay_steps <= warmup_steps:
         checks.fail(f"decay_steps must be > warmup_steps = {warmup_steps}, got {decay_steps}")

@@ -146,6 +146,7 @@ def adaptive_grad_clip(
       eps: lower bound on the parameters' norm, > 0, in units of p. Usually 1e-3.
       axis: an axis or a tuple of axes over which the norms are taken; None chooses them by the number of axes.
     Source:  Brock et al. 2021, Eq. 3.
+    Differs: Optax refuses more than five axes without `axis`.
     """
 
     axes = axis if isinstance(axis, tuple | list) else [0 if axis is None else axis]

@@ -14,6 +14,7 @@ import json
 import os
 import pkgutil
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -111,7 +112,9 @@ def main(args: argparse.Namespace) -> int:
         rule = "=" * 100
         args.failures.write_text("".join(f"{rule}\n{o['test']}\n{o['text']}\n" for o in failures))
     share = 1 - len(failures) / max(len(ran), 1)
-    print(f"\n{len(ran) - len(failures)} of {len(ran)} pass, {100 * share:.1f} %, {time.perf_counter() - start:.0f} s")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"\n{len(ran) - len(failures)} of {len(ran)} pass: {100 * share:.1f} %")
+    print(f"{time.perf_counter() - start:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processors")
     return int(None in reasons or share < SHARE)
 
 

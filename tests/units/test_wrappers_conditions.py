@@ -144,3 +144,17 @@ def test_extra_arguments_reach_those_who_want_them():
     ):
         u, _ = tx.update(grads(PARAMS), tx.init(PARAMS), PARAMS, factor=3.0, unknown=1)
         close(u, jax.tree.map(lambda g: 3 * g, grads(PARAMS)))
+
+
+@pytest.mark.parametrize("make", [optim.conditionally_mask, optim.conditionally_transform])
+def test_a_condition_on_an_extra_argument_it_needs(make):
+    def large(step, loss, **extra):
+        return loss > 1.0
+
+    tx = make(optim.scale(2.0), large, forward_extra_args=True)
+    g = {"w": jnp.ones(2)}
+    for loss, expected in ((2.0, 2.0), (0.5, 0.0 if make is optim.conditionally_mask else 1.0)):
+        u, _ = tx.update(g, tx.init(g), g, loss=jnp.float32(loss), other=1)
+        np.testing.assert_array_equal(u["w"], expected)
+    with pytest.raises(TypeError, match="should_transform_fn must be a function of the step, got the function"):
+        make(optim.scale(2.0), large)
