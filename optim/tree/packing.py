@@ -252,7 +252,7 @@ def labelled_by_words(labels: Any, over: Tree, name: str) -> list[Any]:
     flat = labelled(labels, over, name)
     for i, label in enumerate(flat):
         if checks.is_array(label) or not isinstance(label, Hashable):
-            got = checks.shown(label)
+            got = "an array" if checks.is_array(label) else checks.shown(label)
             checks.fail(
                 f"{name} gives params{tree.paths(over)[i]} the label {got}, expected a word or a number", TypeError
             )

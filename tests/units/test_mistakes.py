@@ -88,7 +88,7 @@ MISTAKES = [
     (lambda: optim.partition({"a": ADAM, 1: ADAM}, "a"), "which JAX sorts: words or numbers, got ['a', 1]"),
     (
         lambda: optim.partition({0: ADAM}, jnp.array(0)).init(P),
-        "param_labels gives params['b'] the label 1, expected a word or a number",
+        "param_labels gives params['b'] the label an array, expected a word or a number",
     ),
     (lambda: optim.label_by_path(5), "rules must be one or more pairs (pattern, label), got 5"),
     (
