@@ -11,7 +11,7 @@ from ..checks import Range
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Params, Scalar, Updates
-from .criteria import decrease_error, failed, is_lower
+from .criteria import decrease_error
 from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, scalar, stored_grad
 
 
@@ -27,21 +27,15 @@ class ScaleByBacktrackingLinesearchState(NamedTuple):
     info: BacktrackingLinesearchInfo
 
 
-class _Taken(NamedTuple):
-    """The step to take if the search stops now: the lowest point so far, or the one that ends it."""
-
-    step: Array
-    value: Array
-    error: Array
-    grad: Updates | None
-
-
 class _Search(NamedTuple):
     steps: Array
     step: Array
     """The last step tried; 0 before the first iteration."""
+    value: Array
+    error: Array
+    grad: Updates | None
+    """Gradient at the accepted step once the search has stopped; before, the gradient at its start."""
     stopped: Array
-    taken: _Taken
 
 
 @register(
@@ -75,13 +69,11 @@ def scale_by_backtracking_linesearch(
         f(p + a u) <= (1 + rtol) f(p) + slope_rtol a <g, u> + atol
         a = a_0, a_0 decrease_factor, ...,  a_0 = min(increase_factor times the last step, max_learning_rate)
 
-    A search that finds none takes the lowest point it has seen, or stays where it is: the loss never rises.
-
     Pass value_fn = f to update; its value and grad at params are evaluated unless given. f(params, **kwargs) receives
     the extra arguments it has names for. Compilation and caching are as in `scale_by_zoom_linesearch`.
 
     Args:
-      max_backtracking_steps: largest number of decreases, an integer >= 0. Usually 20.
+      max_backtracking_steps: largest number of decreases, an integer >= 0; the last step is then taken. Usually 20.
       slope_rtol: required decrease relative to the slope, >= 0. Usually 1e-4.
       decrease_factor: factor from one trial to the next, in (0, 1). Usually 0.8.
       increase_factor: growth of the initial guess, >= 1; inf starts at max_learning_rate every time. Usually 1.5.
@@ -91,13 +83,13 @@ def scale_by_backtracking_linesearch(
       verbose: whether to print the result of every search.
     State:   learning_rate, value after the step, info; with store_grad grad: 4 bytes per float32 parameter.
     Source:  Nocedal & Wright 1999, Alg. 3.1; the growth of a_0: Vaswani et al. 2019.
-    Differs: Optax needs value and grad, refuses extra arguments that f does not take, takes the last step of a search
-             that fails, even if the loss rises, and never moves again once a search has met no finite value.
+    Differs: Optax needs value and grad, refuses extra arguments that f does not take, and never moves again once a
+             search has met no finite value.
     """
 
     def initial_guess(last: Array) -> Array:
         longest = scalar(max_learning_rate)
-        # A last step of 0 means that no trial had a lower loss: start from the longest step.
+        # A last step of 0 means that no trial had a finite loss: start from the longest step.
         return jnp.where(last > 0, jnp.minimum(scalar(increase_factor) * last, longest), longest)
 
     def run(ray: Ray, guess: Array, grad: Updates | None) -> _Search:
@@ -105,20 +97,18 @@ def scale_by_backtracking_linesearch(
             step = jnp.where(search.steps == 0, guess, scalar(decrease_factor) * search.step)
             value, pullback = ray.value_and_pullback(step)
             error = decrease_error(Point(step, value, scalar(0.0)), ray.start, slope_rtol, rtol=rtol)
-            decreases = error <= scalar(atol)
-            better = decreases | is_lower(value, search.taken.value)
-            taken_grad = search.taken.grad
+            ends = (error <= scalar(atol)) | (search.steps >= max_backtracking_steps)
+            end_grad = search.grad
             if grad is not None:
-                taken_grad = lax.cond(better, lambda: stored_grad(pullback(), grad), lambda: search.taken.grad)
-            taken = choose(better, _Taken(step, value, error, None), search.taken._replace(grad=None))
-            ends = decreases | (search.steps >= max_backtracking_steps)
-            return _Search(search.steps + 1, step, ends, taken._replace(grad=taken_grad))
+                last = ends & jnp.isfinite(value)
+                end_grad = lax.cond(last, lambda: stored_grad(pullback(), grad), lambda: search.grad)
+            return _Search(search.steps + 1, step, value, error, end_grad, ends)
 
         start_grad = None if grad is None else stored_grad(tree.conj(ray.grad), grad)
-        taken = _Taken(*ray.start[:2], scalar(jnp.inf), start_grad)
-        initial = _Search(jnp.zeros((), jnp.int32), ray.start.step, jnp.zeros((), bool), taken)
+        initial = _Search(jnp.zeros((), jnp.int32), *ray.start[:2], scalar(jnp.inf), start_grad, jnp.zeros((), bool))
         result: _Search = lax.while_loop(lambda search: ~search.stopped, body, initial)
-        return result
+        step, value = choose(jnp.isfinite(result.value), (result.step, result.value), ray.start[:2])
+        return result._replace(step=step, value=value)
 
     def init(params: Params) -> ScaleByBacktrackingLinesearchState:
         info = BacktrackingLinesearchInfo(jnp.zeros((), jnp.int32), scalar(jnp.inf))
@@ -128,20 +118,15 @@ def scale_by_backtracking_linesearch(
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         ray = Ray(updates, params, extra_args)
         search = run(ray, initial_guess(state.learning_rate), state.grad)
-        step, value, error, grad = search.taken
+        info = BacktrackingLinesearchInfo(search.steps, search.error)
         if verbose:
-            jax.debug.print(_MESSAGE, search.steps, step, value, error)
-        info = BacktrackingLinesearchInfo(search.steps, error)
-        return ray.times(step), ScaleByBacktrackingLinesearchState(step, value, grad, info)
-
-    def exposes(state: ScaleByBacktrackingLinesearchState) -> dict[str, Array]:
-        return {"search_failed": failed(state.info, atol)}
+            jax.debug.print(_MESSAGE, search.steps, search.step, search.value, search.error)
+        new = ScaleByBacktrackingLinesearchState(search.step, search.value, search.grad, info)
+        return ray.times(search.step), new
 
     tx = GradientTransformationExtraArgs(init, update)
     slots = ("grad",) if store_grad else ()
-    return tx.declaring(
-        grain="treewise", state_classes=(ScaleByBacktrackingLinesearchState,), slots=slots, exposes=exposes
-    )
+    return tx.declaring(grain="treewise", state_classes=(ScaleByBacktrackingLinesearchState,), slots=slots)
 
 
 _MESSAGE = "scale_by_backtracking_linesearch: {} steps, learning rate {}, value {}, decrease error {}"

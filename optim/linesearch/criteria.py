@@ -1,7 +1,5 @@
 """Criteria for a step length, and minimizers of interpolating polynomials."""
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from ..types import Array, Scalar
@@ -31,19 +29,6 @@ def curvature_error(at: Point, start: Point, curv_rtol: Scalar) -> Array:
     # avoid inf * 0
     allowed = jnp.where(jnp.isinf(bound), bound, jnp.where(jnp.isinf(bound), 0, bound) * jnp.abs(start.slope))
     return _error(jnp.abs(at.slope) - allowed, at.slope)
-
-
-def is_lower(value: Array, other: Array) -> Array:
-    """Whether a loss is finite and lower than another one, which may be non-finite."""
-    lower: Array = jnp.isfinite(value) & ((value < other) | ~jnp.isfinite(other))
-    return lower
-
-
-def failed(info: Any, tol: Scalar) -> Array:
-    """Whether the last search found no step of sufficient decrease; False before the first search."""
-    error: Array = info.decrease_error
-    without: Array = (info.num_linesearch_steps > 0) & ~(error <= scalar(tol))
-    return without
 
 
 def _error(error: Array, finite_if: Array) -> Array:

@@ -41,7 +41,6 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
         u   = H g,  H = (I - rho s y') H' (I - rho y s') + rho s s',  from the newest pair to the oldest, then gamma I
 
     gamma is <s, y> / |y|^2 of the newest pair, and min(1, 1 / |g|) before there is one; 1 without scale_init_precond.
-    After a step of zero, by a line search that failed, the memory is dropped, and the direction is the gradient's.
 
     Args:
       memory_size: number of stored pairs (s, y), an integer >= 1. Usually 10.
@@ -89,10 +88,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Gr
         newest = (state.count - 1) % memory_size
         s, y, weight = _pair(p, old_p, g, old_g, state.count > 0)
         s_memory, y_memory = _set_row(s_memory, s, newest), _set_row(y_memory, y, newest)
-        # A step of zero means that no point along the last direction was lower: the memory is of no use.
-        moved = jnp.any(jnp.stack([jnp.any(x != old) for x, old in zip(p, old_p, strict=True)])) if p else True
-        weights = jnp.where(moved, state.weights_memory, 0)
-        weights = weights.at[newest].set(weight.astype(weights.dtype))
+        weights = state.weights_memory.at[newest].set(weight.astype(state.weights_memory.dtype))
         gamma = _gamma(g, y_memory, weights, newest) if scale_init_precond else None
         direction = _two_loop(g, s_memory, y_memory, weights, newest, gamma)
 

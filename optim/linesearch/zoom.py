@@ -11,7 +11,7 @@ from ..checks import Range
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..types import Array, Params, Scalar, Updates
-from .criteria import cubic_minimizer, curvature_error, decrease_error, failed, inside, is_lower, quadratic_minimizer
+from .criteria import cubic_minimizer, curvature_error, decrease_error, inside, quadratic_minimizer
 from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, scalar, stored_grad
 
 
@@ -92,13 +92,12 @@ def scale_by_zoom_linesearch(
 
         f(p + a u) <= f(p) + slope_rtol a <g, u> + tol         |<g(p + a u), u>| <= curv_rtol |<g, u>| + tol
 
-    Growing steps bracket a solution, cubic interpolation narrows the bracket. A search that finds none takes the lowest
-    point it has seen, or stays where it is: the loss never rises. Pass value_fn = f to update; its value
+    Growing steps bracket a solution, cubic interpolation narrows the bracket. Pass value_fn = f to update; its value
     and grad at params are evaluated unless given, and f(params, **kwargs) receives the extra arguments it has names
     for. Put the step under `jit`: outside it the search is traced and compiled at every update.
 
     Args:
-      max_linesearch_steps: largest number of evaluations of f, an integer >= 1. Usually 20.
+      max_linesearch_steps: largest number of evaluations of f, an integer >= 1; the lowest point is then taken.
       max_learning_rate: upper bound of a, > 0, or None.
       tol: tolerance of both conditions, >= 0. Usually 0.
       increase_factor: growth of a before the bracket, > 1. Usually 2.
@@ -110,8 +109,7 @@ def scale_by_zoom_linesearch(
     State:   learning_rate, value and grad after the step, info; 4 bytes per float32 parameter.
     Source:  Nocedal & Wright 1999, Alg. 3.5, 3.6, Eq. 3.59; Hager & Zhang 2006, Eq. 4.1.
     Differs: Optax needs value and grad and up to 1.2 times the evaluations, refuses arguments that f does not take,
-             reports the last trial, takes it even if the loss rises, and never moves again once a search has met no
-             finite value.
+             reports the last trial, and never moves again once a search has met no finite value.
     """
     checks.choice("initial_guess_strategy", initial_guess_strategy, _STRATEGIES)
 
@@ -173,11 +171,8 @@ def scale_by_zoom_linesearch(
             jax.debug.print(_MESSAGE, search.steps, step, value, *info[1:])
         return ray.times(step), ScaleByZoomLinesearchState(step, value, search.taken.grad, info)
 
-    def exposes(state: ScaleByZoomLinesearchState) -> dict[str, Array]:
-        return {"search_failed": failed(state.info, tol)}
-
     tx = GradientTransformationExtraArgs(init, update)
-    return tx.declaring(grain="treewise", state_classes=(ScaleByZoomLinesearchState,), slots=("grad",), exposes=exposes)
+    return tx.declaring(grain="treewise", state_classes=(ScaleByZoomLinesearchState,), slots=("grad",))
 
 
 _MESSAGE = "scale_by_zoom_linesearch: {} steps, learning rate {}, value {}, decrease error {}, curvature error {}"
@@ -194,8 +189,8 @@ def _next_trial(search: _Search) -> Array:
 
 
 def _best(old: _Taken, at: Point, grad: Updates, decrease: Array, curvature: Array, tol: Scalar) -> _Taken:
-    """The step to take after a trial: one that ends the search, or the lowest of sufficient decrease, or the lowest."""
+    """The step to take after a trial: one that ends the search, or the lowest of sufficient decrease, or the last."""
     good = decrease <= scalar(tol)
     better = good & ((curvature <= scalar(tol)) | ~old.decreases | (at.value < old.point.value))
-    better |= ~good & ~old.decreases & is_lower(at.value, old.point.value)
+    better |= ~good & ~old.decreases & jnp.isfinite(at.value)
     return choose(better, _Taken(at, decrease, curvature, good, grad), old)

@@ -41,7 +41,8 @@ def test_a_clip_costs_no_memory():
     memory = program.memory_analysis()
     assert memory.temp_size_in_bytes < 0.01 * count
     assert memory.alias_size_in_bytes >= 12 * count
-    assert program.cost_analysis()["bytes accessed"] < 44.1 * count
+    # XLA also counts the branch that sums at another scale, which runs only if the first sum overflowed.
+    assert program.cost_analysis()["bytes accessed"] < 52.1 * count
 
 
 def test_members_made_by_hand(params):
