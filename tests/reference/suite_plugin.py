@@ -3,13 +3,19 @@
 $STAND_IN is empty for the real Optax; $OUTCOMES names the file.
 """
 
+import itertools
 import json
 import os
+
+import jax
 
 if os.environ["STAND_IN"]:
     from . import stand_in
 
     stand_in.install()
+
+
+done = itertools.count(1)
 
 
 def write(test, outcome, report):
@@ -31,6 +37,12 @@ class Writer:
     def pytest_collectreport(self, report):
         if report.failed:
             write(report.nodeid, "uncollected", report)
+
+
+def pytest_runtest_teardown():
+    """Forget the compiled programs now and then: those of all tests would take gigabytes."""
+    if next(done) % 100 == 0:
+        jax.clear_caches()
 
 
 def pytest_configure(config):
