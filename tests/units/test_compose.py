@@ -43,7 +43,7 @@ def test_a_clip_costs_no_memory():
     assert memory.temp_size_in_bytes < 4 * 256 * 256 + 0.01 * count
     assert memory.alias_size_in_bytes >= 12 * count
     # XLA also counts the branch that sums at another scale, which runs only if the first sum overflowed.
-    assert program.cost_analysis()["bytes accessed"] < 52.1 * count
+    assert program.cost_analysis()["bytes accessed"] < 57.1 * count
 
 
 def test_members_made_by_hand(params):
