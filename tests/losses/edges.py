@@ -108,7 +108,7 @@ def cosine(sign: float, shift: float) -> Callable[[float], list[Call]]:
     """shift + sign cos."""
 
     def calls(h: float) -> list[Call]:
-        p, t = a([0, 0], [0, 0], [h, 0], [h, h], [3, 0]), a([0, 0], [3, 4], [0, h], [h, h], [2, 0])
+        p, t = a([0, 0], [0, 0], [h, 0], [h, h], [1 / h, 0]), a([0, 0], [3, 4], [0, h], [h, h], [1 / h, 0])
         similarities = np.array([0, 0, 0, 1, 1])
         where = np.array([[True, True], [False, False], [False, True], [False, False], [True, False]])
         masked = (poisoned(where, p, t), {"where": where}, shift + sign * a(0, 0, 0, 0, 1))
@@ -118,7 +118,7 @@ def cosine(sign: float, shift: float) -> Callable[[float], list[Call]]:
 
 
 def ntxent(h: float) -> list[Call]:
-    e = a([0, 0], [0, 0], [h, 0], [h, 0], [1, 0])
+    e = a([0, 0], [0, 0], [h, 0], [h, 0], [1 / h, 0])
     pairs = np.log(1 + 3 * np.exp(0)), np.log(1 + 2 * np.exp(-1))
     return [
         ((e, np.arange(5)), {}, 0),
