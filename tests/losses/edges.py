@@ -69,7 +69,7 @@ def logits(h: float) -> list[Call]:
 
 def focal(h: float) -> list[Call]:
     x, y = a(h, -h, INF, -INF, 0, h, -h), np.array([1, 0, 1, 0, 1, 0, 1])
-    return [((x, y), {"gamma": g}, [0, 0, 0, 0, LOG2 / 2**g, h, h]) for g in (0.0, 0.5, 2.0)]
+    return [((x, y), {"gamma": g}, [0, 0, 0, 0, LOG2 / 2**g, h, h]) for g in (0.5, 0.0)]
 
 
 def divergence(at_zero: float) -> Callable[[float], list[Call]]:
@@ -130,7 +130,7 @@ def ntxent(h: float) -> list[Call]:
 def triplet(h: float) -> list[Call]:
     x = a([0, 0], [h, h], [h, 0], [1, 2])
     other = a([0, 0], [h, h], [0, h], [1, 2])
-    degrees = [{}, {"eps": 0.0}, {"norm_degree": 1, "eps": 0.0}, {"norm_degree": 3.5, "eps": 0.0}]
+    degrees = [{}, {"eps": 0.0}, {"norm_degree": 1.5, "eps": 0.0}]
     return [((x, other, other), kwargs, [1, 1, 1, 1]) for kwargs in degrees]
 
 
