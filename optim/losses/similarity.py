@@ -20,9 +20,10 @@ def _scale(x: Array, over: tuple[int, ...], least: float = 0.0) -> Array:
 def _unit(x: Array, over: tuple[int, ...], epsilon: Scalar = 0.0) -> Array:
     """x / sqrt(max(|x|^2, epsilon)), and 0 for a zero vector."""
     top = _scale(x, over)
-    norm = top * numerics.root(jnp.sum((x / top) ** 2, over, keepdims=True))
-    floor = jnp.sqrt(jnp.asarray(epsilon, x.dtype))
-    return numerics.ratio(x, jnp.maximum(norm, floor))
+    y = x / top
+    norm = numerics.root(jnp.sum(y**2, over, keepdims=True))
+    floor = numerics.root(jnp.asarray(epsilon, x.dtype))
+    return numerics.ratio(y, jnp.maximum(norm, floor / top))
 
 
 @checks.entrance("cosine_similarity")

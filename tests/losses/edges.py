@@ -69,7 +69,7 @@ def logits(h: float) -> list[Call]:
 
 def focal(h: float) -> list[Call]:
     x, y = a(h, -h, INF, -INF, 0, h, -h), np.array([1, 0, 1, 0, 1, 0, 1])
-    return [((x, y), {"gamma": g}, [0, 0, 0, 0, LOG2 / 2**g, h, h]) for g in (0.0, 0.5, 2.0)]
+    return [((x, y), {"gamma": g}, [0, 0, 0, 0, LOG2 / 2**g, h, h]) for g in (0.5, 0.0)]
 
 
 def divergence(at_zero: float) -> Callable[[float], list[Call]]:
@@ -108,7 +108,7 @@ def cosine(sign: float, shift: float) -> Callable[[float], list[Call]]:
     """shift + sign cos."""
 
     def calls(h: float) -> list[Call]:
-        p, t = a([0, 0], [0, 0], [h, 0], [h, h], [3, 0]), a([0, 0], [3, 4], [0, h], [h, h], [2, 0])
+        p, t = a([0, 0], [0, 0], [h, 0], [h, h], [1 / h, 0]), a([0, 0], [3, 4], [0, h], [h, h], [1 / h, 0])
         similarities = np.array([0, 0, 0, 1, 1])
         where = np.array([[True, True], [False, False], [False, True], [False, False], [True, False]])
         masked = (poisoned(where, p, t), {"where": where}, shift + sign * a(0, 0, 0, 0, 1))
@@ -118,7 +118,7 @@ def cosine(sign: float, shift: float) -> Callable[[float], list[Call]]:
 
 
 def ntxent(h: float) -> list[Call]:
-    e = a([0, 0], [0, 0], [h, 0], [h, 0], [1, 0])
+    e = a([0, 0], [0, 0], [h, 0], [h, 0], [1 / h, 0])
     pairs = np.log(1 + 3 * np.exp(0)), np.log(1 + 2 * np.exp(-1))
     return [
         ((e, np.arange(5)), {}, 0),
@@ -130,7 +130,7 @@ def ntxent(h: float) -> list[Call]:
 def triplet(h: float) -> list[Call]:
     x = a([0, 0], [h, h], [h, 0], [1, 2])
     other = a([0, 0], [h, h], [0, h], [1, 2])
-    degrees = [{}, {"eps": 0.0}, {"norm_degree": 1, "eps": 0.0}, {"norm_degree": 3.5, "eps": 0.0}]
+    degrees = [{}, {"eps": 0.0}, {"norm_degree": 1.5, "eps": 0.0}]
     return [((x, other, other), kwargs, [1, 1, 1, 1]) for kwargs in degrees]
 
 
