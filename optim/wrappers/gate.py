@@ -81,8 +81,8 @@ def step_if(
 
 
 def zero_updates(updates: Tree) -> Tree:
-    """Zero updates."""
-    return tree.zeros_like(updates)
+    """Zeros that read nothing: those of `tree.zeros_like` in a branch would cost a GPU all shardings of the state."""
+    return tree.map(lambda x: jnp.zeros_like(tree.as_array(x)), updates)
 
 
 def seeing_all(member: GradientTransformationExtraArgs) -> Grain | None:
