@@ -145,6 +145,7 @@ from .optimizers.adamax import (
     scale_by_adamax as scale_by_adamax,
     scale_by_adamax_eps_hat as scale_by_adamax_eps_hat,
 )
+from .optimizers.adamc import adamc as adamc
 from .optimizers.adan import ScaleByAdanState as ScaleByAdanState, adan as adan, scale_by_adan as scale_by_adan
 from .optimizers.ademamix import (
     ScaleByAdemamixState as ScaleByAdemamixState,
@@ -178,6 +179,12 @@ from .optimizers.galore import (
     GaLoreState as GaLoreState,
     galore as galore,
     scale_by_galore as scale_by_galore,
+)
+from .optimizers.hyperball import (
+    HyperballState as HyperballState,
+    adamh as adamh,
+    hyperball as hyperball,
+    muonh as muonh,
 )
 from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
 from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
@@ -309,6 +316,7 @@ from .transforms.scaling import (
 )
 from .transforms.weight_decay import (
     AddDecayedWeightsState as AddDecayedWeightsState,
+    CorrectedWeightDecayState as CorrectedWeightDecayState,
     WeightDecaySchedule as WeightDecaySchedule,
     add_decayed_weights as add_decayed_weights,
 )
@@ -336,6 +344,7 @@ from .types import (
     Updates as Updates,
 )
 from .wrappers.accumulate import MultiSteps as MultiSteps, MultiStepsState as MultiStepsState
+from .wrappers.cautious import cautious as cautious, grams as grams
 from .wrappers.conditional import (
     ConditionallyMaskState as ConditionallyMaskState,
     ConditionallyTransformState as ConditionallyTransformState,
