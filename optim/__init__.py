@@ -127,6 +127,11 @@ from .optimizers.adagrad import (
     scale_by_adagrad as scale_by_adagrad,
     scale_by_rss as scale_by_rss,
 )
+from .optimizers.adahessian import (
+    ScaleByAdahessianState as ScaleByAdahessianState,
+    adahessian as adahessian,
+    scale_by_adahessian as scale_by_adahessian,
+)
 from .optimizers.adam import (
     ScaleByAdamState as ScaleByAdamState,
     ScaleByAmsgradState as ScaleByAmsgradState,
@@ -138,6 +143,12 @@ from .optimizers.adam import (
     scale_by_adam as scale_by_adam,
     scale_by_adam_eps_hat as scale_by_adam_eps_hat,
     scale_by_amsgrad as scale_by_amsgrad,
+)
+from .optimizers.adam_mini import (
+    adam_mini as adam_mini,
+    all_axes as all_axes,
+    input_axis as input_axis,
+    scale_by_adam_mini as scale_by_adam_mini,
 )
 from .optimizers.adamax import (
     adamax as adamax,
@@ -156,11 +167,13 @@ from .optimizers.ademamix import (
     simplified_ademamix as simplified_ademamix,
 )
 from .optimizers.adopt import adopt as adopt, fourth_root as fourth_root, scale_by_adopt as scale_by_adopt
+from .optimizers.asgd import AsgdState as AsgdState, asgd as asgd
 from .optimizers.belief import (
     ScaleByBeliefState as ScaleByBeliefState,
     adabelief as adabelief,
     scale_by_belief as scale_by_belief,
 )
+from .optimizers.came import ScaleByCameState as ScaleByCameState, came as came, scale_by_came as scale_by_came
 from .optimizers.cocob import COCOBState as COCOBState, cocob as cocob, scale_by_cocob as scale_by_cocob
 from .optimizers.dadapt import (
     DAdaptAdamWState as DAdaptAdamWState,
@@ -174,6 +187,7 @@ from .optimizers.distance import (
 )
 from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
 from .optimizers.dpsgd import dpsgd as dpsgd
+from .optimizers.ftrl import FtrlState as FtrlState, ftrl as ftrl
 from .optimizers.galore import (
     GaLoreDimensionNumbers as GaLoreDimensionNumbers,
     GaLoreState as GaLoreState,
@@ -186,8 +200,10 @@ from .optimizers.hyperball import (
     hyperball as hyperball,
     muonh as muonh,
 )
+from .optimizers.laprop import laprop as laprop, scale_by_laprop as scale_by_laprop
 from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
 from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
+from .optimizers.mars import ScaleByMarsState as ScaleByMarsState, mars as mars, scale_by_mars as scale_by_mars
 from .optimizers.momo import (
     MomoAdamState as MomoAdamState,
     MomoState as MomoState,
@@ -214,6 +230,7 @@ from .optimizers.optimistic import (
     scale_by_optimistic_gradient as scale_by_optimistic_gradient,
 )
 from .optimizers.polyak import polyak_sgd as polyak_sgd, scale_by_polyak as scale_by_polyak
+from .optimizers.qhadam import qhadam as qhadam, scale_by_qhadam as scale_by_qhadam
 from .optimizers.radam import radam as radam, scale_by_radam as scale_by_radam
 from .optimizers.rms import (
     ScaleByRmsState as ScaleByRmsState,
@@ -240,6 +257,11 @@ from .optimizers.sophia import (
     SophiaState as SophiaState,
     hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
     sophia as sophia,
+)
+from .optimizers.stable_spam import (
+    ScaleByStableSpamState as ScaleByStableSpamState,
+    scale_by_stable_spam as scale_by_stable_spam,
+    stable_spam as stable_spam,
 )
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
