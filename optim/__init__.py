@@ -168,6 +168,7 @@ from .optimizers.ademamix import (
 )
 from .optimizers.adopt import adopt as adopt, fourth_root as fourth_root, scale_by_adopt as scale_by_adopt
 from .optimizers.asgd import AsgdState as AsgdState, asgd as asgd
+from .optimizers.attention import qk_clip as qk_clip
 from .optimizers.belief import (
     ScaleByBeliefState as ScaleByBeliefState,
     adabelief as adabelief,
@@ -303,6 +304,11 @@ from .transforms.constrain import (
     keep_params_nonnegative as keep_params_nonnegative,
 )
 from .transforms.every import ApplyEvery as ApplyEvery, apply_every as apply_every
+from .transforms.layers import (
+    layer_of_path as layer_of_path,
+    layers_of_axis as layers_of_axis,
+    layerwise_decay as layerwise_decay,
+)
 from .transforms.momentum import EmaState as EmaState, TraceState as TraceState, ema as ema, trace as trace
 from .transforms.monitoring import (
     MonitorState as MonitorState,
@@ -313,6 +319,10 @@ from .transforms.monitoring import (
 )
 from .transforms.nans import ZeroNansState as ZeroNansState, zero_nans as zero_nans
 from .transforms.noise import AddNoiseState as AddNoiseState, add_noise as add_noise
+from .transforms.noise_scale import (
+    GradientNoiseScaleState as GradientNoiseScaleState,
+    gradient_noise_scale as gradient_noise_scale,
+)
 from .transforms.norms import (
     NormalizeState as NormalizeState,
     ScaleByTrustRatioState as ScaleByTrustRatioState,
@@ -398,6 +408,7 @@ from .wrappers.packed import packed as packed
 from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau
 from .wrappers.sam import SAMState as SAMState, sam as sam
 from .wrappers.skip import skip_large_updates as skip_large_updates, skip_not_finite as skip_not_finite
+from .wrappers.spikes import SkipSpikesState as SkipSpikesState, skip_spikes as skip_spikes
 
 inject_stateful_hyperparams = inject_hyperparams
 multi_transform = partition
