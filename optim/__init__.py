@@ -267,13 +267,21 @@ from .optimizers.stable_spam import (
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
+from .schedules.arithmetic import (
+    add_schedules as add_schedules,
+    clip_schedule as clip_schedule,
+    multiply_schedules as multiply_schedules,
+    shift_schedule as shift_schedule,
+)
 from .schedules.constant import constant_schedule as constant_schedule
 from .schedules.cosine import (
     cosine_decay_schedule as cosine_decay_schedule,
     sgdr_schedule as sgdr_schedule,
     warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
 )
+from .schedules.cyclic import cyclic_schedule as cyclic_schedule
 from .schedules.exponential import exponential_decay as exponential_decay
+from .schedules.falling import inverse_sqrt_schedule as inverse_sqrt_schedule, rex_schedule as rex_schedule
 from .schedules.interpolate import (
     cosine_onecycle_schedule as cosine_onecycle_schedule,
     linear_onecycle_schedule as linear_onecycle_schedule,
@@ -283,6 +291,12 @@ from .schedules.inverse_time import inverse_time_decay as inverse_time_decay
 from .schedules.join import join_schedules as join_schedules
 from .schedules.piecewise import piecewise_constant_schedule as piecewise_constant_schedule
 from .schedules.polynomial import linear_schedule as linear_schedule, polynomial_schedule as polynomial_schedule
+from .schedules.stable import (
+    WsdState as WsdState,
+    branching_wsd_schedule as branching_wsd_schedule,
+    power_schedule as power_schedule,
+    wsd_schedule as wsd_schedule,
+)
 from .schedules.warmup import (
     warmup_constant_schedule as warmup_constant_schedule,
     warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
