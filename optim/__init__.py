@@ -24,6 +24,7 @@ from .combine.chain import chain as chain, named_chain as named_chain
 from .combine.labels import label_by_path as label_by_path
 from .combine.masked import MaskedNode as MaskedNode, MaskedState as MaskedState, masked as masked
 from .combine.partition import PartitionState as PartitionState, partition as partition
+from .combine.reset import reset as reset
 from .core.apply import apply_updates as apply_updates
 from .core.config import from_config as from_config, to_config as to_config
 from .core.edit import replace as replace
@@ -303,6 +304,17 @@ from .schedules.warmup import (
 )
 from .step.make import make_step as make_step, make_update as make_update
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
+from .transforms.averages import (
+    BemaState as BemaState,
+    LawaState as LawaState,
+    PowerEmaState as PowerEmaState,
+    SwaState as SwaState,
+    bema as bema,
+    lawa as lawa,
+    power_ema as power_ema,
+    power_ema_synthesis as power_ema_synthesis,
+    swa as swa,
+)
 from .transforms.centralization import centralize as centralize
 from .transforms.clipping import (
     AdaptiveGradClipState as AdaptiveGradClipState,
@@ -418,6 +430,7 @@ from .wrappers.lookahead import (
     lookahead as lookahead,
 )
 from .wrappers.mechanic import MechanicState as MechanicState, mechanize as mechanize
+from .wrappers.outer import OuterNesterovState as OuterNesterovState, outer_nesterov as outer_nesterov
 from .wrappers.packed import packed as packed
 from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau
 from .wrappers.sam import SAMState as SAMState, sam as sam
