@@ -118,7 +118,7 @@ def adam_mini(
 ) -> GradientTransformationExtraArgs:
     """Adam-mini: `scale_by_adam_mini`, `add_decayed_weights`, then `scale_by_learning_rate`.
 
-    When:    models that AdamW trains, with half of its state; a usual learning rate is that of AdamW, 1e-3.
+    When:    models that AdamW trains, with half of its state; a usual learning rate is 1e-3, as for AdamW.
     """
     return chain(
         scale_by_adam_mini(b1, b2, eps, mu_dtype, blocks=blocks),

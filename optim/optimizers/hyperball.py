@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
@@ -80,11 +81,15 @@ def hyperball(learning_rate: ScalarOrSchedule) -> GradientTransformationExtraArg
 def _on_matrices(tx: GradientTransformationExtraArgs, weight_dimension_numbers: Any) -> GradientTransformationExtraArgs:
     """`tx` on leaves whose matrices have been moved to the last two axes."""
 
+    def stack(x: Any, n: Any) -> Any:
+        if tree.absent(x):
+            return x
+        return jax.eval_shape(lambda x: as_matrices(x, n)[0], x) if checks.is_shape(x) else as_matrices(x, n)[0]
+
     def stacks(xs: Any, params: Params) -> Any:
         leaves, structure = tree.flatten(xs)
         numbers = numbers_of(weight_dimension_numbers, params, xs)
-        moved = [x if tree.absent(x) else as_matrices(x, n)[0] for x, n in zip(leaves, numbers, strict=True)]
-        return structure.unflatten(moved)
+        return structure.unflatten([stack(x, n) for x, n in zip(leaves, numbers, strict=True)])
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         if params is None:
@@ -105,7 +110,8 @@ def _on_matrices(tx: GradientTransformationExtraArgs, weight_dimension_numbers: 
     )
 
 
-def _is_matrix(params: Params) -> Any:
+def by_axes(params: Params) -> Any:
+    """The label "matrix" for leaves of two or more axes, "other" for all others."""
     leaves, structure = tree.flatten(params)
     return structure.unflatten(["other" if p is None or jnp.ndim(p) < 2 else "matrix" for p in leaves])
 
@@ -154,7 +160,7 @@ def adamh(
     moments = scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     others = adamw(rate, b1, b2, eps, eps_root, mu_dtype, adam_weight_decay, adam_weight_decay_mask, nesterov=nesterov)
-    return partition({"matrix": chain(moments, hyperball(learning_rate)), "other": others}, _is_matrix)
+    return partition({"matrix": chain(moments, hyperball(learning_rate)), "other": others}, by_axes)
 
 
 @register(

@@ -219,7 +219,7 @@ def _like(p: Array, x: Array) -> Array:
     },
     exceptions={"independent": "it does not change updates"},
 )
-def lawa(num_checkpoints: int, interval: int) -> GradientTransformationExtraArgs:
+def lawa(num_checkpoints: int = 5, interval: int = 100) -> GradientTransformationExtraArgs:
     """Keep the latest checkpoints of the parameters, for their mean; updates pass through unchanged.
 
         evaluated: the mean of the parameters after the last num_checkpoints updates that interval divides
@@ -269,7 +269,7 @@ def lawa(num_checkpoints: int, interval: int) -> GradientTransformationExtraArgs
     ranges={"start": Range(1, integer=True, means="number of the first update in the average"), "interval": _INTERVAL},
     exceptions={"independent": "it does not change updates"},
 )
-def swa(start: int, interval: int = 1, accumulator_dtype: DType = None) -> GradientTransformationExtraArgs:
+def swa(start: int = 1, interval: int = 1, accumulator_dtype: DType = None) -> GradientTransformationExtraArgs:
     """Keep the mean of the parameters after the updates start, start + interval, ...; updates pass through unchanged.
 
         a <- a + (p + u - a) / n,  n the number of points so far

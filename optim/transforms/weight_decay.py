@@ -47,8 +47,8 @@ RANGES = {"max_learning_rate": checks.Range(0, open_low=True, means="the largest
 def add_decayed_weights(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: MaskOrFn = None,
-    *,
     mode: Mode = "plain",
+    *,
     learning_rate: ScalarOrSchedule | None = None,
     max_learning_rate: Scalar | None = None,
 ) -> GradientTransformationExtraArgs:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import optim
 
@@ -60,3 +61,16 @@ def test_axes_of_a_matrix():
     before, after = (norms(x["qkv"].transpose(1, 0, 2)) for x in (start, end))
     np.testing.assert_allclose(after, before, rtol=1e-6)
     assert np.abs(before[0] - before[1]) > 0.1
+
+
+def test_norms_of_sharded_matrices():
+    """As large as those of matrices on one device, along either axis and along the stack."""
+    mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Auto, AxisType.Auto))
+    start = {"stack": jnp.cos(jnp.arange(64.0)).reshape(4, 4, 4), "matrix": jnp.sin(jnp.arange(16.0)).reshape(4, 4)}
+    specs = {"stack": PartitionSpec("a", None, "b"), "matrix": PartitionSpec("a", "b")}
+    spread = {k: jax.device_put(x, NamedSharding(mesh, specs[k])) for k, x in start.items()}
+    (one, a), (many, b) = (run(optim.hyperball(0.1), p) for p in (start, spread))
+    for name, x in start.items():
+        np.testing.assert_allclose(many[name], one[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(norms(many[name]), norms(x), rtol=1e-6)
+        np.testing.assert_allclose(b.radius[name], a.radius[name], rtol=1e-6)
