@@ -32,7 +32,6 @@ class FtrlState(NamedTuple):
     },
     exceptions={
         "precision": "a parameter is a quotient of sums over all updates, which are rounded at their own size",
-        "derivative": "the parameter is 0 where its gradients were: it jumps there",
     },
 )
 def ftrl(
