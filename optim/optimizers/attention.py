@@ -102,8 +102,8 @@ def qk_clip(
         return next((role for role, patterns in roles.items() if _fits(path, patterns)), None)
 
     def init(params: Params) -> EmptyState:
-        names = tree.names(params)
-        if names and not tree.stands_for_params(params) and not any(map(role_of, names)):
+        names = [n for n, x in zip(tree.names(params), tree.flatten(params)[0], strict=True) if hasattr(x, "shape")]
+        if names and not any(map(role_of, names)):
             checks.fail(f"no parameter fits a pattern of queries or keys; there are {', '.join(map(repr, names[:6]))}")
         return EmptyState()
 

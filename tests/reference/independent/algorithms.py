@@ -42,6 +42,19 @@ mini = {"lr": L, "weight_decay": 0.1, "dim": 4, "n_heads": 1, "verbose": False}
 ours = optim.adam_mini(L, weight_decay=0.1, mask={"w": True, "b": False}, blocks=of_rows)
 case("adam_mini.Adam_mini", ours, run=by_name, **mini)
 
+
+def uncompiled(cls: Any, arguments: Any, params: Any) -> Any:
+    import heavyball
+
+    heavyball.utils.compile_mode = None
+    return torch_steps(cls, arguments, params)
+
+
+# It has no first moment, and keeps the norms in float32.
+ball = {"lr": L, "betas": (0.0, 0.999), "eps": 1e-12}
+ours = optim.adamh(L, b1=0.0, eps=1e-12)
+case("heavyball.HyperBallAdamW", ours, 2e-6, run=uncompiled, params=MATRICES, **ball)
+
 case("keras.optimizers.Ftrl", optim.ftrl(L), learning_rate=L)
 case(
     "keras.optimizers.Ftrl",
