@@ -10,11 +10,11 @@ import numpy as np
 from .. import checks, tree
 from ..checks import Range
 from ..core.registry import example, register
-from ..core.stateless import EmptyState
+from ..core.stateless import EmptyState, init_empty_state
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.rules import check_updates
 from ..numerics import hyperparameter, real_dtype
-from ..types import Array, Params, Scalar
+from ..types import Array, Scalar
 
 Patterns = str | Sequence[str] | None
 
@@ -101,12 +101,6 @@ def qk_clip(
     def role_of(path: str) -> str | None:
         return next((role for role, patterns in roles.items() if _fits(path, patterns)), None)
 
-    def init(params: Params) -> EmptyState:
-        names = [n for n, x in zip(tree.names(params), tree.flatten(params)[0], strict=True) if hasattr(x, "shape")]
-        if names and not any(map(role_of, names)):
-            checks.fail(f"no parameter fits a pattern of queries or keys; there are {', '.join(map(repr, names[:6]))}")
-        return EmptyState()
-
     def factor(path: str, role: str, p: Array, max_logits: Any) -> Array:
         """What multiplies the weight, in a shape that broadcasts to it."""
         largest = _logits_of(path, max_logits)
@@ -145,6 +139,9 @@ def qk_clip(
         us, structure = tree.match(updates, params, "updates", "params"), tree.structure(params)
         ps = tree.flatten(params)[0]
         check_updates(us, ps, params)
+        names = tree.names(params)
+        if names and not any(map(role_of, names)):
+            checks.fail(f"no parameter fits a pattern of queries or keys; there are {', '.join(map(repr, names[:6]))}")
 
         def clipped(path: str, u: Any, p: Any) -> Any:
             role = role_of(path)
@@ -155,7 +152,9 @@ def qk_clip(
             # c (p + u) - p without the difference of two numbers as large as p.
             return c * wide + (c - 1) * p
 
-        new = structure.unflatten(list(map(clipped, tree.names(params), us, ps)))
+        new = structure.unflatten(list(map(clipped, names, us, ps)))
         return tree.cast_like(new, structure.unflatten(us)), state
 
-    return GradientTransformationExtraArgs(init, update).declaring(grain="leafwise", state_classes=(EmptyState,))
+    return GradientTransformationExtraArgs(init_empty_state, update).declaring(
+        grain="leafwise", state_classes=(EmptyState,)
+    )

@@ -81,7 +81,7 @@ def test_what_does_not_fit():
     with pytest.raises(ValueError, match=r"'key' of shape \(5, 3, 3\) does not fit max_logits of \(2,\) along axis -2"):
         after(params)
     with pytest.raises(ValueError, match="qk_clip: no parameter fits a pattern of queries or keys; there are 'w'"):
-        optim.qk_clip().init({"w": weight(2, 2)})
+        after({"w": weight(2, 2)})
     with pytest.raises(TypeError, match="update needs max_logits: call update"):
         optim.qk_clip().update(params, optim.EmptyState(), params)
     with pytest.raises(ValueError, match=r"max_logits must have one entry for 'key', got \[\] of \['other'\]"):
