@@ -63,7 +63,8 @@ def ftrl(
     def raised(nu: Array) -> Array:
         if checks.is_number(learning_rate_power) and learning_rate_power in (-0.5, 0):
             return root(nu) if learning_rate_power else jnp.ones_like(nu)
-        return power(nu, -like(nu, learning_rate_power))
+        q = -like(nu, learning_rate_power)
+        return jnp.where(jnp.asarray(q) == 0, 1, power(nu, q))
 
     def rule(g: Array, p: Array, nu: Array, z: Array, rate: Array) -> Any:
         new = saturated(nu + abs_sq(g))

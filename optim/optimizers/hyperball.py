@@ -89,11 +89,11 @@ def _on_matrices(tx: GradientTransformationExtraArgs, weight_dimension_numbers: 
         return structure.unflatten([stack(x, n) for x, n in zip(leaves, numbers, strict=True)])
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        if params is None:
-            checks.fail("update needs the parameters: call update(updates, state, params)")
-        us, state = tx.update(stacks(updates, params), state, stacks(params, params), **extra_args)
+        places = updates if params is None else params
+        ps = None if params is None else stacks(params, params)
+        us, state = tx.update(stacks(updates, places), state, ps, **extra_args)
         leaves, structure = tree.flatten(updates)
-        numbers = numbers_of(weight_dimension_numbers, params, updates)
+        numbers = numbers_of(weight_dimension_numbers, places, updates)
         rows = zip(leaves, tree.match(us, updates, "updates", "updates"), numbers, strict=True)
         return structure.unflatten([x if tree.absent(x) else as_matrices(x, n)[1](u) for x, u, n in rows]), state
 

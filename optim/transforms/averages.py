@@ -212,7 +212,7 @@ def _like(p: Array, x: Array) -> Array:
 
 @register(
     example(2, 2),
-    example(3, 1),
+    example(1, 3),
     ranges={
         "num_checkpoints": Range(1, integer=True, means="number of points in the average"),
         "interval": _INTERVAL,

@@ -41,7 +41,7 @@ def layers_of_axis(path: str, shape: tuple[int, ...]) -> int | Sequence[int]:
 
 @register(
     example(0.5, 8),
-    example(0.5, 8, layers_of_axis),
+    example(0.5, 64, layers_of_axis),
     ranges={
         "decay": Range(0, 1, open_low=True),
         "num_layers": Range(1, integer=True, means="number of layers"),

@@ -43,7 +43,7 @@ def _noted(x: Array, past: Array, count: Count) -> tuple[Array, Count]:
 
 @register(
     example(ema(0.9)).given(value=1.0),
-    example(ema(0.9), 4, 0.5, 1),
+    example(ema(0.9), 4, 0.5, 1).given(value=1.0),
     ranges={
         "window": Range(2, integer=True, means="number of past values that are compared with"),
         "sigmas": Range(0, means="largest distance from the mean, in standard deviations"),
