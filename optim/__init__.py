@@ -169,7 +169,6 @@ from .optimizers.ademamix import (
 )
 from .optimizers.adopt import adopt as adopt, fourth_root as fourth_root, scale_by_adopt as scale_by_adopt
 from .optimizers.asgd import AsgdState as AsgdState, asgd as asgd
-from .optimizers.attention import qk_clip as qk_clip
 from .optimizers.belief import (
     ScaleByBeliefState as ScaleByBeliefState,
     adabelief as adabelief,
@@ -303,6 +302,7 @@ from .schedules.warmup import (
     warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
 )
 from .step.make import make_step as make_step, make_update as make_update
+from .transforms.attention import qk_clip as qk_clip
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
 from .transforms.averages import (
     BemaState as BemaState,

@@ -34,7 +34,7 @@ def adamc(
     Args:
       max_learning_rate: largest learning rate of the schedule, > 0; None takes the largest so far, which in a warm-up
         is the current one.
-    Source:  Defazio 2025, "Why Gradients Rapidly Increase Near the End of Training", Alg. 1.
+    Source:  Defazio 2025, "Why Gradients Rapidly Increase Near the End of Training", 2506.02285.
     Differs: the paper corrects the decay of layers before a normalisation only: for a mask of these, chain two
              `add_decayed_weights`.
     When:    AdamW with a decaying learning rate, whose gradients grow at the end; a usual learning rate is 1e-3.

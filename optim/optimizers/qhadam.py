@@ -39,7 +39,7 @@ def scale_by_qhadam(
       nu1, nu2: weights of mu^ and nu^, in [0, 1]; with 1 and 1 it is Adam. Usually 0.7 and 1.
       eps: added to the root, in units of g, >= 0. Usually 1e-8.
     State:   `ScaleByAdamState`: 8 bytes per float32 parameter.
-    Source:  Ma & Yarats 2019, Sec. 4.3, QHAdam.
+    Source:  Ma & Yarats 2019, QHAdam.
     """
 
     def mixed(now: Array, mean: Array, share: Scalar) -> Array:

@@ -45,7 +45,7 @@ def inverse_sqrt_schedule(
       timescale: s, > 0; None is warmup_steps, or 1 if that is 0, so that the value is peak_value sqrt(s / count).
       total_steps: count at which the cooldown ends; None is without one.
       cooldown_steps: length of the cooldown, an integer >= 0.
-    Source:  Vaswani et al. 2017, Sec. 5.3; Zhai et al. 2022, App. B, for timescale and cooldown.
+    Source:  Vaswani et al. 2017, Sec. 5.3; Zhai et al. 2022 for timescale and cooldown.
     """
     if total_steps is None and not (checks.is_number(cooldown_steps) and cooldown_steps == 0):
         checks.fail("cooldown_steps needs total_steps")

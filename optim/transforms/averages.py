@@ -88,7 +88,7 @@ def power_ema(sigma_rel: Scalar = 0.05, accumulator_dtype: DType = None) -> Grad
       sigma_rel: width of the profile of weights, relative to the time so far, in (0, 0.289]. Usually 0.05 and 0.1.
       accumulator_dtype: dtype of the average; None keeps the parameter's, at least float32.
     State:   PowerEmaState(count, average): 4 bytes per float32 parameter.
-    Source:  Karras et al. 2024, 2312.02696, Eqs. 4 and 127.
+    Source:  Karras et al. 2024, 2312.02696, Sec. 3.1.
     """
     gamma = _exponent(float(sigma_rel) if checks.is_number(sigma_rel) else hyperparameter(sigma_rel))
 
@@ -121,7 +121,7 @@ def power_ema_synthesis(
       count: the number of updates at the wanted time.
       sigma_rel: the wanted width, in (0, 0.289].
     Raises:  ValueError where the three lists are not of one length, or empty.
-    Source:  Karras et al. 2024, Alg. 3.
+    Source:  Karras et al. 2024, Sec. 3.2 and App. C.
     """
     if not len(averages) == len(counts) == len(sigma_rels) > 0:
         lengths = f"{len(averages)}, {len(counts)} and {len(sigma_rels)}"

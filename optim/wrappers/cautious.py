@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 
 from .. import checks
-from ..core.registry import example, register
+from ..core.record import Call
+from ..core.registry import example, lookup, register
 from ..core.transformation import GradientTransformation, GradientTransformationExtraArgs, taking_extra_args
 from ..lift.wrap import wrap
 from ..numerics import as_complex, as_pairs, is_complex, real_dtype, scaled
@@ -24,7 +25,16 @@ def _turns(tx: GradientTransformation) -> int:
     if call is not None and call.name == "scale_by_schedule":
         checks.fail("the sign of a schedule in inner is unknown: pass ascending=False if inner changes the sign")
     turns = [_turns(member) for member in tx.members]
-    return sum(turns) if tx.facts.sequential else max(turns, default=0)
+    number = sum(turns) if tx.facts.sequential else max(turns, default=0)
+    return max(number, 1) if _is_optimizer(call) else number
+
+
+def _is_optimizer(call: Call | None) -> bool:
+    """Whether a registered optimizer was called, with or without a learning rate, and not a direction."""
+    if call is None or not isinstance(call.name, str) or call.name.startswith("scale_by_"):
+        return False
+    entry = lookup(call.name)
+    return entry.kind == "transformation" and entry.factory.__module__.split(".")[1] in ("optimizers", "keras")
 
 
 def _ascends(inner: GradientTransformation, ascending: bool | None) -> bool:
