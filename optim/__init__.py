@@ -301,6 +301,8 @@ from .schedules.warmup import (
     warmup_constant_schedule as warmup_constant_schedule,
     warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
 )
+from .sharding.specs import state_specs as state_specs
+from .sharding.zero import sharded as sharded
 from .step.make import make_step as make_step, make_update as make_update
 from .transforms.attention import qk_clip as qk_clip
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params

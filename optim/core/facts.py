@@ -47,6 +47,8 @@ class Facts:
         holds hyperparameters.
       exposes: state -> values to report by name (the learning rate, say) that are not fields of the state.
       evaluates: (state, params) -> the parameters to evaluate with, where they differ.
+      applies: (updates, state, params, extra_args) -> (params, state): update and application in one, where that is
+        less work than one after the other.
     """
 
     call: Call | None = None
@@ -61,3 +63,4 @@ class Facts:
     opened: Callable[[Any], tuple[Any, Any]] | None = None
     exposes: Callable[[Any], Mapping[str, Any]] | None = None
     evaluates: Callable[[Any, Params], Tree] | None = None
+    applies: Callable[[Any, Any, Params, Mapping[str, Any]], tuple[Params, Any]] | None = None

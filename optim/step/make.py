@@ -54,8 +54,7 @@ def make_update(tx: TransformationLike, *, donate: bool = True) -> ApplyFn:
     member = taking_extra_args(tx, "tx")
 
     def update(static: Any, params: Params, state: OptState, grads: Updates, extra: Any) -> tuple[Params, OptState]:
-        updates, state = member.update(grads, state, params, **extra, **dict(static))
-        return apply_updates(params, updates), state
+        return _taken(member, grads, state, params, {**extra, **dict(static)})
 
     program = jax.jit(update, static_argnums=0, donate_argnums=(1, 2) if donate else ())
 
@@ -121,8 +120,8 @@ def make_step(
         grads = tree.map(lambda g: averaged(jnp.conj(g) if jnp.iscomplexobj(g) else g), grads)
         loss, aux = out if has_aux else (out, None)
         loss = averaged(loss)
-        updates, state = member.update(grads, state, params, value=loss, grad=grads, value_fn=value_fn)
-        return apply_updates(params, updates), state, (loss, aux) if has_aux else loss
+        params, state = _taken(member, grads, state, params, {"value": loss, "grad": grads, "value_fn": value_fn})
+        return params, state, (loss, aux) if has_aux else loss
 
     program = jax.jit(step, donate_argnums=(0, 1) if donate else ())
 
@@ -141,6 +140,16 @@ def make_step(
         setattr(made, method, getattr(program, method))
     stepped: StepFn = made
     return stepped
+
+
+def _taken(member: Any, grads: Updates, state: Any, params: Any, extra: dict[str, Any]) -> tuple[Any, Any]:
+    """The parameters and the state after an update."""
+    if member.facts.applies is not None:
+        member.check_state(state)
+        moved: tuple[Any, Any] = member.facts.applies(grads, state, params, extra)
+        return moved
+    updates, state = member.update(grads, state, params, **extra)
+    return apply_updates(params, updates), state
 
 
 def _refuse_other_leaves(name: str, trees: dict[str, Any]) -> None:

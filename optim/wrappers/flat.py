@@ -24,6 +24,7 @@ from ..types import Array, Params, TransformationLike
         "golden": "it only chooses what its inner transformation sees",
         "init": "it concatenates the parameters",
         "communication": "it concatenates the shards of the parameters",
+        "specs": "a compiler shards the concatenated vector as it likes under an Auto mesh",
     },
     errors=[(example(1), "inner must be a transformation (init, update), got 1")],
 )

@@ -10,7 +10,7 @@ import optim
 from ..every.rows import ROWS, check_all
 from .programs import compile, mesh, struct
 
-SHAPES = {"w": ((64, 32), ("a", "b")), "v": ((48,), ("a",))}
+SHAPES = {"w": ((64, 32), ("d", "t")), "v": ((48,), ("d",))}
 
 
 def parameters(on):
@@ -42,7 +42,7 @@ def rows(column):
 
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
 def test_init_gives_slots_the_shardings_of_their_parameters(platform, axis_type):
-    on = mesh(platform, axis_type, a=4, b=2)
+    on = mesh(platform, axis_type, d=4, t=2)
     params = parameters(on)
     made = {row.id: row.make() for row in rows("sharding")}
 
@@ -51,6 +51,14 @@ def test_init_gives_slots_the_shardings_of_their_parameters(platform, axis_type)
 
     program = compile(init, params)
     assert misplaced(jax.eval_shape(init, params), program.shardings, params) == []
+    # And they are the ones that are told without compiling.
+    specs = {name: p.sharding for name, p in params.items()}
+    for name, tx in made.items():
+        if axis_type is AxisType.Auto and optim.lookup(name).exceptions.get("specs"):
+            continue
+        state, told = jax.eval_shape(tx.init, params), optim.state_specs(tx, params, specs)
+        homes = zip(*map(jax.tree.leaves, (state, told, program.shardings[name])), strict=True)
+        assert [(x.shape, a.spec, b.spec) for x, a, b in homes if not a.is_equivalent_to(b, x.ndim)] == [], name
 
 
 def stepped(row, on):
@@ -71,7 +79,7 @@ def stepped(row, on):
 
 
 def test_a_step_keeps_shardings_donates_and_communicates_scalars(platform):
-    on = mesh(platform, a=4, b=2)
+    on = mesh(platform, d=4, t=2)
 
     def check(row):
         program, carried = stepped(row, on)

@@ -35,6 +35,7 @@ ROOMS = [  # from the bottom up: a room imports only from rooms before it
     "linesearch",
     "contrib",
     "experimental",
+    "sharding",
     "step",
     "keras",
     "interop",
