@@ -103,6 +103,7 @@ from .matrix.linalg import (
     nnls as nnls,
     power_iteration as power_iteration,
 )
+from .matrix.plan import MatrixPlan as MatrixPlan, matrix_plan as matrix_plan
 from .microbatching.accumulators import AccumulationType as AccumulationType
 from .microbatching.batches import microbatch as microbatch
 from .numerics import (
