@@ -1,17 +1,14 @@
 """Muon: momentum whose matrices are orthogonalised."""
 
 import functools
-import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from .. import checks, tree
 from ..combine.chain import chain
-from ..combine.partition import partition
 from ..core.registry import example, register
-from ..core.stateless import init_empty_state
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, StateScalar, elementwise
 from ..matrix.orthogonal import (
@@ -24,12 +21,13 @@ from ..matrix.orthogonal import (
 from ..matrix.parts import Parts, in_parts, parts_of
 from ..matrix.plan import MatrixPlan, check_plan
 from ..matrix.sharing import over_leaves
-from ..matrix.stacks import DimensionNumbers, as_matrices, axes_of_matrices, numbers_of
-from ..numerics import debias, ema, nesterov_mean, scalar_dtype, scaled
+from ..matrix.stacks import numbers_of
+from ..numerics import debias, ema, nesterov_mean, scalar_dtype
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
 from .adam import adamw
+from .matrices import Scaling, groups, scaled_to_shape
 
 
 class MuonState(NamedTuple):
@@ -48,10 +46,6 @@ class MuonDimensionNumbers(NamedTuple):
 
     reduction_axis: int | Sequence[int] = 0
     output_axis: int | Sequence[int] = 1
-
-
-Scaling = Literal["jordan", "moonlight", "spectral"]
-_SCALINGS = ("jordan", "moonlight", "spectral")
 
 
 _RANGES = {"ns_steps": checks.STEPS, "consistent_rms": checks.POSITIVE}
@@ -162,43 +156,7 @@ def scale_by_muon(
     return tx.declaring(grain="leafwise", state_classes=(MuonState,), slots=("mu",))
 
 
-def scaled_to_shape(
-    weight_dimension_numbers: Any, scaling: Scaling, rms: Scalar | None = None, heads: Any = None, split: Any = None
-) -> GradientTransformationExtraArgs:
-    """Multiply each matrix, or each part of one, by a factor that depends on its shape."""
-    checks.choice("scaling", scaling, _SCALINGS)
-
-    def size(rows: int, columns: int) -> Any:
-        if rms is not None or scaling == "moonlight":
-            return (0.2 if rms is None else rms) * max(rows, columns) ** 0.5
-        shape = columns / max(rows, 1)
-        return (max(1.0, shape) if scaling == "jordan" else shape) ** 0.5
-
-    def scaled_by_shape(x: Array, numbers: DimensionNumbers | None, parts: Parts | None) -> Array:
-        _, rows, columns = axes_of_matrices(x.shape, numbers)
-        m, n = (math.prod(x.shape[i] for i in axes) for axes in (rows, columns))
-        if parts is None:
-            return scaled(x, size(m, n))
-        matrices, back = as_matrices(x, numbers)
-        factors = [jnp.full(heads * width, size(m, width), x.dtype) for heads, width in parts.shapes]
-        return back(matrices * jnp.concatenate(factors))
-
-    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
-        del extra_args
-        leaves, structure = tree.flatten(updates)
-        over = updates if params is None else params
-        numbers = numbers_of(weight_dimension_numbers, over, updates)
-        parts = parts_of(heads, split, numbers, over, updates)
-        us = [
-            x if tree.absent(x) else scaled_by_shape(x, n, part)
-            for x, n, part in zip(leaves, numbers, parts, strict=True)
-        ]
-        return structure.unflatten(us), state
-
-    return GradientTransformationExtraArgs(init_empty_state, update).declaring(grain="leafwise")
-
-
-def _matrix_leaves(params: Params) -> Any:
+def matrix_leaves(params: Params) -> Any:
     """Muon's default: `MuonDimensionNumbers()` for leaves with two axes, None for all others."""
     return tree.map(lambda p: MuonDimensionNumbers() if jnp.ndim(p) == 2 else None, params)
 
@@ -267,38 +225,32 @@ def muon(
     When:    hidden layers of transformers and other networks, with `adamw` for embeddings and heads; a usual learning
              rate is 2e-2, or AdamW's with consistent_rms 0.2.
     """
-    spec = _matrix_leaves if muon_weight_dimension_numbers is None else muon_weight_dimension_numbers
+    spec = matrix_leaves if muon_weight_dimension_numbers is None else muon_weight_dimension_numbers
 
-    def labels(params: Params) -> Any:
-        numbers = numbers_of(spec, params, params)
-        return tree.structure(params).unflatten(["adam" if n is None else "muon" for n in numbers])
+    def matrices(numbers: Any) -> GradientTransformationExtraArgs:
+        return chain(
+            scale_by_muon(
+                ns_coeffs,
+                ns_steps,
+                beta,
+                eps,
+                mu_dtype,
+                nesterov=nesterov,
+                adaptive=adaptive,
+                preconditioning=preconditioning,
+                weight_dimension_numbers=numbers,
+                bias_correction=bias_correction,
+                gram=gram,
+                ns_dtype=ns_dtype,
+                heads=heads,
+                split=split,
+                plan=plan,
+            ),
+            scaled_to_shape(numbers, scaling, consistent_rms, heads, split),
+            add_decayed_weights(weight_decay, weight_decay_mask),
+            scale_by_learning_rate(learning_rate),
+        )
 
-    def group_numbers(params: Params) -> Any:
-        """Dimension numbers in the structure of the group's parameters."""
-        return tree.structure(params).unflatten(numbers_of(spec, params, params))
-
-    orthogonal = chain(
-        scale_by_muon(
-            ns_coeffs,
-            ns_steps,
-            beta,
-            eps,
-            mu_dtype,
-            nesterov=nesterov,
-            adaptive=adaptive,
-            preconditioning=preconditioning,
-            weight_dimension_numbers=group_numbers,
-            bias_correction=bias_correction,
-            gram=gram,
-            ns_dtype=ns_dtype,
-            heads=heads,
-            split=split,
-            plan=plan,
-        ),
-        scaled_to_shape(group_numbers, scaling, consistent_rms, heads, split),
-        add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_learning_rate(learning_rate),
-    )
     others = adamw(
         learning_rate if adam_learning_rate is None else adam_learning_rate,
         adam_b1,
@@ -309,4 +261,4 @@ def muon(
         adam_weight_decay,
         nesterov=nesterov,
     )
-    return partition({"muon": orthogonal, "adam": others}, labels)
+    return groups(spec, matrices, others)

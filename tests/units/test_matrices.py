@@ -90,8 +90,8 @@ def test_a_plan_says_who_works_on_what():
     assert plan.groups[0].received == 2 * 32 * 4
     assert str(plan).splitlines()[1].split() == [
         "2",
-        *"4 x 8".split(),
-        *"tp 2 x fsdp 4".split(),
+        *["4", "x", "8"],
+        *["tp", "2", "x", "fsdp", "4"],
         "1",
         "6",
         "0.000256",
