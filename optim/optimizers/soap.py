@@ -27,6 +27,7 @@ from ..numerics import (
     root_ratio,
     safe_increment,
     scaled,
+    scheduled,
     wide_dtype,
     zero_count,
     zeros_of_shape,
@@ -59,7 +60,6 @@ _RANGES = {
 _EXCEPTIONS = {
     "sharding": "the eigenbases of a sharded matrix are those of the whole matrix",
     "inject": "the sweep's gradients span two of three rows, and the rounding in the third is divided by its own size",
-    "independent": "a recording of pytorch_optimizer.SOAP is not made yet",
 }
 
 
@@ -254,14 +254,20 @@ def soap(
 ) -> GradientTransformationExtraArgs:
     """SOAP: `scale_by_soap` for matrices, `adamw` for all other parameters.
 
-    Then follow, for the matrices, `add_decayed_weights` and `scale_by_learning_rate`.
+    Then follow, for the matrices, `add_decayed_weights`, after the first update, and `scale_by_learning_rate`.
 
     Args:
       weight_dimension_numbers: as muon_weight_dimension_numbers of `muon`.
       adam_b1, adam_b2, adam_learning_rate: b1, b2 and the learning rate of `adamw`; None takes learning_rate.
+    Differs: the code decays the weights after they have moved, here before, as everywhere.
     When:    matrices whose rows and columns are strongly correlated, and problems that are badly conditioned; a usual
              learning rate is 3e-3.
     """
+
+    def after_first(count: Count) -> Any:
+        """The first update only makes the bases: it decays nothing either."""
+        value = scheduled(weight_decay, count) if callable(weight_decay) else weight_decay
+        return jnp.where(count > 0, value, jnp.zeros_like(value))
 
     def matrices(numbers: Any) -> GradientTransformationExtraArgs:
         return chain(
@@ -275,7 +281,7 @@ def soap(
                 mu_dtype=mu_dtype,
                 weight_dimension_numbers=numbers,
             ),
-            add_decayed_weights(weight_decay, mask),
+            add_decayed_weights(after_first, mask),
             scale_by_learning_rate(learning_rate),
         )
 

@@ -210,3 +210,21 @@ def test_scalings_by_name():
     factors = {"jordan": (1, 2), "moonlight": (0.2 * 8**0.5, 0.2 * 8**0.5), "spectral": (0.5, 2)}
     for name, (tall, wide) in factors.items():
         close(us[name], {"tall": us["jordan"]["tall"] * tall, "wide": us["jordan"]["wide"] * wide / 2})
+
+
+@pytest.mark.parametrize("factory", [optim.scale_by_normuon, optim.scale_by_adamuon, optim.scale_by_soap])
+@pytest.mark.parametrize("axis_type", AXIS_TYPES, ids=["auto", "explicit"])
+def test_kin_of_muon_are_the_same_sharded(factory, axis_type, x64):
+    # Square and random: SOAP chooses its basis freely where a statistic is singular.
+    params, placed = sharded({"a": (8, 8), "b": (8, 8)}, P("fsdp", "tp"), axis_type)
+    rng = np.random.default_rng(0)
+    planned = factory is not optim.scale_by_soap and axis_type is AxisType.Auto
+    plain, shared = factory(), factory(**({"plan": optim.matrix_plan(placed)} if planned else {}))
+    state, state_shared = plain.init(params), jax.jit(shared.init)(placed)
+    for _ in range(2):
+        g = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape)), params)
+        u, state = jax.jit(plain.update)(g, state, params)
+        g = jax.tree.map(lambda g, p: jax.device_put(g, p.sharding), g, placed)
+        v, state_shared = jax.jit(shared.update)(g, state_shared, placed)
+    close(v, u, rtol=1e-9, atol=1e-11)
+    assert all(v[k].sharding.is_equivalent_to(p.sharding, p.ndim) for k, p in placed.items())

@@ -72,13 +72,15 @@ def scale_by_soap(
 @paper(
     "soap",
     configs=({"learning_rate": 0.1}, {"learning_rate": fading, "precondition_frequency": 2}),
-    mutations=("sign", "late_count", "no_weight_decay"),
+    mutations=("sign", "late_count", "no_weight_decay", "decay_at_once"),
     source="Vyas et al. 2024, SOAP, Alg. 3",
 )
 def soap(grads, params, *, mutation=None, learning_rate, weight_decay=0.01, precondition_frequency=10):
     """w <- w - eta (u + lambda w)."""
-    updates, decay = [], 0.0 if mutation == "no_weight_decay" else weight_decay
+    updates = []
     for t, u in steps(scale_by_soap(grads, params, precondition_frequency=precondition_frequency), mutation):
+        skipped = mutation != "decay_at_once" and not updates
+        decay = 0.0 if mutation == "no_weight_decay" or skipped else weight_decay
         updates.append(-rate(learning_rate, t) * (u + decay * params))
         params = params + updates[-1]
     return updates
