@@ -227,4 +227,5 @@ def test_kin_of_muon_are_the_same_sharded(factory, axis_type, x64):
         g = jax.tree.map(lambda g, p: jax.device_put(g, p.sharding), g, placed)
         v, state_shared = jax.jit(shared.update)(g, state_shared, placed)
     close(v, u, rtol=1e-9, atol=1e-11)
-    assert all(v[k].sharding.is_equivalent_to(p.sharding, p.ndim) for k, p in placed.items())
+    if planned or axis_type is AxisType.Explicit:
+        assert all(v[k].sharding.is_equivalent_to(p.sharding, p.ndim) for k, p in placed.items())
