@@ -72,7 +72,8 @@ def normalised_polar(
 
     def average(g: Array, mu: Array) -> Any:
         mu = ema(mu, g, beta)
-        return (ema(mu, g, beta) if nesterov else mu), mu
+        ahead = ema(mu, g, beta) if nesterov else mu
+        return ahead, mu
 
     momentum = elementwise(average, _Momentum, mu=Slot(dtype=mu_dtype, decay=beta, always_stored=True))
 

@@ -229,3 +229,13 @@ def test_kin_of_muon_are_the_same_sharded(factory, axis_type, x64):
     close(v, u, rtol=1e-9, atol=1e-11)
     if planned or axis_type is AxisType.Explicit:
         assert all(v[k].sharding.is_equivalent_to(p.sharding, p.ndim) for k, p in placed.items())
+
+
+def test_scion_takes_signs_of_what_is_no_matrix():
+    params = {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}
+    tx = optim.scion(0.1, 0.5, sign_radius=4.0)
+    g = {"w": jnp.ones((2, 3)), "b": jnp.asarray([3.0, -2.0, 0.0])}
+    u, state = tx.update(g, tx.init(params), params)
+    close(u["b"], jnp.asarray([-0.4, 0.4, 0.0]))
+    u, _ = tx.update({**g, "b": jnp.asarray([-2.0, 1.5, 1.0])}, state, params)
+    close(u["b"], jnp.asarray([0.4, -0.4, -0.4]))  # of the means -0.25, 0.25, 0.5

@@ -24,10 +24,10 @@ COEFFICIENTS = {
 }
 
 
-def polar(m, name):
+def polar(m, name, eps=1e-8):
     """The polynomials on the singular values of m / |m|."""
     left, values, right = np.linalg.svd(m, full_matrices=False)
-    values = values / (np.sqrt(np.sum(values**2)) + 1e-8)
+    values = values / (np.sqrt(np.sum(values**2)) + eps)
     for a, b, c in COEFFICIENTS[name]:
         values = a * values + b * values**3 + c * values**5
     return left * values @ right
@@ -100,5 +100,37 @@ def adamuon(grads, params, *, mutation=None, learning_rate, weight_decay=0.0):
     updates, decay = [], 0.0 if mutation == "no_weight_decay" else weight_decay
     for t, u in steps(scale_by_adamuon(grads, params), mutation):
         updates.append(-rate(learning_rate, t) * (u + decay * params))
+        params = params + updates[-1]
+    return updates
+
+
+@paper(
+    "scale_by_scion",
+    configs=({}, {"momentum": 0.5, "eps": 1e-3}, {"ns_coeffs": "cans"}),
+    mutations=("sign", "no_decay", "no_size", "other_weight"),
+    source="Pethick et al. 2025, Scion, Alg. 1",
+)
+def scale_by_scion(grads, params, *, mutation=None, momentum=0.1, eps=1e-8, ns_coeffs="jordan"):
+    """sqrt(out / in) of the polar factor of the running mean."""
+    rows, columns = params.shape
+    size = 1.0 if mutation == "no_size" else np.sqrt(columns / rows)
+    m, updates = np.zeros_like(params), []
+    for g in grads:
+        m = average(m, g, momentum if mutation == "other_weight" else 1 - momentum, mutation)
+        updates.append(size * polar(m, ns_coeffs, eps))
+    return updates
+
+
+@paper(
+    "scion",
+    configs=({"learning_rate": 0.1}, {"learning_rate": fading, "weight_decay": 1.0, "radius": 50.0}),
+    mutations=("sign", "late_count", "no_weight_decay", "no_radius"),
+    source="Pethick et al. 2025, Scion, Algs. 1 and 2",
+)
+def scion(grads, params, *, mutation=None, learning_rate, weight_decay=0.0, radius=1.0):
+    """w <- (1 - eta lambda) w - eta rho u."""
+    updates, decay = [], 0.0 if mutation == "no_weight_decay" else weight_decay
+    for t, u in steps(scale_by_scion(grads, params), mutation):
+        updates.append(-rate(learning_rate, t) * ((1 if mutation == "no_radius" else radius) * u + decay * params))
         params = params + updates[-1]
     return updates
