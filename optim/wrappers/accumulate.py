@@ -14,7 +14,7 @@ from ..lift.grains import Slot, elementwise
 from ..numerics import now, safe_increment, scalar_dtype, scaled
 from ..transforms.momentum import ema
 from ..types import Array, Count, DType, Params, Scalar, Schedule, TransformationLike, Updates
-from .gate import either, finite, fitted, present, restored, seeing_all
+from .gate import either, finite, fitted, present, restored, seeing_all, zero_updates
 from .skip import skip_not_finite
 
 
@@ -230,11 +230,11 @@ class _Window:
             acc = accumulated()
             mean = tree.map(lambda _, a: a, places, acc)
             new, inner_state = self.member.update(mean, state.inner_opt_state, params, **extra_args)
-            emptied = tree.map(lambda a, m: a if m is None else tree.zeros_like(a), acc, mean)
+            emptied = tree.map(lambda a, m: a if m is None else zero_updates(a), acc, mean)
             return jax.tree.leaves(restored(new, updates)), fitted(inner_state, state.inner_opt_state), emptied
 
         def leave() -> Any:
-            return jax.tree.leaves(tree.zeros_like(updates)), state.inner_opt_state, accumulated()
+            return jax.tree.leaves(zero_updates(updates)), state.inner_opt_state, accumulated()
 
         new, inner_state, acc = either(taken, do, leave)
         return restored(new, updates), inner_state, acc
