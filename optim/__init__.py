@@ -104,6 +104,7 @@ from .matrix.linalg import (
     nnls as nnls,
     power_iteration as power_iteration,
 )
+from .matrix.plan import MatrixPlan as MatrixPlan, matrix_plan as matrix_plan
 from .microbatching.accumulators import AccumulationType as AccumulationType
 from .microbatching.batches import microbatch as microbatch
 from .numerics import (
@@ -158,6 +159,11 @@ from .optimizers.adamax import (
     scale_by_adamax_eps_hat as scale_by_adamax_eps_hat,
 )
 from .optimizers.adamc import adamc as adamc
+from .optimizers.adamuon import (
+    ScaleByAdamuonState as ScaleByAdamuonState,
+    adamuon as adamuon,
+    scale_by_adamuon as scale_by_adamuon,
+)
 from .optimizers.adan import ScaleByAdanState as ScaleByAdanState, adan as adan, scale_by_adan as scale_by_adan
 from .optimizers.ademamix import (
     ScaleByAdemamixState as ScaleByAdemamixState,
@@ -218,6 +224,11 @@ from .optimizers.muon import (
     scale_by_muon as scale_by_muon,
 )
 from .optimizers.nadam import ScaleByNadamState as ScaleByNadamState, scale_by_nadam as scale_by_nadam
+from .optimizers.normuon import (
+    ScaleByNormuonState as ScaleByNormuonState,
+    normuon as normuon,
+    scale_by_normuon as scale_by_normuon,
+)
 from .optimizers.novograd import (
     ScaleByNovogradState as ScaleByNovogradState,
     novograd as novograd,
@@ -250,9 +261,11 @@ from .optimizers.schedule_free import (
     schedule_free_eval_params as schedule_free_eval_params,
     schedule_free_sgd as schedule_free_sgd,
 )
+from .optimizers.scion import scale_by_scion as scale_by_scion, scion as scion
 from .optimizers.sgd import noisy_sgd as noisy_sgd, sgd as sgd
 from .optimizers.sign import scale_by_sign as scale_by_sign, sign_sgd as sign_sgd, signum as signum
 from .optimizers.sm3 import ScaleBySM3State as ScaleBySM3State, scale_by_sm3 as scale_by_sm3, sm3 as sm3
+from .optimizers.soap import ScaleBySoapState as ScaleBySoapState, scale_by_soap as scale_by_soap, soap as soap
 from .optimizers.sophia import (
     HutchinsonState as HutchinsonState,
     SophiaState as SophiaState,

@@ -114,7 +114,7 @@ def int_or_nan(x: float) -> float:
 
 def labels(name: str) -> bool:
     """Whether an argument of this name is a tree with an entry for every parameter, or a function that makes one."""
-    return name.endswith(("mask", "dimension_numbers")) or name in ("param_labels", "by")
+    return name.endswith(("mask", "dimension_numbers")) or name in ("param_labels", "by", "heads", "split")
 
 
 def arguments(bound: inspect.BoundArguments, ranges: Mapping[str, Range]) -> None:

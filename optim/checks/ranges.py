@@ -84,6 +84,12 @@ MEANINGS: dict[str, str] = {
     "weight_decay_mask": "where weights decay, as `mask` in `masked`; None is everywhere",
     "mu_dtype": "dtype of mu; None is the parameter's, and float32 where bfloat16 could not move",
     "accumulator_dtype": "dtype of the accumulator; None is the parameter's, and float32 where bfloat16 could not move",
+    "gram": "iterate on the Gram matrix alone, cheaper where columns and rows differ, and restart after step 2",
+    "ns_dtype": "dtype of the iteration: float32, bfloat16 or float64; None is at least float32",
+    "heads": "number of equal parts of the columns of a matrix, or of each part in split, that are matrices of their "
+    "own; for all leaves, a tree, or a function params -> tree",
+    "split": "widths of parts of the columns that are matrices of their own, as in a fused projection; given as heads",
+    "plan": "which device works on which matrix, from `matrix_plan`; not needed under an Explicit mesh",
     "key": "PRNG key of the random numbers",
     "seed": "seed of the random numbers, in place of a key",
     "clipnorm": "largest norm of all gradients together; None or inf is without",

@@ -1,5 +1,6 @@
 """Leaves as stacks of matrices: which axes are rows, which are columns, and which index the stack."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -38,28 +39,30 @@ def numbers_of(given: Any, over: Tree, updates: Tree) -> list[DimensionNumbers |
 
 def as_matrices(x: Array, numbers: DimensionNumbers | None) -> tuple[Array, Callable[[Array], Array]]:
     """`x` as a stack of matrices, and the inverse; by default the last two axes are those of the matrices."""
-    if numbers is None:
-        shape = x.shape if x.ndim >= 2 else (1, x.size)
-        return x.reshape(shape), lambda y: y.reshape(x.shape)
-    rows, columns = (axes_of(x, a) for a in (numbers.reduction_axis, numbers.output_axis))
-    if set(rows) & set(columns):
-        checks.fail(f"the axes {rows} and {columns} of a matrix must be disjoint")
-    stack = [i for i in range(x.ndim) if i not in rows + columns]
+    stack, rows, columns = axes_of_matrices(x.shape, numbers)
     order = [*stack, *rows, *columns]
     moved = jnp.transpose(x, order)
-    sizes = [1, 1]
-    for i, axes in enumerate((rows, columns)):
-        for a in axes:
-            sizes[i] *= x.shape[a]
+    sizes = [math.prod(x.shape[i] for i in axes) for axes in (rows, columns)]
     matrices = moved.reshape(*(x.shape[i] for i in stack), *sizes)
     inverse = [order.index(i) for i in range(x.ndim)]
     return matrices, lambda y: jnp.transpose(y.reshape(moved.shape), inverse)
 
 
-def axes_of(x: Array, axes: int | Sequence[int]) -> tuple[int, ...]:
-    """One axis or several of `x`, as non-negative numbers."""
+def axes_of_matrices(shape: tuple[int, ...], numbers: DimensionNumbers | None) -> tuple[tuple[int, ...], ...]:
+    """The axes that index the stack, those of the rows and those of the columns; a vector is one row."""
+    n = len(shape)
+    if numbers is None:
+        return tuple(range(n - 2)), tuple(range(n - 2, n - 1) if n > 1 else ()), tuple(range(n - 1, n) if n else ())
+    rows, columns = (axes_of(n, a) for a in (numbers.reduction_axis, numbers.output_axis))
+    if set(rows) & set(columns):
+        checks.fail(f"the axes {rows} and {columns} of a matrix must be disjoint")
+    return tuple(i for i in range(n) if i not in rows + columns), rows, columns
+
+
+def axes_of(ndim: int, axes: int | Sequence[int]) -> tuple[int, ...]:
+    """One axis or several of an array, as non-negative numbers."""
     given = (axes,) if isinstance(axes, int) else tuple(axes)
     for a in given:
-        if not -x.ndim <= a < x.ndim:
-            checks.fail(f"a leaf of {x.ndim} axes has no axis {a}")
-    return tuple(a % x.ndim for a in given)
+        if not -ndim <= a < ndim:
+            checks.fail(f"a leaf of {ndim} axes has no axis {a}")
+    return tuple(a % ndim for a in given)

@@ -34,7 +34,7 @@ def centralize(*, output_axis: int | tuple[int, ...] = -1) -> GradientTransforma
     def rule(g: Array) -> Array:
         if g.ndim < 2 or g.size == 0:
             return g
-        units = axes_of(g, output_axis)
+        units = axes_of(g.ndim, output_axis)
         return g - jnp.mean(g, axis=tuple(a for a in range(g.ndim) if a not in units), keepdims=True)
 
     return leafwise(rule)

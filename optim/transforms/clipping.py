@@ -74,7 +74,7 @@ def clip_by_block_rms(threshold: Scalar) -> GradientTransformationExtraArgs:
 def unit_axes(x: Array, axis: int | tuple[int, ...] | None = None) -> tuple[int, ...] | None:
     """Axes over which the norm of one output unit is taken, by the number of axes unless given; None takes all."""
     if axis is not None:
-        return axes_of(x, axis)
+        return axes_of(x.ndim, axis)
     if sum(n > 1 for n in x.shape) <= 1:
         return None
     if x.ndim in (2, 3):
