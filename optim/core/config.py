@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from .. import checks
 from .record import Call, Recorded, is_dtype
@@ -46,6 +47,8 @@ def _encode(x: Any, where: str) -> Any:
         return {"$array": np.asarray(x).astype(_json_dtype(x.dtype)).tolist(), "dtype": str(x.dtype)}
     if is_dtype(x):
         return {"$dtype": str(np.dtype(x))}
+    if isinstance(x, PartitionSpec):
+        return {"$spec": [list(axes) if isinstance(axes, tuple) else axes for axes in x]}
     if isinstance(x, tuple) and type(x) is tuple:
         return {"$tuple": [_encode(v, f"{where}[{i}]") for i, v in enumerate(x)]}
     if type(x) is list:
@@ -68,11 +71,14 @@ def _json_dtype(dtype: Any) -> Any:
     return np.float32 if str(dtype) in ("bfloat16", "float16") else dtype
 
 
+_spec: Any = PartitionSpec  # untyped in jax
+
 _WORDS: dict[str, Callable[[Any], Any]] = {
     "$float": lambda x: float(x["$float"]),
     "$key": lambda x: jax.random.wrap_key_data(jnp.asarray(x["$key"], jnp.uint32), impl=x["impl"]),
     "$array": lambda x: jnp.asarray(x["$array"], x["dtype"]),
     "$dtype": lambda x: jnp.dtype(x["$dtype"]),
+    "$spec": lambda x: _spec(*(tuple(axes) if isinstance(axes, list) else axes for axes in x["$spec"])),
 }
 
 

@@ -25,7 +25,7 @@ _constrain: Any = jax.lax.with_sharding_constraint
     example(adam(0.1), PartitionSpec(), indivisible="refuse"),
     exceptions={
         "golden": "it only chooses where its inner transformation works",
-        "config": "a sharding is not JSON",
+        "sharding-0": "without params_spec its updates are whole under an Auto mesh",
     },
     errors=[
         (example(1, "d"), "tx must be a transformation (init, update), got 1"),
@@ -70,7 +70,7 @@ def sharded(
         owns = _spread(params_spec, params, "params_spec")
         specs = _spread(spec, params, "spec")
         inside, outside = [], []
-        for i, (p, own, given) in enumerate(zip(tree.leaves(params), owns, specs, strict=True)):
+        for i, (p, own, given) in enumerate(zip(tree.flatten(params)[0], owns, specs, strict=True)):
             mesh = _mesh(given, own, p)
             where = None if mesh is None else _inside(p, own, given, mesh)
             if where is None and mesh is not None and indivisible == "refuse" and tree.trainable(p):
@@ -87,12 +87,14 @@ def sharded(
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         like = updates if params is None else params
+        tree.match(updates, like, "updates", "params")
         inside, outside = places(like)
         own = None if params is None else _moved(params, inside)
         new, state = member.update(_moved(updates, inside), state, own, **extra_args)
         return _moved(new, outside), state
 
     def applies(updates: Any, state: Any, params: Any, extra_args: Any) -> Any:
+        tree.match(updates, params, "updates", "params")
         inside, outside = places(params)
         own = _moved(params, inside)
         new, state = member.update(_moved(updates, inside), state, own, **extra_args)
@@ -177,12 +179,12 @@ def _names(axes: Any) -> tuple[str, ...]:
 
 
 def _moved(values: Tree, places: Tree) -> Tree:
-    """The arrays in their places; a leaf without a place stays as it is."""
-    leaves, structure = tree.flatten(values)
-    homes = tree.spread(places, values, "spec", _is_place)
-    return structure.unflatten(
-        [x if home is None or tree.absent(x) else _put(x, home) for x, home in zip(leaves, homes, strict=True)]
-    )
+    """The arrays in their places; what has no place stays as it is."""
+
+    def move(x: Any, home: Any) -> Any:
+        return x if home is None or tree.absent(x) else _put(x, home)
+
+    return jax.tree.map(move, values, places, is_leaf=tree.is_none)
 
 
 def _put(x: Any, home: NamedSharding) -> Array:

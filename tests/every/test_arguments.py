@@ -34,7 +34,7 @@ def has_a_function(example):
 
 def test_record(entries):
     """Equal calls are equal; a config is plain JSON and gives the same back; repr reads as the call."""
-    namespace = {**{n: getattr(optim, n) for n in dir(optim)}, "keras": keras}
+    namespace = {**{n: getattr(optim, n) for n in dir(optim)}, "keras": keras, "P": jax.sharding.PartitionSpec}
 
     def check(call):
         entry, example, _ = call
