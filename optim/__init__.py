@@ -367,6 +367,7 @@ from .wrappers.packed import packed as packed
 from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau
 from .wrappers.sam import SAMState as SAMState, sam as sam
 from .wrappers.skip import skip_large_updates as skip_large_updates, skip_not_finite as skip_not_finite
+from .wrappers.stored import stored as stored
 
 inject_stateful_hyperparams = inject_hyperparams
 multi_transform = partition
