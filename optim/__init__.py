@@ -257,6 +257,7 @@ from .schedules.warmup import (
     warmup_constant_schedule as warmup_constant_schedule,
     warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
 )
+from .step.check import check_numerics as check_numerics
 from .step.make import make_step as make_step, make_update as make_update
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
 from .transforms.centralization import centralize as centralize
@@ -298,6 +299,14 @@ from .transforms.privacy import (
     differentially_private_aggregate as differentially_private_aggregate,
     per_example_global_norm_clip as per_example_global_norm_clip,
     per_example_layer_norm_clip as per_example_layer_norm_clip,
+)
+from .transforms.rounding import (
+    KeepMasterState as KeepMasterState,
+    KeepResidualState as KeepResidualState,
+    RoundStochasticallyState as RoundStochasticallyState,
+    keep_master as keep_master,
+    keep_residual as keep_residual,
+    round_stochastically as round_stochastically,
 )
 from .transforms.scaling import (
     ScaleByScheduleState as ScaleByScheduleState,
@@ -362,6 +371,12 @@ from .wrappers.lookahead import (
     LookaheadState as LookaheadState,
     lookahead as lookahead,
 )
+from .wrappers.loss_scale import (
+    DynamicLossScaleState as DynamicLossScaleState,
+    dynamic_loss_scale as dynamic_loss_scale,
+    scale_loss as scale_loss,
+)
+from .wrappers.low_memory import low_memory as low_memory
 from .wrappers.mechanic import MechanicState as MechanicState, mechanize as mechanize
 from .wrappers.packed import packed as packed
 from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau

@@ -236,6 +236,11 @@ class Bfloat16:
         return "bfloat16 rounded stochastically"
 
 
+def salted(count: Array, number: int) -> Array:
+    """The salt of a leaf at a step."""
+    return _mixed(lax.convert_element_type(count, jnp.uint32) ^ jnp.uint32(number * 0x85EBCA6B % 2**32))
+
+
 def from_tag(tag: str) -> Any:
     """The codec of a tag; None if there is none."""
     name, *rest = tag.split("-")
@@ -353,7 +358,7 @@ class Choices:
     """The codecs chosen by the names of slots, and the names that were met while a state was made."""
 
     by_name: Mapping[str, Choice]
-    met: set[str] = field(default_factory=set)
+    met: dict[str, list[Any]] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
 
 
@@ -370,11 +375,11 @@ def choosing(choices: Choices) -> Iterator[None]:
         _choices.reset(token)
 
 
-def chosen(name: str) -> Choice | None:
+def chosen(name: str, slot: Any) -> Choice | None:
     """The codec chosen for slots of this name."""
     found = None
     for choices in _choices.get():
-        choices.met.add(name)
+        choices.met.setdefault(name, []).append(slot)
         if found is None and name in choices.by_name:
             found = choices.by_name[name]
             choices.used.add(name)

@@ -107,7 +107,7 @@ class LeafRule:
         return self.state_class(**fields)
 
     def _made(self, name: str, slot: Slot, arrays: list[Any]) -> list[Any]:
-        choice = None if slot.free or slot.per_leaf else chosen(name)
+        choice = None if slot.free or slot.per_leaf else chosen(name, slot)
         if choice is None:
             return [None if p is None else slot.make(p, paired=self.as_reals) for p in arrays]
         return [None if p is None else choice.made(name, slot, p, i, self.as_reals) for i, p in enumerate(arrays)]

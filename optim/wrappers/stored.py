@@ -11,7 +11,7 @@ from ..optimizers.adam import scale_by_adam
 from ..tree.params import PARAMS
 from ..types import Params, TransformationLike
 
-_RANGES = {
+RANGES = {
     "block": checks.Range(2, integer=True, means="elements that share a scale"),
     "min_size": checks.Range(0, integer=True, means="leaves with fewer elements are stored as they are"),
 }
@@ -20,7 +20,7 @@ _RANGES = {
 @register(
     example(scale_by_adam(), nu="int8", min_size=0),
     example(scale_by_adam(), mu="bfloat16", nu="int4", block=4, min_size=0),
-    ranges=_RANGES,
+    ranges=RANGES,
     exceptions={"golden": "it only chooses how the slots of its inner transformation are stored"},
     errors=[
         (example(1, mu="int8"), "tx must be a transformation (init, update), got 1"),
@@ -78,5 +78,6 @@ def stored(
         member.update,
         inner=lambda state: state,
         check=member.check_state,
+        exact=member.facts.exact,
         grain=coarsest(member.grain, "leafwise"),
     )
