@@ -24,6 +24,7 @@ from .combine.chain import chain as chain, named_chain as named_chain
 from .combine.labels import label_by_path as label_by_path
 from .combine.masked import MaskedNode as MaskedNode, MaskedState as MaskedState, masked as masked
 from .combine.partition import PartitionState as PartitionState, partition as partition
+from .combine.reset import reset as reset
 from .core.apply import apply_updates as apply_updates
 from .core.config import from_config as from_config, to_config as to_config
 from .core.edit import replace as replace
@@ -127,6 +128,11 @@ from .optimizers.adagrad import (
     scale_by_adagrad as scale_by_adagrad,
     scale_by_rss as scale_by_rss,
 )
+from .optimizers.adahessian import (
+    ScaleByAdahessianState as ScaleByAdahessianState,
+    adahessian as adahessian,
+    scale_by_adahessian as scale_by_adahessian,
+)
 from .optimizers.adam import (
     ScaleByAdamState as ScaleByAdamState,
     ScaleByAmsgradState as ScaleByAmsgradState,
@@ -139,12 +145,19 @@ from .optimizers.adam import (
     scale_by_adam_eps_hat as scale_by_adam_eps_hat,
     scale_by_amsgrad as scale_by_amsgrad,
 )
+from .optimizers.adam_mini import (
+    adam_mini as adam_mini,
+    all_axes as all_axes,
+    input_axis as input_axis,
+    scale_by_adam_mini as scale_by_adam_mini,
+)
 from .optimizers.adamax import (
     adamax as adamax,
     adamaxw as adamaxw,
     scale_by_adamax as scale_by_adamax,
     scale_by_adamax_eps_hat as scale_by_adamax_eps_hat,
 )
+from .optimizers.adamc import adamc as adamc
 from .optimizers.adan import ScaleByAdanState as ScaleByAdanState, adan as adan, scale_by_adan as scale_by_adan
 from .optimizers.ademamix import (
     ScaleByAdemamixState as ScaleByAdemamixState,
@@ -155,11 +168,13 @@ from .optimizers.ademamix import (
     simplified_ademamix as simplified_ademamix,
 )
 from .optimizers.adopt import adopt as adopt, fourth_root as fourth_root, scale_by_adopt as scale_by_adopt
+from .optimizers.asgd import AsgdState as AsgdState, asgd as asgd
 from .optimizers.belief import (
     ScaleByBeliefState as ScaleByBeliefState,
     adabelief as adabelief,
     scale_by_belief as scale_by_belief,
 )
+from .optimizers.came import ScaleByCameState as ScaleByCameState, came as came, scale_by_came as scale_by_came
 from .optimizers.cocob import COCOBState as COCOBState, cocob as cocob, scale_by_cocob as scale_by_cocob
 from .optimizers.dadapt import (
     DAdaptAdamWState as DAdaptAdamWState,
@@ -173,14 +188,23 @@ from .optimizers.distance import (
 )
 from .optimizers.dog import DoGState as DoGState, DoWGState as DoWGState, dog as dog, dowg as dowg
 from .optimizers.dpsgd import dpsgd as dpsgd
+from .optimizers.ftrl import FtrlState as FtrlState, ftrl as ftrl
 from .optimizers.galore import (
     GaLoreDimensionNumbers as GaLoreDimensionNumbers,
     GaLoreState as GaLoreState,
     galore as galore,
     scale_by_galore as scale_by_galore,
 )
+from .optimizers.hyperball import (
+    HyperballState as HyperballState,
+    adamh as adamh,
+    hyperball as hyperball,
+    muonh as muonh,
+)
+from .optimizers.laprop import laprop as laprop, scale_by_laprop as scale_by_laprop
 from .optimizers.lion import ScaleByLionState as ScaleByLionState, lion as lion, scale_by_lion as scale_by_lion
 from .optimizers.madgrad import MadgradState as MadgradState, madgrad as madgrad, scale_by_madgrad as scale_by_madgrad
+from .optimizers.mars import ScaleByMarsState as ScaleByMarsState, mars as mars, scale_by_mars as scale_by_mars
 from .optimizers.momo import (
     MomoAdamState as MomoAdamState,
     MomoState as MomoState,
@@ -207,6 +231,7 @@ from .optimizers.optimistic import (
     scale_by_optimistic_gradient as scale_by_optimistic_gradient,
 )
 from .optimizers.polyak import polyak_sgd as polyak_sgd, scale_by_polyak as scale_by_polyak
+from .optimizers.qhadam import qhadam as qhadam, scale_by_qhadam as scale_by_qhadam
 from .optimizers.radam import radam as radam, scale_by_radam as scale_by_radam
 from .optimizers.rms import (
     ScaleByRmsState as ScaleByRmsState,
@@ -234,16 +259,29 @@ from .optimizers.sophia import (
     hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
     sophia as sophia,
 )
+from .optimizers.stable_spam import (
+    ScaleByStableSpamState as ScaleByStableSpamState,
+    scale_by_stable_spam as scale_by_stable_spam,
+    stable_spam as stable_spam,
+)
 from .optimizers.trust import fromage as fromage, lamb as lamb, lars as lars
 from .optimizers.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
 from .portable.state import load_state_dict as load_state_dict, state_dict as state_dict
+from .schedules.arithmetic import (
+    add_schedules as add_schedules,
+    clip_schedule as clip_schedule,
+    multiply_schedules as multiply_schedules,
+    shift_schedule as shift_schedule,
+)
 from .schedules.constant import constant_schedule as constant_schedule
 from .schedules.cosine import (
     cosine_decay_schedule as cosine_decay_schedule,
     sgdr_schedule as sgdr_schedule,
     warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
 )
+from .schedules.cyclic import cyclic_schedule as cyclic_schedule
 from .schedules.exponential import exponential_decay as exponential_decay
+from .schedules.falling import inverse_sqrt_schedule as inverse_sqrt_schedule, rex_schedule as rex_schedule
 from .schedules.interpolate import (
     cosine_onecycle_schedule as cosine_onecycle_schedule,
     linear_onecycle_schedule as linear_onecycle_schedule,
@@ -253,13 +291,31 @@ from .schedules.inverse_time import inverse_time_decay as inverse_time_decay
 from .schedules.join import join_schedules as join_schedules
 from .schedules.piecewise import piecewise_constant_schedule as piecewise_constant_schedule
 from .schedules.polynomial import linear_schedule as linear_schedule, polynomial_schedule as polynomial_schedule
+from .schedules.stable import (
+    WsdState as WsdState,
+    branching_wsd_schedule as branching_wsd_schedule,
+    power_schedule as power_schedule,
+    wsd_schedule as wsd_schedule,
+)
 from .schedules.warmup import (
     warmup_constant_schedule as warmup_constant_schedule,
     warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
 )
 from .step.check import check_numerics as check_numerics
 from .step.make import make_step as make_step, make_update as make_update
+from .transforms.attention import qk_clip as qk_clip
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
+from .transforms.averages import (
+    BemaState as BemaState,
+    LawaState as LawaState,
+    PowerEmaState as PowerEmaState,
+    SwaState as SwaState,
+    bema as bema,
+    lawa as lawa,
+    power_ema as power_ema,
+    power_ema_synthesis as power_ema_synthesis,
+    swa as swa,
+)
 from .transforms.centralization import centralize as centralize
 from .transforms.clipping import (
     AdaptiveGradClipState as AdaptiveGradClipState,
@@ -275,6 +331,11 @@ from .transforms.constrain import (
     keep_params_nonnegative as keep_params_nonnegative,
 )
 from .transforms.every import ApplyEvery as ApplyEvery, apply_every as apply_every
+from .transforms.layers import (
+    layer_of_path as layer_of_path,
+    layers_of_axis as layers_of_axis,
+    layerwise_decay as layerwise_decay,
+)
 from .transforms.momentum import EmaState as EmaState, TraceState as TraceState, ema as ema, trace as trace
 from .transforms.monitoring import (
     MonitorState as MonitorState,
@@ -285,6 +346,10 @@ from .transforms.monitoring import (
 )
 from .transforms.nans import ZeroNansState as ZeroNansState, zero_nans as zero_nans
 from .transforms.noise import AddNoiseState as AddNoiseState, add_noise as add_noise
+from .transforms.noise_scale import (
+    GradientNoiseScaleState as GradientNoiseScaleState,
+    gradient_noise_scale as gradient_noise_scale,
+)
 from .transforms.norms import (
     NormalizeState as NormalizeState,
     ScaleByTrustRatioState as ScaleByTrustRatioState,
@@ -318,6 +383,7 @@ from .transforms.scaling import (
 )
 from .transforms.weight_decay import (
     AddDecayedWeightsState as AddDecayedWeightsState,
+    CorrectedWeightDecayState as CorrectedWeightDecayState,
     WeightDecaySchedule as WeightDecaySchedule,
     add_decayed_weights as add_decayed_weights,
 )
@@ -345,6 +411,7 @@ from .types import (
     Updates as Updates,
 )
 from .wrappers.accumulate import MultiSteps as MultiSteps, MultiStepsState as MultiStepsState
+from .wrappers.cautious import cautious as cautious, grams as grams
 from .wrappers.conditional import (
     ConditionallyMaskState as ConditionallyMaskState,
     ConditionallyTransformState as ConditionallyTransformState,
@@ -378,10 +445,12 @@ from .wrappers.loss_scale import (
 )
 from .wrappers.low_memory import low_memory as low_memory
 from .wrappers.mechanic import MechanicState as MechanicState, mechanize as mechanize
+from .wrappers.outer import OuterNesterovState as OuterNesterovState, outer_nesterov as outer_nesterov
 from .wrappers.packed import packed as packed
 from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, reduce_on_plateau as reduce_on_plateau
 from .wrappers.sam import SAMState as SAMState, sam as sam
 from .wrappers.skip import skip_large_updates as skip_large_updates, skip_not_finite as skip_not_finite
+from .wrappers.spikes import SkipSpikesState as SkipSpikesState, skip_spikes as skip_spikes
 from .wrappers.stored import stored as stored
 
 inject_stateful_hyperparams = inject_hyperparams

@@ -10,6 +10,7 @@ from .. import checks, tree
 from ..checks import Range
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
+from ..numerics import branch
 from ..types import Array, Params, Scalar, Updates
 from .criteria import decrease_error
 from .ray import NO_DERIVATIVE, NOT_ALONE, Point, Ray, choose, fresh_grad, half_square, scalar, stored_grad
@@ -101,7 +102,7 @@ def scale_by_backtracking_linesearch(
             end_grad = search.grad
             if grad is not None:
                 last = ends & jnp.isfinite(value)
-                end_grad = lax.cond(last, lambda: stored_grad(pullback(), grad), lambda: search.grad)
+                end_grad = branch(last, lambda: stored_grad(pullback(), grad), lambda: search.grad)
             return _Search(search.steps + 1, step, value, error, end_grad, ends)
 
         start_grad = None if grad is None else stored_grad(tree.conj(ray.grad), grad)

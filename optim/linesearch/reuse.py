@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .. import checks, numerics, tree
 from ..core.eager import data_and_rest
@@ -41,7 +40,7 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
             g = tree.map(lambda x, y: numerics.convert(x, y.dtype, weak=y.weak_type), grad, grad_like)
             return numerics.convert(value, value_like.dtype, weak=value_like.weak_type), g
 
-        return lax.cond(jnp.isfinite(value), stored, evaluated)
+        return numerics.branch(jnp.isfinite(value), stored, evaluated)
 
     compiled = jax.jit(program, static_argnums=0)
 

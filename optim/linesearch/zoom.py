@@ -69,7 +69,12 @@ _STRATEGIES = ("one", "keep")
         "approx_dec_rtol": Range(0, optional=True),
         "stepsize_precision": checks.NON_NEGATIVE,
     },
-    exceptions=NO_DERIVATIVE | NOT_ALONE | {"golden": "it needs a function: see tests/units/test_linesearch.py"},
+    exceptions=NO_DERIVATIVE
+    | NOT_ALONE
+    | {
+        "golden": "it needs a function: see tests/units/test_linesearch.py",
+        "aliases": "the search reads the parameters while it writes the step: a GPU's loop copies them",
+    },
     errors=[
         (example(20, initial_guess_strategy="two"), "initial_guess_strategy must be 'one' or 'keep', got 'two'"),
         (example(20, curv_rtol=-1.0), "curv_rtol must be >= 0, got -1.0"),

@@ -22,8 +22,10 @@ def full_like(x: Array, value: Scalar, dtype: DType) -> Array:
         return placed(np.full(x.shape, value, dtype), x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
         x = x.real
-    # A constant would forget where `x` lives; a select that never picks `x` does not.
-    return jnp.where(False, lax.convert_element_type(x, dtype), jnp.asarray(value, dtype))
+    # A constant would forget where `x` lives, and so would a select that a compiler knows never to pick `x`.
+    hidden: Any = lax.optimization_barrier
+    never = hidden(np.zeros((), bool))
+    return jnp.where(never, lax.convert_element_type(x, dtype), jnp.asarray(value, dtype))
 
 
 def full(shape: Any, value: Scalar, dtype: DType) -> Array:

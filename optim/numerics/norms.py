@@ -1,8 +1,9 @@
 """Euclidean norms that overflow and underflow only where the norm itself does.
 
-The square of 2e19 is infinite in float32, and that of 1e-23 is zero. So the squares are summed at three scales. A GPU
-and a TPU sum at all of them in one pass over memory, and a CPU, whose compiler would make three passes of it, sums at a
-second scale only if the first did not hold the result.
+The square of 2e19 is infinite in float32, and that of 1e-23 is zero. So a GPU sums the squares together with the power
+of two in which they are counted. A TPU, which is slow at sums of pairs, sums at three scales in one pass over memory,
+and a CPU, whose compiler would make three passes of it, sums at a second scale only if the first did not hold the
+result.
 """
 
 import functools
@@ -60,8 +61,8 @@ def _norm(xs: tuple[Array, ...], axes: Axes) -> Array:
     dtype = real_dtype(xs[0].dtype)
     if _finfo(dtype).maxexp > 128:
         return root_of_square(_sum_of_squares(xs, None, axes))
-    cpu, others = functools.partial(_in_turn, axes), functools.partial(_side_by_side, axes)
-    size: Array = lax.platform_dependent(xs, cpu=cpu, default=others)
+    cpu, gpu, others = (functools.partial(f, axes) for f in (_in_turn, _in_pairs, _side_by_side))
+    size: Array = lax.platform_dependent(xs, cpu=cpu, cuda=gpu, rocm=gpu, default=others)
     return size
 
 
@@ -125,6 +126,41 @@ def _side_by_side(axes: Axes, xs: tuple[Array, ...]) -> Array:
     )
     rest = jnp.where(plain > 1, root_of_square(large) * _SCALE, root_of_square(small) / _SCALE)
     return jnp.where(_is_held(plain), root_of_square(plain), rest)
+
+
+_Pair = tuple[Array, Array]
+
+
+def _in_pairs(axes: Axes, xs: tuple[Array, ...]) -> Array:
+    """Sums of pairs (s, q) that stand for s^2 q, where s is a power of two."""
+    unit, total = functools.reduce(_added, [_sum_of_pairs(_pair(x), axes) for x in xs])
+    return unit * lax.sqrt(total)
+
+
+def _pair(x: Array) -> _Pair:
+    if is_complex(x):
+        return _added(_pair(x.real), _pair(x.imag))
+    size = jnp.abs(x)
+    exponent = lax.bitcast_convert_type(size, jnp.uint32) & np.uint32(0x7F800000)
+    unit = lax.bitcast_convert_type(exponent, x.dtype)
+    # Infinity is its own unit, and the unit of what is too small for a normal number is zero.
+    return unit, square(jnp.where((size == unit) | (unit == 0), jnp.ones_like(size), size / unit))
+
+
+def _sum_of_pairs(pair: _Pair, axes: Axes) -> _Pair:
+    zero, rank = np.zeros((), pair[0].dtype), pair[0].ndim
+    over = range(rank) if axes is None else sorted(a % rank for a in axes)
+    unit, total = lax.reduce(pair, (zero, zero), _added, tuple(over))
+    return (unit, total) if axes is None else (jnp.expand_dims(unit, over), jnp.expand_dims(total, over))
+
+
+def _added(a: _Pair, b: _Pair) -> _Pair:
+    unit = lax.max(a[0], b[0])
+
+    def counted(own: Array, q: Array) -> Array:
+        return q * square(jnp.where(own == unit, jnp.ones_like(unit), own / unit))
+
+    return unit, counted(*a) + counted(*b)
 
 
 # Norms with a floor

@@ -7,7 +7,7 @@ import functools
 import operator
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from jax import lax
 
 from ..types import Array
 
+T = TypeVar("T")
 _Op = Callable[[Any, Any], Array]
 
 
@@ -41,6 +42,13 @@ div = _by_lax(lax.div, operator.truediv)
 def staged(x: Any) -> bool:
     """Whether `x` is being traced into a program, and not evaluated one operation at a time."""
     return isinstance(x, jax.core.Tracer) and type(x).__name__ in ("JitTracer", "DynamicJaxprTracer")
+
+
+def branch(taken: Any, do: Callable[..., T], leave: Callable[..., T], *operands: Any) -> T:
+    """`lax.cond` by a number: a GPU's compiler forgets the shardings of what a condition by a truth value returns."""
+    index = lax.convert_element_type(taken, np.int32)
+    out: T = lax.switch(index, [leave, do], *operands)
+    return out
 
 
 def shared(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,6 @@ from ..core.stateless import identity
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
 from ..numerics import (
-    abs_sq,
     full,
     full_like,
     like,
@@ -25,6 +24,7 @@ from ..numerics import (
     saturated,
     scalar_dtype,
     scaled,
+    square,
     zeros_of_shape,
 )
 from ..transforms.clipping import clip_by_block_rms
@@ -123,18 +123,21 @@ def scale_by_factored_rms(
         return {"rate": 1 - decay}
 
     def rule(g: Array, v_row: Array, v_col: Array, v: Array, rate: Array) -> Any:
-        square, axes = abs_sq(g), factored_axes(g)
-        square = saturated(square + like(square, epsilon))
+        axes = factored_axes(g)
 
         def average(mean: Array, value: Array) -> Array:
             return mean + scaled(value - mean, rate)
 
+        def floored(value: Array) -> Array:
+            return saturated(value + like(value, epsilon))
+
         if not axes:
-            v = average(v, square)
+            v = average(v, floored(square(g)))
             return root_ratio(g, v, 0.0), (v_row, v_col, v)
+        # The mean of |g|^2 + epsilon, with all but the square after the mean: else a GPU writes a matrix to memory.
         d1, d0 = axes
-        v_row = average(v_row, saturated(jnp.mean(square, axis=d0)))
-        v_col = average(v_col, saturated(jnp.mean(square, axis=d1)))
+        v_row = average(v_row, floored(jnp.mean(square(g), axis=d0)))
+        v_col = average(v_col, floored(jnp.mean(square(g), axis=d1)))
         row_axis = d1 - 1 if d1 > d0 else d1
         # Roots before ratios: the derivative of a ratio of numbers as small as epsilon overflows float32.
         mean = jnp.broadcast_to(saturated(jnp.mean(v_row, axis=row_axis, keepdims=True)), v_row.shape)

@@ -14,7 +14,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..lift.rules import check_updates
 from ..matrix.stacks import DimensionNumbers, as_matrices, is_numbers, numbers_of
-from ..numerics import convert, gathered, restored, safe_increment, scaled, wide_dtype, zeros_of_shape
+from ..numerics import branch, convert, gathered, restored, safe_increment, scaled, wide_dtype, zeros_of_shape
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..tree.params import of_arrays, trainable_arrays
@@ -166,7 +166,7 @@ def scale_by_galore(
         due = state.count % update_proj_gap == 0
         old = tree.flatten(state.projector)[0]
         projectors = [
-            p if tree.absent(g) or n is None else jax.lax.cond(due, singular_vectors, lambda m, p: p, _matrix(g, n), p)
+            p if tree.absent(g) or n is None else branch(due, singular_vectors, lambda m, p: p, _matrix(g, n), p)
             for g, n, p in zip(gs, dims, old, strict=True)
         ]
         projected = [

@@ -10,7 +10,7 @@ from ..combine.chain import chain
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..lift.grains import Slot, elementwise
-from ..numerics import ema, like, ratio, safe_increment, scaled
+from ..numerics import branch, ema, like, ratio, safe_increment, scaled
 from ..transforms.noise import as_key
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -165,7 +165,7 @@ def sophia(
             return structure.unflatten(new), inner
 
         due = state.count % update_interval == 0
-        nu, inner = jax.lax.cond(due, new_curvature, lambda: (state.nu, state.hessian_fn_state))
+        nu, inner = branch(due, new_curvature, lambda: (state.nu, state.hessian_fn_state))
         us, averages = moments.update(updates, _Moments(state.mu, nu), params)
         if verbose and print_win_rate_every_n_steps:
             _print_win_rate(us, state.count, clip_threshold, print_win_rate_every_n_steps)
@@ -183,4 +183,4 @@ def _print_win_rate(us: Updates, count: Count, threshold: Any, every: int) -> No
     def print_share() -> None:
         jax.debug.print("Sophia: {share:.1%} of the updates are not clipped", share=share)
 
-    jax.lax.cond(count % every == 0, print_share, lambda: None)
+    branch(count % every == 0, print_share, lambda: None)

@@ -10,7 +10,7 @@ from ..core.registry import example, register
 from ..core.stateless import EmptyState, identity
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import elementwise
-from ..numerics import floating, full_like, last, scaled, scheduled
+from ..numerics import floating, last, scaled, scheduled
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, Scalar, ScalarOrSchedule, Schedule
 
@@ -77,4 +77,4 @@ def scale_by_learning_rate(
 @register()
 def set_to_zero() -> GradientTransformationExtraArgs:
     """Replace every update by zero."""
-    return elementwise(lambda g: full_like(g, 0, g.dtype))
+    return elementwise(lambda g: jnp.zeros_like(g))

@@ -3,7 +3,6 @@
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
-from jax import lax
 
 from .. import checks, numerics, tree
 from ..types import Array, Count, Params, Scalar
@@ -56,7 +55,7 @@ def periodic_update(new_tensors: Params, old_tensors: P, steps: Count, update_pe
     now = steps % jnp.asarray(update_period, steps.dtype) == 0
     new = _follow(lambda new, old: _cast_to_old(tree.as_array(new), tree.as_array(old)), new_tensors, old_tensors)
     old = tree.map(tree.as_array, old_tensors)
-    chosen: P = lax.cond(now, lambda: new, lambda: old)
+    chosen: P = numerics.branch(now, lambda: new, lambda: old)
     return chosen
 
 

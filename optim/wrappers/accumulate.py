@@ -15,7 +15,7 @@ from ..numerics import now, safe_increment, scalar_dtype, scaled
 from ..transforms.momentum import ema
 from ..tree.coded import decoded, is_coded
 from ..types import Array, Count, DType, Params, Scalar, Schedule, TransformationLike, Updates
-from .gate import either, finite, fitted, present, restored, seeing_all
+from .gate import either, finite, fitted, present, restored, seeing_all, zero_updates
 from .skip import skip_not_finite
 
 
@@ -236,7 +236,7 @@ class _Window:
             return jax.tree.leaves(restored(new, updates)), fitted(inner_state, state.inner_opt_state), emptied
 
         def leave() -> Any:
-            return jax.tree.leaves(tree.zeros_like(updates)), state.inner_opt_state, accumulated()
+            return jax.tree.leaves(zero_updates(updates)), state.inner_opt_state, accumulated()
 
         new, inner_state, acc = either(taken, do, leave)
         return restored(new, updates), inner_state, acc
@@ -251,4 +251,4 @@ class _Window:
 
 
 def _zeros(x: Any) -> Any:
-    return x.encoded(jnp.zeros(x.shape)) if is_coded(x) else tree.zeros_like(x)
+    return x.encoded(jnp.zeros(x.shape)) if is_coded(x) else zero_updates(x)

@@ -23,6 +23,7 @@ from ..types import Array, Params, TransformationLike
     exceptions={
         "golden": "it only chooses what its inner transformation sees",
         "init": "it concatenates the parameters",
+        "communication": "it concatenates the shards of the parameters",
     },
     errors=[(example(1), "inner must be a transformation (init, update), got 1")],
 )

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .. import checks, numerics, tree
 from ..core.transformation import GradientTransformationExtraArgs
@@ -21,8 +20,7 @@ def either(taken: Any, do: Callable[[], T], leave: Callable[[], T]) -> T:
     """
     if not checks.is_traced(taken):
         return do() if taken else leave()
-    out: T = lax.cond(taken, do, leave)
-    return out
+    return numerics.branch(taken, do, leave)
 
 
 def finite(updates: Tree) -> Array:
@@ -32,7 +30,7 @@ def finite(updates: Tree) -> Array:
 
 
 def present(updates: Tree) -> Tree:
-    """`updates` as arrays, with `None` for absent leaves (float0 too), as a branch of `lax.cond` may return them."""
+    """`updates` as arrays, with `None` for absent leaves (float0 too), as a branch may return them."""
     leaves, structure = tree.flatten(updates)
     return structure.unflatten([None if tree.absent(x) else tree.as_array(x) for x in leaves])
 
@@ -83,8 +81,8 @@ def step_if(
 
 
 def zero_updates(updates: Tree) -> Tree:
-    """Zero updates."""
-    return tree.zeros_like(updates)
+    """Zeros that read nothing: those of `tree.zeros_like` in a branch would cost a GPU all shardings of the state."""
+    return tree.map(lambda x: jnp.zeros_like(tree.as_array(x)), updates)
 
 
 def seeing_all(member: GradientTransformationExtraArgs) -> Grain | None:

@@ -27,6 +27,7 @@ from ..types import Params, TransformationLike, Tree
     exceptions={
         "golden": "it only chooses what its inner transformation sees",
         "init": "it concatenates the parameters",
+        "communication": "it concatenates the shards of the parameters",
     },
     errors=[
         (example(1), "tx must be a transformation (init, update), got 1"),

@@ -117,7 +117,7 @@ def test_facts(script):
     assert facts.bytes_per_parameter("adam") == pytest.approx(8, abs=1e-4)
     assert facts.bytes_per_parameter("adam", "bfloat16") == pytest.approx(6, abs=1e-4)
     assert facts.amount(facts.bytes_per_parameter("clip_by_global_norm")) == "0"
-    assert [name for name, _ in facts.formulas(optim.lookup("adamw"))] == ["scale_by_adam"]
+    assert [name for name, _ in facts.formulas(optim.lookup("adamw"))] == ["scale_by_adam", "add_decayed_weights"]
     assert facts.formulas(optim.lookup("scale_by_adam")) == []
     assert facts.sources(optim.lookup("adam"))[0][1].startswith("Kingma & Ba")
 

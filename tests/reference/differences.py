@@ -3,6 +3,7 @@
 # Deliberate differences: row -> reason.
 DIFFERS = {
     "adaptive_grad_clip-1": "Optax has no axis for scalar leaves",
+    **dict.fromkeys(["add_decayed_weights-3", "add_decayed_weights-4"], "Optax has no modes of weight decay"),
     "apply_every": "the count continues; Optax restarts it after every k updates",
     "apply_every-1": "the count continues; Optax restarts it after every k updates",
     "chain": "Optax refuses an empty chain",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import paper, stream
-from .parts import average, debiased, fading, rate, steps
+from .parts import average, debiased, fading, rate, rising, steps
 
 
 @paper("identity", configs=({},), mutations=("sign",), source="u = g")
@@ -121,16 +121,31 @@ def zero_nans(grads, params, *, mutation=None):
 
 @paper(
     "add_decayed_weights",
-    configs=({"weight_decay": 0.1}, {}),
-    mutations=("sign", "negated", "still"),
-    source="Krogh & Hertz 1991, eq. 5: the gradient of lambda / 2 |theta|^2",
+    configs=(
+        {"weight_decay": 0.1},
+        {},
+        {"weight_decay": 0.1, "mode": "cautious"},
+        {"weight_decay": 0.1, "mode": "corrected", "learning_rate": fading, "max_learning_rate": 0.2},
+        {"weight_decay": fading, "mode": "corrected", "learning_rate": rising},
+    ),
+    mutations=("sign", "negated", "still", "careless", "uncorrected", "largest_of_all"),
+    source="Krogh & Hertz 1991, eq. 5: the gradient of lambda / 2 |theta|^2; cautious: 2510.12402, Algorithm 1; "
+    "corrected: Defazio 2025, AdamC",
 )
-def add_decayed_weights(grads, params, *, mutation=None, weight_decay=0.0):
+def add_decayed_weights(
+    grads, params, *, mutation=None, weight_decay=0.0, mode="plain", learning_rate=None, max_learning_rate=None
+):
     """u = g + lambda theta; the sign of descent is applied later in a chain."""
-    updates = []
+    updates, largest = [], 0.0
     for t, g in steps(grads):
-        lam = rate(weight_decay, t)
-        u = g - lam * params if mutation == "negated" else g + lam * params
+        decay = rate(weight_decay, t) * params
+        if mode == "cautious" and mutation != "careless":
+            decay = decay * (g * params >= 0)
+        if mode == "corrected" and mutation != "uncorrected":
+            now = rate(learning_rate, t)
+            largest = max(largest, now) if mutation != "largest_of_all" else 10.0
+            decay = decay * now / (max_learning_rate or largest)
+        u = g - decay if mutation == "negated" else g + decay
         if mutation != "still":
             params = params + u
         updates.append(u)
