@@ -119,6 +119,10 @@ class Blocks:
         codes = numerics.zeros_of_shape(p, shape, jnp.uint8, lambda z: jnp.atleast_1d(z)[..., ::2])
         return {"codes": codes if checks.is_number(value) and value == 0 else codes + code, "scales": scales}
 
+    def emptied(self, code: Any) -> Any:
+        """The code of zeros, in the place of another one; not encoded, as a compiler would fold that."""
+        return {part: jnp.zeros_like(x) for part, x in code.items()}
+
     def _extreme(self, sign: float) -> Any:
         """The code of the number that is its block's largest, or zero."""
         if self.name == "float8":
@@ -223,6 +227,10 @@ class Bfloat16:
         """The code of an array of one value, like `p`."""
         salt = numerics.fresh(np.uint32((self.salt + number * 0x85EBCA6B) % 2**32), jnp.uint32)
         return {"codes": numerics.full_like(p, value, jnp.bfloat16), "salt": salt}
+
+    def emptied(self, code: Any) -> Any:
+        """The code of zeros, in the place of another one."""
+        return {**code, "codes": jnp.zeros_like(code["codes"])}
 
     def dtypes(self) -> dict[str, Any]:
         """The dtypes of the arrays of a code."""

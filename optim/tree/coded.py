@@ -33,6 +33,12 @@ class Coded:
         """`x` in the same form."""
         return Coded(self.codec.encode(x, self.code), self.codec, self.made_of)
 
+    def emptied(self) -> "Coded":
+        """Zeros in the same form."""
+        if not hasattr(self.codec, "emptied"):
+            return self.encoded(jnp.zeros(self.shape))
+        return Coded(self.codec.emptied(self.code), self.codec, self.made_of)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the decoded array."""

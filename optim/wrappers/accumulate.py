@@ -251,4 +251,4 @@ class _Window:
 
 
 def _zeros(x: Any) -> Any:
-    return x.encoded(jnp.zeros(x.shape)) if is_coded(x) else zero_updates(x)
+    return x.emptied() if is_coded(x) else zero_updates(x)
