@@ -316,6 +316,7 @@ from .schedules.warmup import (
 )
 from .sharding.specs import state_specs as state_specs
 from .sharding.zero import sharded as sharded
+from .step.check import check_numerics as check_numerics
 from .step.make import make_step as make_step, make_update as make_update
 from .transforms.attention import qk_clip as qk_clip
 from .transforms.average import AverageParamsState as AverageParamsState, average_params as average_params
@@ -378,6 +379,14 @@ from .transforms.privacy import (
     differentially_private_aggregate as differentially_private_aggregate,
     per_example_global_norm_clip as per_example_global_norm_clip,
     per_example_layer_norm_clip as per_example_layer_norm_clip,
+)
+from .transforms.rounding import (
+    KeepMasterState as KeepMasterState,
+    KeepResidualState as KeepResidualState,
+    RoundStochasticallyState as RoundStochasticallyState,
+    keep_master as keep_master,
+    keep_residual as keep_residual,
+    round_stochastically as round_stochastically,
 )
 from .transforms.scaling import (
     ScaleByScheduleState as ScaleByScheduleState,
@@ -444,6 +453,12 @@ from .wrappers.lookahead import (
     LookaheadState as LookaheadState,
     lookahead as lookahead,
 )
+from .wrappers.loss_scale import (
+    DynamicLossScaleState as DynamicLossScaleState,
+    dynamic_loss_scale as dynamic_loss_scale,
+    scale_loss as scale_loss,
+)
+from .wrappers.low_memory import low_memory as low_memory
 from .wrappers.mechanic import MechanicState as MechanicState, mechanize as mechanize
 from .wrappers.outer import OuterNesterovState as OuterNesterovState, outer_nesterov as outer_nesterov
 from .wrappers.packed import packed as packed
@@ -451,6 +466,7 @@ from .wrappers.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState, 
 from .wrappers.sam import SAMState as SAMState, sam as sam
 from .wrappers.skip import skip_large_updates as skip_large_updates, skip_not_finite as skip_not_finite
 from .wrappers.spikes import SkipSpikesState as SkipSpikesState, skip_spikes as skip_spikes
+from .wrappers.stored import stored as stored
 
 inject_stateful_hyperparams = inject_hyperparams
 multi_transform = partition

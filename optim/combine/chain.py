@@ -52,7 +52,8 @@ def chain(*args: TransformationLike) -> GradientTransformationExtraArgs:
 
     inside = tuple(Member(title(m, str(i)), m, _entry(i)) for i, m in enumerate(members))
     pair = GradientTransformationExtraArgs(init, update)
-    return pair.declaring(grain=coarsest(*(m.grain for m in members)), members=inside, sequential=True, check=check)
+    facts = {"grain": coarsest(*(m.grain for m in members)), "members": inside, "exact": _exact(members)}
+    return pair.declaring(sequential=True, check=check, **facts)
 
 
 def _entry(key: Any) -> Callable[[Any], Any]:
@@ -103,7 +104,16 @@ def named_chain(*args: tuple[str, TransformationLike]) -> GradientTransformation
 
     inside = tuple(Member(name, m, _entry(name)) for name, m in zip(names, members, strict=True))
     pair = GradientTransformationExtraArgs(init, update)
-    return pair.declaring(grain=coarsest(*(m.grain for m in members)), members=inside, check=check)
+    facts = {"grain": coarsest(*(m.grain for m in members)), "members": inside, "exact": _exact(members)}
+    return pair.declaring(check=check, **facts)
+
+
+def _exact(members: Any) -> bool:
+    """Whether the last member rounds the parameters; an error where another one does."""
+    for member in members[:-1]:
+        if member.facts.exact:
+            checks.fail(f"{title(member, 'a member')} rounds the parameters and must come last")
+    return bool(members) and members[-1].facts.exact
 
 
 class _Link(NamedTuple):
@@ -134,7 +144,9 @@ def _in_turn(members: Any, labels: Any, updates: Any, states: Any, params: Any, 
             new.append(state)
             i += 1
     rest = iter(new)
-    return narrowed(wide, updates), tuple(_regrouped(m, s, rest) for m, s in zip(members, states, strict=True))
+    # What rounds the parameters returns their exact differences, in float32.
+    out = wide if links and links[-1].tx.facts.exact else narrowed(wide, updates)
+    return out, tuple(_regrouped(m, s, rest) for m, s in zip(members, states, strict=True))
 
 
 def _links(members: Any, labels: Any, states: Any, name: checks.Name) -> Iterator[_Link]:

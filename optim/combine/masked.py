@@ -112,7 +112,8 @@ def masked(
     def sees(params: Any) -> Any:
         return keep_where(resolve_mask(mask, params), params)
 
-    return around(member, init, update, inner=lambda state: state.inner_state, sees=sees, state_classes=(MaskedState,))
+    facts = {"state_classes": (MaskedState,), "exact": member.facts.exact}
+    return around(member, init, update, inner=lambda state: state.inner_state, sees=sees, **facts)
 
 
 def translated(

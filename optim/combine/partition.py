@@ -88,4 +88,5 @@ def partition(
         grain=coarsest(*(m.grain for m in members.values())),
         state_classes=(PartitionState,),
         members=tuple(map(member, members)),
+        exact=any(m.facts.exact for m in members.values()),
     )

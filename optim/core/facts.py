@@ -46,6 +46,7 @@ class Facts:
       opened: state -> (a transformation configured by this state, the state of that transformation), where the state
         holds hyperparameters.
       exposes: state -> values to report by name (the learning rate, say) that are not fields of the state.
+      exact: whether its updates are differences between rounded parameters, which a cast would spoil.
       evaluates: (state, params) -> the parameters to evaluate with, where they differ.
       applies: (updates, state, params, extra_args) -> (params, state): update and application in one, where that is
         less work than one after the other.
@@ -62,5 +63,6 @@ class Facts:
     slots: tuple[str, ...] = ()
     opened: Callable[[Any], tuple[Any, Any]] | None = None
     exposes: Callable[[Any], Mapping[str, Any]] | None = None
+    exact: bool = False
     evaluates: Callable[[Any, Params], Tree] | None = None
     applies: Callable[[Any, Any, Params, Mapping[str, Any]], tuple[Params, Any]] | None = None

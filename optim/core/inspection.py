@@ -1,6 +1,7 @@
 """`inspect`, `eval_params`, `summary`: values of a state by name, evaluation parameters, memory."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import checks, tree
+from ..tree.coded import is_coded
 from ..tree.places import unboxed
 from ..types import OptState, Params, TransformationLike
 from .members import parts, title, walk
@@ -185,10 +187,20 @@ def _rows(tx: GradientTransformation, state: Any, params: Any) -> Iterator[Summa
         fields = []
         named = part.state._asdict() if hasattr(part.state, "_asdict") else {"state": part.state}
         for field, value in named.items():
-            own = [x for x in jax.tree.leaves(value) if id(x) not in inner]
+            leaves = jax.tree.leaves(value, is_leaf=is_coded)
+            own = [x for x in leaves if all(id(y) not in inner for y in jax.tree.leaves(x))]
             if own:
-                dtypes = "/".join(dict.fromkeys(str(x.dtype) for x in own))
-                fields.append((field, dtypes, sum(math.prod(x.shape) * x.dtype.itemsize for x in own)))
+                arrays = jax.tree.leaves(own)
+                fields.append((field, _dtypes(own), sum(math.prod(x.shape) * x.dtype.itemsize for x in arrays)))
         if fields or not part.parts:
             size = sum(math.prod(jnp.shape(p)) for p in tree.leaves(part.params))
             yield SummaryRow("/".join((title(tx, "tx"), *path)), part.tx.grain, size, tuple(fields))
+
+
+def _dtypes(leaves: list[Any]) -> str:
+    """The dtypes and codecs of the leaves of a field; where some are coded, how many leaves have each."""
+    names = [str(x.codec) if is_coded(x) else str(x.dtype) for x in leaves]
+    if not any(map(is_coded, leaves)):
+        return "/".join(dict.fromkeys(names))
+    sizes = Counter(names)
+    return "/".join(name if len(sizes) == 1 else f"{name} ({n} of {len(names)} leaves)" for name, n in sizes.items())

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from .. import checks
 from ..types import Grain, Params
 from .facts import Member
 from .transformation import GradientTransformation, GradientTransformationExtraArgs
@@ -82,6 +83,9 @@ def around(
 
     Args:    inner: the wrapper's state -> the member's. sees: the parameters -> the parameters that the member sees.
     """
+    if member.facts.exact and "exact" not in facts:
+        what = f"{title(member, 'the inner transformation')} rounds the parameters, and its updates must not be changed"
+        checks.fail(f"{what}: put this around the members before it, as in chain(wrapper(tx), keep_residual())")
     inside = (Member(title(member, "inner"), member, inner, sees),)
     pair = GradientTransformationExtraArgs(init, update)
     return pair.declaring(**{"grain": member.grain, "members": inside, **facts})

@@ -13,9 +13,11 @@ import numpy as np
 
 from .. import checks, numerics, tree
 from ..numerics import as_complex, as_pairs, is_complex
+from ..tree.coded import decoded, is_coded
 from ..tree.packing import check_whole
 from ..tree.params import trainable_arrays
 from ..types import Array, Grain, Params, Tree
+from .codecs import chosen
 from .slots import Slot, StateScalar
 
 Rule = Callable[..., Any]
@@ -98,12 +100,17 @@ class LeafRule:
         fields: dict[str, Any] = dict.fromkeys(self.slots)
         for name, slot in self.slots.items():
             if slot.stored:
-                made = [None if p is None else slot.make(p, paired=self.as_reals) for p in arrays]
-                fields[name] = structure.unflatten(made)
+                fields[name] = structure.unflatten(self._made(name, slot, arrays))
         fields |= {name: scalar.make(structure.unflatten(arrays)) for name, scalar in self.state_scalars.items()}
         if self.counter:
             fields[self.counter] = numerics.zero_count()
         return self.state_class(**fields)
+
+    def _made(self, name: str, slot: Slot, arrays: list[Any]) -> list[Any]:
+        choice = None if slot.free or slot.per_leaf else chosen(name, slot)
+        if choice is None:
+            return [None if p is None else slot.make(p, paired=self.as_reals) for p in arrays]
+        return [None if p is None else choice.made(name, slot, p, i, self.as_reals) for i, p in enumerate(arrays)]
 
     def slot_values(self, state: Any, places: Tree, places_name: str) -> list[list[Any]]:
         """The values of each slot, in the places of the tree `places`."""
@@ -124,7 +131,7 @@ class LeafRule:
         if self.counter:
             values["t"] = numerics.safe_increment(getattr(state, self.counter))
         if self.derive:
-            trees = {name: getattr(state, name) for name in self.slots} | dict(trees)
+            trees = {name: decoded(getattr(state, name)) for name in self.slots} | dict(trees)
             offered = {**extra_args, **values, **trees}
             for name in self.derive_wants:
                 if name not in offered:
@@ -154,7 +161,8 @@ class LeafRule:
         `u` is what the rule transforms, under its own word; `beside` has further arrays of the leaf, by their words.
         """
         inputs = {self.passes: u, **beside}
-        inputs |= {word: x for word, x in zip(self.slot_words, slots, strict=True) if self.slot_words[word].stored}
+        arrays = [x.decoded() if is_coded(x) else x for x in slots]
+        inputs |= {word: x for word, x in zip(self.slot_words, arrays, strict=True) if self.slot_words[word].stored}
         if "p" in self.wants:
             inputs["p"] = tree.as_array(p)
         floats = {numerics.real_dtype(x.dtype) for x in jax.tree.leaves(inputs) if jnp.issubdtype(x.dtype, jnp.inexact)}
@@ -171,7 +179,7 @@ class LeafRule:
             out = self.rule(**{n: wide[n] if n in wide else scalars[n] for n in self.wants})
         new_u, new = _parts(out, wide[self.passes], {word: wide[word] for word in self.slot_words})
         back = [
-            jax.tree.map(lambda n, o: _narrowed(n, o, reals), x, old) if slot.stored else None
+            _stored(x, old, reals) if slot.stored else None
             for x, old, slot in zip(new, slots, self.slots.values(), strict=True)
         ]
         return _narrowed(new_u, u, reals, weak=u.weak_type), back
@@ -182,7 +190,7 @@ class LeafRule:
         if tree.absent(p) or any(leaf[name] is None for name, slot in self.slots.items() if slot.stored):
             return p
         p = tree.as_array(p)
-        arrays = {"p": p, **{word: leaf[name] for word, name in zip(self.slot_words, self.slots, strict=True)}}
+        arrays = {"p": p, **{word: decoded(leaf[n]) for word, n in zip(self.slot_words, self.slots, strict=True)}}
         dtype = numerics.common_dtype(jnp.float32, *(numerics.real_dtype(x.dtype) for x in arrays.values()))
         reals = self.as_reals and is_complex(p)
         offered = {**scalars, **{word: _widened(x, dtype, reals) for word, x in arrays.items()}}
@@ -195,6 +203,13 @@ class LeafRule:
             x = slots[list(self.slots).index(self.anchor)]
             pairs = self.as_reals and self.slots[self.anchor].real and is_complex(g) and x is not None
             check_leaf(g, f"state.{self.anchor}", x[..., 0] if pairs else x, places, i)
+
+
+def _stored(x: Any, old: Any, as_reals: bool) -> Any:
+    """A slot that a rule returned, in the form of the old one."""
+    if is_coded(old):
+        return old.encoded(x)
+    return jax.tree.map(lambda n, o: _narrowed(n, o, as_reals), x, old)
 
 
 def _narrowed(x: Array, old: Array, as_reals: bool, *, weak: bool = False) -> Array:
@@ -242,6 +257,8 @@ def check_inexact(g: Any, places: Tree, i: int) -> None:
 def check_leaf(g: Array, name: str, other: Any, places: Tree, i: int) -> None:
     """Refuse a gradient that does not fit its parameter or slot: presence, shape, real or complex."""
     dtype, shape = g.dtype, g.shape
+    if is_coded(other):
+        other = other.like
     if isinstance(other, jax.Array) and other.shape == shape and (name != "params" or other.dtype == dtype):
         return
     if other is not None and jnp.shape(other) == shape and (name != "params" or is_complex(other) == is_complex(g)):

@@ -26,6 +26,7 @@ class Slot:
         field is None and the rule sees zeros.
       always_stored: store it even when `decay` is 0, because other code reads it.
       per_leaf: one scalar for the whole parameter in place of an array of its shape.
+      non_negative: whether it is never below zero (second moments, sums of squares), for how it may be stored.
       free: an array of any shape, or a tuple or list of them, as the function `init` makes it of the parameter.
     """
 
@@ -36,6 +37,7 @@ class Slot:
     always_stored: bool = False
     per_leaf: bool = False
     free: bool = False
+    non_negative: bool = False
 
     @property
     def stored(self) -> bool:

@@ -57,7 +57,9 @@ def scale_by_acprop(
         mu = ema(mu, g, b1)
         return u, (mu, distance(nu, g - mu, b2, eps_root))
 
-    return elementwise(rule, ScaleByBeliefState, scalars=scalars, mu=Slot(decay=b1), nu=Slot(real=True))
+    return elementwise(
+        rule, ScaleByBeliefState, scalars=scalars, mu=Slot(decay=b1), nu=Slot(real=True, non_negative=True)
+    )
 
 
 @register(

@@ -40,7 +40,9 @@ def scale_by_adadelta(rho: Scalar = 0.9, eps: Scalar = 1e-6) -> GradientTransfor
         u = root_ratio(g * root(e_x + like(e_x, eps)), e_g, 0.0, eps)
         return u, (e_g, ema(e_x, abs_sq(u), rho))
 
-    return elementwise(rule, ScaleByAdaDeltaState, e_g=Slot(real=True), e_x=Slot(real=True))
+    return elementwise(
+        rule, ScaleByAdaDeltaState, e_g=Slot(real=True, non_negative=True), e_x=Slot(real=True, non_negative=True)
+    )
 
 
 @register(example(), example(0.1, weight_decay=0.1, weight_decay_mask=True), exceptions=_FEEDBACK)

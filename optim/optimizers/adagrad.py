@@ -33,7 +33,9 @@ def scale_by_rss(initial_accumulator_value: Scalar = 0.1, eps: Scalar = 1e-7) ->
         s = sum_of_squares + abs_sq(g)
         return root_ratio(g, s, 0.0, eps), s
 
-    return elementwise(rule, ScaleByRssState, sum_of_squares=Slot(init=initial_accumulator_value, real=True))
+    return elementwise(
+        rule, ScaleByRssState, sum_of_squares=Slot(init=initial_accumulator_value, real=True, non_negative=True)
+    )
 
 
 @register(example(), example(0.1, 1e-3), example(0.0, 0.0))
@@ -54,7 +56,9 @@ def scale_by_adagrad(initial_accumulator_value: Scalar = 0.0, eps: Scalar = 1e-7
         s = sum_of_squares + abs_sq(g)
         return root_ratio(g, s, eps), s
 
-    return elementwise(rule, ScaleByRssState, sum_of_squares=Slot(init=initial_accumulator_value, real=True))
+    return elementwise(
+        rule, ScaleByRssState, sum_of_squares=Slot(init=initial_accumulator_value, real=True, non_negative=True)
+    )
 
 
 @register(example(0.1), usual={"learning_rate": 0.01})

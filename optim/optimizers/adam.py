@@ -62,7 +62,7 @@ def scale_by_adam(
             u = debiased_ratio(mu, nu, b1, b2, t, eps, eps_root)
         return u, (mu, nu)
 
-    return elementwise(rule, ScaleByAdamState, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(real=True))
+    return elementwise(rule, ScaleByAdamState, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(real=True, non_negative=True))
 
 
 @register(
@@ -107,8 +107,8 @@ def scale_by_amsgrad(
         rule,
         ScaleByAmsgradState,
         mu=Slot(dtype=mu_dtype, decay=b1),
-        nu=Slot(real=True),
-        nu_max=Slot(real=True),
+        nu=Slot(real=True, non_negative=True),
+        nu_max=Slot(real=True, non_negative=True),
     )
 
 
@@ -145,9 +145,9 @@ def scale_by_adam_eps_hat(
         nu_max = jnp.maximum(nu_max, nu)
         return corrected(mu, nu_max, t), (mu, nu, nu_max)
 
-    mu, nu = Slot(decay=b1, always_stored=True), Slot(real=True)
+    mu, nu = Slot(decay=b1, always_stored=True), Slot(real=True, non_negative=True)
     if amsgrad:
-        return elementwise(amsgrad_rule, ScaleByAmsgradState, mu=mu, nu=nu, nu_max=Slot(real=True))
+        return elementwise(amsgrad_rule, ScaleByAmsgradState, mu=mu, nu=nu, nu_max=Slot(real=True, non_negative=True))
     return elementwise(rule, ScaleByAdamState, mu=mu, nu=nu)
 
 

@@ -38,7 +38,7 @@ def scale_by_adamax(b1: Scalar = 0.9, b2: Scalar = 0.999, eps: Scalar = 1e-8) ->
         nu = jnp.maximum(decayed(nu, b2), jnp.abs(g) + like(nu, eps))
         return ratio(debias(mu, b1, t), nu), (mu, nu)
 
-    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1), nu=Slot(real=True))
+    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1), nu=Slot(real=True, non_negative=True))
 
 
 @register(example(), example(b1=0.8, b2=0.9, eps=1e-3), exceptions=_MAXIMUM)
@@ -63,7 +63,9 @@ def scale_by_adamax_eps_hat(
         nu = jnp.maximum(decayed(nu, b2), jnp.abs(g))
         return ratio(debias(mu, b1, t), nu + like(nu, eps)), (mu, nu)
 
-    return elementwise(rule, ScaleByAdamState, mu=Slot(decay=b1, always_stored=True), nu=Slot(real=True))
+    return elementwise(
+        rule, ScaleByAdamState, mu=Slot(decay=b1, always_stored=True), nu=Slot(real=True, non_negative=True)
+    )
 
 
 @register(example(0.1), usual={"learning_rate": 0.002})

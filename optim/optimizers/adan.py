@@ -64,7 +64,7 @@ def scale_by_adan(
         m=Slot(decay=b1),
         # A mean of small differences of similar gradients, which a narrower dtype would round to noise.
         v=Slot(decay=1.0),
-        n=Slot(real=True),
+        n=Slot(real=True, non_negative=True),
         g=Slot(decay=1.0),
     )
 

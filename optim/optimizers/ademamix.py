@@ -84,7 +84,7 @@ def scale_by_ademamix(
         count_m2=StateScalar(0, "int32"),
         m1=Slot(dtype=mu_dtype, decay=b1),
         m2=Slot(dtype=mu_dtype, decay=b3),
-        nu=Slot(real=True),
+        nu=Slot(real=True, non_negative=True),
     )
 
 
@@ -147,7 +147,9 @@ def scale_by_simplified_ademamix(
         m, n = g + decayed(m, b1), ema(n, abs_sq(g), b2)
         return root_ratio(m + scaled(g, share), debias(n, b2, t), eps, eps_root), (m, n)
 
-    return elementwise(rule, ScaleBySimplifiedAdEMAMixState, scalars=scalars, m=Slot(decay=b1), n=Slot(real=True))
+    return elementwise(
+        rule, ScaleBySimplifiedAdEMAMixState, scalars=scalars, m=Slot(decay=b1), n=Slot(real=True, non_negative=True)
+    )
 
 
 @register(

@@ -78,7 +78,13 @@ def scale_by_adopt(
         nu = nu + scaled(abs_sq(g) - nu, rate)
         return (ema(n, mu, 1 - b1) if nesterov else mu), (mu, nu)
 
-    return elementwise(rule, ScaleByAdamState, scalars=scalars, mu=Slot(dtype=mu_dtype, decay=b1), nu=Slot(real=True))
+    return elementwise(
+        rule,
+        ScaleByAdamState,
+        scalars=scalars,
+        mu=Slot(dtype=mu_dtype, decay=b1),
+        nu=Slot(real=True, non_negative=True),
+    )
 
 
 @register(

@@ -56,7 +56,7 @@ def scale_by_belief(
         top = nesterov_mean(mu, g, b1, t) if nesterov else debias(mu, b1, t)
         return root_ratio(top, debias(nu, b2, t), eps), (mu, nu)
 
-    return elementwise(rule, ScaleByBeliefState, mu=Slot(decay=b1), nu=Slot(real=True))
+    return elementwise(rule, ScaleByBeliefState, mu=Slot(decay=b1), nu=Slot(real=True, non_negative=True))
 
 
 @register(example(0.1), usual={"learning_rate": 0.001})

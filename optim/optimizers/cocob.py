@@ -72,9 +72,9 @@ def scale_by_cocob(alpha: Scalar = 100.0, eps: Scalar = 1e-8) -> GradientTransfo
         COCOBState,
         init_particles=Slot(init=lambda p: p),
         cumulative_gradients=Slot(decay=1.0),
-        scale=Slot(init=eps, real=True),
-        subgradients=Slot(real=True),
-        reward=Slot(real=True),
+        scale=Slot(init=eps, real=True, non_negative=True),
+        subgradients=Slot(real=True, non_negative=True),
+        reward=Slot(real=True, non_negative=True),
     )
 
 

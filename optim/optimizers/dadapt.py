@@ -122,7 +122,7 @@ def dadapt_adamw(
         DAdaptAdamWState,
         scalars=scalars,
         exp_avg=Slot(decay=1.0),  # proportional to d, so float16 would underflow
-        exp_avg_sq=Slot(real=True),
+        exp_avg_sq=Slot(real=True, non_negative=True),
         grad_sum=Slot(decay=1.0),
         estim_lr=StateScalar(lambda _: hyperparameter(estim_lr0)),
         numerator_weighted=StateScalar(),
@@ -223,7 +223,7 @@ def prodigy(
         ProdigyState,
         scalars=scalars,
         exp_avg=Slot(decay=1.0),
-        exp_avg_sq=Slot(real=True),
+        exp_avg_sq=Slot(real=True, non_negative=True),
         grad_sum=Slot(decay=1.0),
         params0=Slot(init=lambda p: p),
         estim_lr=StateScalar(lambda _: hyperparameter(estim_lr0)),

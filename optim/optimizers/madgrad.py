@@ -64,7 +64,7 @@ def scale_by_madgrad(
         rule,
         MadgradState,
         scalars=scalars,
-        grad_sum_sq=Slot(real=True),
+        grad_sum_sq=Slot(real=True, non_negative=True),
         s=Slot(decay=1.0),
         x0=Slot(init=lambda p: p),
     )

@@ -220,7 +220,7 @@ def momo_adam(
         MomoAdamState,
         scalars=scalars,
         exp_avg=Slot(decay=1.0),
-        exp_avg_sq=Slot(real=True),
+        exp_avg_sq=Slot(real=True, non_negative=True),
         barf=StateScalar(),
         gamma=StateScalar(),
         lb=StateScalar(lambda _: hyperparameter(lower_bound)),

@@ -66,5 +66,5 @@ def scale_by_nadam(
         scalars=scalars,
         momentum_product=StateScalar(1.0),
         mu=Slot(decay=b1, always_stored=True),
-        nu=Slot(real=True),
+        nu=Slot(real=True, non_negative=True),
     )

@@ -99,7 +99,9 @@ def scale_by_radam(
         adam = root_ratio(top, debias(nu, b2, t), eps, eps_root)
         return scaled(adam, rectified) + scaled(top, plain), (mu, nu)
 
-    return elementwise(rule, ScaleByAdamState, scalars=scalars, mu=Slot(decay=b1), nu=Slot(real=True))
+    return elementwise(
+        rule, ScaleByAdamState, scalars=scalars, mu=Slot(decay=b1), nu=Slot(real=True, non_negative=True)
+    )
 
 
 @register(example(0.1), ranges=_RANGES, usual={"learning_rate": 0.001})

@@ -63,7 +63,7 @@ def scale_by_rms(
     State:   nu shaped like params: 4 bytes per float32 parameter; count before it with bias_correction.
     Source:  Tieleman & Hinton 2012, Lecture 6e.
     """
-    nu_slot = Slot(init=initial_scale, real=True)
+    nu_slot = Slot(init=initial_scale, real=True, non_negative=True)
 
     def rule(g: Array, nu: Array) -> Any:
         nu = ema(nu, abs_sq(g), decay)
@@ -106,7 +106,7 @@ def scale_by_stddev(
     Source:  Graves 2013, Eqs. 38-41.
     """
     # nu - |mu|^2 cancels: a mu narrower than nu would make it noise, so mu has the dtype of a slow average.
-    mu_slot, nu_slot = Slot(decay=1.0), Slot(init=initial_scale, real=True)
+    mu_slot, nu_slot = Slot(decay=1.0), Slot(init=initial_scale, real=True, non_negative=True)
 
     def rule(g: Array, mu: Array, nu: Array) -> Any:
         mu, nu = ema(mu, g, decay), ema(nu, abs_sq(g), decay)

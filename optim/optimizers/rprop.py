@@ -69,7 +69,7 @@ def scale_by_rprop(
     return elementwise(
         rule,
         ScaleByRpropState,
-        step_sizes=Slot(init=learning_rate, real=True),
+        step_sizes=Slot(init=learning_rate, real=True, non_negative=True),
         prev_updates=Slot(decay=1.0),
     )
 

@@ -48,7 +48,9 @@ def scale_by_yogi(
         return root_ratio(debias(mu, b1, t), debias(nu, b2, t), eps, eps_root), (mu, nu)
 
     start = initial_accumulator_value
-    return elementwise(rule, ScaleByAdamState, mu=Slot(init=start, decay=b1), nu=Slot(init=start, real=True))
+    return elementwise(
+        rule, ScaleByAdamState, mu=Slot(init=start, decay=b1), nu=Slot(init=start, real=True, non_negative=True)
+    )
 
 
 @register(example(0.1), usual={"learning_rate": 0.01})

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import checks
+from ..tree.coded import Coded, is_coded
+from .codes import numbers
 
 
 def fitted_leaf(value: Any, like: Any) -> Any:
@@ -16,6 +18,10 @@ def fitted_leaf(value: Any, like: Any) -> Any:
       value: a NumPy or JAX array, or a number.
       like: the array in the state, or its `jax.ShapeDtypeStruct`.
     """
+    if is_coded(like):
+        return _fitted_code(value, like)
+    if is_coded(value):
+        value = numbers(value)
     keyed = jnp.issubdtype(like.dtype, jax.dtypes.prng_key)
     if keyed and not checks.is_key(value):
         data = jax.eval_shape(jax.random.key_data, like)
@@ -39,6 +45,24 @@ def fitted_leaf(value: Any, like: Any) -> Any:
         return f"is {value.dtype}, the state has {like.dtype} there"
     same = value.dtype == like.dtype and not getattr(value, "weak_type", False)
     return _placed(value if same else value.astype(like.dtype), like)
+
+
+def _fitted_code(value: Any, like: Coded) -> Any:
+    """A slot in the form of `like`: the codes themselves if the codec is the same, else the numbers coded anew."""
+    if is_coded(value) and _named(value) == _named(like):
+        parts = {part: fitted_leaf(value.code[part], x) for part, x in like.code.items()}
+        wrong = [found for found in parts.values() if isinstance(found, str)]
+        return wrong[0] if wrong else Coded(parts, like.codec, like.made_of)
+    number = numbers(value) if is_coded(value) else value
+    number = fitted_leaf(number, like.like)
+    if isinstance(number, str):
+        return number
+    placed = jax.jit(lambda x: like.codec.encode(x, None))(number)
+    return Coded(jax.tree.map(_placed, placed, like.code), like.codec, like.made_of)
+
+
+def _named(x: Coded) -> Any:
+    return x.codec.tag() if hasattr(x.codec, "tag") else x.codec
 
 
 def _wrapped(data: Any, like: Any) -> Any:

@@ -12,6 +12,7 @@ from .. import checks
 from ..core.members import parts
 from ..core.record import Call
 from ..core.transformation import GradientTransformation
+from ..tree.coded import is_coded
 from ..tree.places import children, in_words, with_paths
 
 
@@ -48,8 +49,11 @@ def _escaped(word: str, special: str) -> str:
 
 
 def members_of(tx: GradientTransformation, state: Any) -> list[Entry]:
-    """All members that store something, with labels if a name occurs under several of them."""
-    structure: Any = jax.tree.structure(state)
+    """All members that store something, with labels if a name occurs under several of them.
+
+    The leaves are numbered in the order of `leaves_of`.
+    """
+    structure: Any = jax.tree.structure(state, is_leaf=is_coded)
     numbered = jax.tree.unflatten(structure, range(structure.num_leaves))
     try:
         found = [m for m in _entries(tx, state, numbered, (), ()) if m.entries]
@@ -65,6 +69,11 @@ def members_of(tx: GradientTransformation, state: Any) -> list[Entry]:
     for member in found:
         member.shown = member.labels if len(used[member.name]) > 1 else ()
     return found
+
+
+def leaves_of(state: Any) -> list[Any]:
+    """The leaves of a state; a coded slot of a parameter is one."""
+    return jax.tree.leaves(state, is_leaf=is_coded)
 
 
 def _entries(

@@ -9,9 +9,11 @@ import numpy as np
 
 from .. import checks
 from ..core.transformation import taking_extra_args
+from ..tree.coded import is_coded
 from ..types import OptState, TransformationLike
+from .codes import read, written
 from .load import Load
-from .names import listed, members_of
+from .names import leaves_of, listed, members_of
 
 S = TypeVar("S")
 VERSION = 1
@@ -30,7 +32,8 @@ def state_dict(tx: TransformationLike, state: OptState) -> dict[str, Any]:
     `scale_by_adam@decay/count`; the second one in the same place is `trace#2`. In a parameter's name a slash is written
     `%2F` and a percent sign `%25`. The entry `version` is the version of this form.
 
-    The arrays are the state's own, with their shardings; PRNG keys become integers.
+    The arrays are the state's own, with their shardings; PRNG keys become integers. A slot that `stored` codes has an
+    entry for each array of its code, `scale_by_adam%int8-256-64x300%codes/mu/w`.
 
     Args:
       tx: the transformation.
@@ -38,12 +41,11 @@ def state_dict(tx: TransformationLike, state: OptState) -> dict[str, Any]:
     Raises:  TypeError if tx is not a pair (init, update); ValueError for the state of another transformation.
     """
     tx = taking_extra_args(tx, "tx")
-    leaves = jax.tree.leaves(state)
-    named = {
-        member.key(tail): jax.random.key_data(leaves[i]) if checks.is_key(leaves[i]) else leaves[i]
-        for member in members_of(tx, state)
-        for tail, i in member.entries.items()
-    }
+    leaves = leaves_of(state)
+    named: dict[str, Any] = {}
+    for member in members_of(tx, state):
+        for tail, i in member.entries.items():
+            named |= written(member.key(tail), leaves[i])
     return {_VERSION_KEY: np.asarray(VERSION, np.int32), **named}
 
 
@@ -55,7 +57,8 @@ def load_state_dict(tx: TransformationLike, state: S, d: Mapping[str, Any], stri
 
     `tx` may differ from the transformation that made the dict: members are found by name wherever they are now, as are
     groups that were split or joined. The count of a schedule that is new in `tx` is taken from the members beside it;
-    the count of a schedule that `tx` no longer has is dropped.
+    the count of a schedule that `tx` no longer has is dropped. Slots may be stored otherwise than they were: codes of
+    the same codec are loaded as they are, all others by the numbers that they stand for.
 
     Args:
       tx: the transformation to resume.
@@ -70,10 +73,10 @@ def load_state_dict(tx: TransformationLike, state: S, d: Mapping[str, Any], stri
         checks.fail(f"d must be a mapping as state_dict gives it, with the key 'version', got {checks.shown(d)}")
     if (version := int(np.asarray(d[_VERSION_KEY]))) != VERSION:
         checks.fail(f"d has the version {version}, this library reads {VERSION}")
-    keys = [key for key in d if key != _VERSION_KEY]
-    load = Load(members_of(tx, state), jax.tree.leaves(state), d, keys)
+    d = read({key: d[key] for key in d if key != _VERSION_KEY})
+    load = Load(members_of(tx, state), leaves_of(state), d, [*d])
     problems = load.problems()
-    lost = [load.names[i] for i, x in enumerate(load.new) if isinstance(x, jax.ShapeDtypeStruct)]
+    lost = [load.names[i] for i, x in enumerate(load.new) if any(map(checks.is_shape, jax.tree.leaves(x)))]
     if problems and strict:
         hint = "; strict=False loads what fits and leaves the rest as in state"
         checks.fail("; ".join(problems) + hint * (load.names_differ and bool(load.filled) and not lost))
@@ -81,5 +84,5 @@ def load_state_dict(tx: TransformationLike, state: S, d: Mapping[str, Any], stri
         checks.fail(f"{listed(lost)} missing, and state has no value for it, only a shape")
     if problems:
         warnings.warn(f"{checks.caller().text}: {'; '.join(problems)}: left as in state", stacklevel=3)
-    loaded: S = jax.tree.unflatten(jax.tree.structure(state), load.new)
+    loaded: S = jax.tree.unflatten(jax.tree.structure(state, is_leaf=is_coded), load.new)
     return loaded

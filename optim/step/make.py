@@ -14,6 +14,7 @@ from ..core.eager import data_and_rest
 from ..core.transformation import taking_extra_args
 from ..tree.places import with_paths
 from ..types import OptState, Params, TransformationLike, Updates
+from ..wrappers.loss_scale import loss_scale_of, scale_loss
 
 P = TypeVar("P")
 S = TypeVar("S")
@@ -85,8 +86,9 @@ def make_step(
         loss, grads   = value_and_grad(loss_fn)(params, *batch), averaged over axis_name
         params, state = params and state after the update
 
-    The update receives the loss as `value`, and `grad` and `value_fn` for line searches. Gradients of complex
-    parameters are conjugated, as descent requires; integer parameters have none.
+    Where the state has a scale of `dynamic_loss_scale`, the gradients are those of the scaled loss; the loss returned
+    is not scaled. The update receives the loss as `value`, and `grad` and `value_fn` for line searches. Gradients of
+    complex parameters are conjugated, as descent requires; integer parameters have none.
 
     Args:
       loss_fn: function (params, *batch) -> loss, or with has_aux -> (loss, aux).
@@ -111,12 +113,26 @@ def make_step(
             _refuse_other_losses(out, has_aux)
         return out
 
+    def scaled_grads(state: OptState, params: Params, *batch: Any) -> tuple[Any, Any]:
+        """The loss as it is, and the gradients of the scaled one."""
+
+        def scaled(params: Params) -> Any:
+            out = checked_loss(params, *batch)
+            return scale_loss(state, out[0] if has_aux else out), out
+
+        (_, out), grads = jax.value_and_grad(scaled, has_aux=True, allow_int=True)(params)
+        return out, grads
+
     def step(params: Params, state: OptState, *batch: Any) -> tuple[Params, OptState, Any]:
         def value_fn(params: Params) -> Any:
             out = loss_fn(params, *batch)
             return averaged(out[0] if has_aux else out)
 
-        out, grads = jax.value_and_grad(checked_loss, has_aux=has_aux, allow_int=True)(params, *batch)
+        scale = loss_scale_of(state)
+        if scale is None:
+            out, grads = jax.value_and_grad(checked_loss, has_aux=has_aux, allow_int=True)(params, *batch)
+        else:
+            out, grads = scaled_grads(state, params, *batch)
         grads = tree.map(lambda g: averaged(jnp.conj(g) if jnp.iscomplexobj(g) else g), grads)
         loss, aux = out if has_aux else (out, None)
         loss = averaged(loss)

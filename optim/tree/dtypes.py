@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import checks, numerics
 from ..types import Array, DType, Scalar, Tree
+from .coded import is_coded
 from .places import absent, as_array, beside, flatten, leaves, map, paths
 
 # Casts
@@ -33,7 +34,7 @@ def _narrow(x: Array) -> bool:
 
 
 def cast(tree: Tree, dtype: DType | None) -> Tree:
-    """Cast every leaf to `dtype`, integers too.
+    """Cast every leaf to `dtype`, integers too; the codes of a stored slot stay as they are.
 
     Args:
       tree: a tree of arrays.
@@ -41,7 +42,8 @@ def cast(tree: Tree, dtype: DType | None) -> Tree:
     """
     if dtype is None:
         return tree
-    return map(lambda x: jnp.asarray(x, dtype), tree)
+    xs, structure = flatten(tree)
+    return structure.unflatten([x if absent(x) or is_coded(x) else jnp.asarray(x, dtype) for x in xs])
 
 
 @checks.entrance("tree.cast_like")

@@ -127,4 +127,4 @@ def _column(slot: Tree, places: Any, other: Tree, i: int) -> list[Any]:
         unpaired = [p for p in other_paths if p not in slot_paths] + [p for p in slot_paths if p not in other_paths]
         path = next(iter(unpaired), "")
         checks.fail(f"rest[{i}]{path} has no counterpart: rest[{i}] is {structure(other)}, the parameters are {places}")
-    return [x for x, part in zip(values, parts, strict=True) for _ in flatten(part)[0]]
+    return [x for x, part in zip(values, parts, strict=True) for _ in jax.tree.leaves(part, is_leaf=is_none)]

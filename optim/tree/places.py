@@ -1,6 +1,7 @@
 """Leaves, structures and paths of trees, and leaves of several trees side by side.
 
-`None` is a leaf here: an absent gradient or parameter. So is an array of dtype float0, JAX's type of absent gradients.
+`None` is a leaf here: an absent gradient or parameter. So is an array of dtype float0, JAX's type of absent gradients,
+and the code of an array, `Coded`.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey, k
 
 from .. import checks
 from ..types import Array, Tree
+from .coded import inside, is_coded, is_leaf as counts_as_leaf
 
 TreeDef = Any
 
@@ -53,7 +55,7 @@ def is_function(x: Any) -> TypeGuard[Callable[..., Any]]:
     return callable(x) and jax.tree_util.all_leaves([x])
 
 
-def flatten(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> tuple[list[Any], TreeDef]:
+def flatten(tree: Tree, is_leaf: Callable[[Any], bool] = counts_as_leaf) -> tuple[list[Any], TreeDef]:
     """The leaves, `None` among them, and the structure.
 
         flatten({"a": 1, "b": None})[0]  # [1, None]
@@ -71,10 +73,10 @@ def structure(tree: Tree) -> TreeDef:
     Args:
       tree: a tree.
     """
-    return jax.tree.structure(tree, is_leaf=is_none)
+    return jax.tree.structure(tree, is_leaf=counts_as_leaf)
 
 
-def paths(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> list[str]:
+def paths(tree: Tree, is_leaf: Callable[[Any], bool] = counts_as_leaf) -> list[str]:
     """The path of each leaf in Python's notation: `['layer']['w']`.
 
     Args:
@@ -93,7 +95,7 @@ def names(tree: Tree) -> list[str]:
     return ["/".join(words) for words in in_words([path for path, _ in with_paths(tree)])]
 
 
-def with_paths(tree: Tree, is_leaf: Callable[[Any], bool] = is_none) -> list[tuple[Any, Any]]:
+def with_paths(tree: Tree, is_leaf: Callable[[Any], bool] = counts_as_leaf) -> list[tuple[Any, Any]]:
     """Pairs (path, leaf) in the order of the leaves.
 
     A mapping of another library that JAX knows by numbers only is given the paths of its keys.
@@ -191,7 +193,7 @@ def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
     except ValueError:
         _differ(tree, other, name, other_name)
     for part, place in zip(parts, paths(other), strict=True):
-        if not jax.tree_util.all_leaves([part], is_leaf=is_none):
+        if not jax.tree_util.all_leaves([part], is_leaf=counts_as_leaf):
             checks.fail(f"{name}{place} is a {type(part).__name__}, {other_name}{place} is a leaf")
     return list(parts)
 
@@ -199,7 +201,7 @@ def match(tree: Tree, other: Tree, name: str, other_name: str) -> list[Any]:
 def _fill_in(tree: Tree, other: Tree) -> Tree:
     """`tree` with each `None` in place of a branch of `other` repeated over that branch."""
     if tree is None:
-        return jax.tree.map(lambda _: None, other, is_leaf=is_none)
+        return jax.tree.map(lambda _: None, other, is_leaf=counts_as_leaf)
     own_entries, other_entries = children(tree), children(other)
     if own_entries is None or other_entries is None or [k for k, _ in own_entries] != [k for k, _ in other_entries]:
         return tree
@@ -209,13 +211,15 @@ def _fill_in(tree: Tree, other: Tree) -> Tree:
 
 def children(tree: Tree) -> list[tuple[Any, Any]] | None:
     """The entries one level down, as pairs (entry of a path, child); None for a leaf."""
+    if is_coded(tree):
+        return None
     pairs, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     if len(pairs) == 1 and pairs[0][0] == ():
         return None
     return [(path[0], child) for path, child in pairs]
 
 
-def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] = is_none) -> list[Any]:
+def spread(prefix: Tree, full: Tree, name: str, is_leaf: Callable[[Any], bool] = counts_as_leaf) -> list[Any]:
     """The leaves of a prefix, each repeated for the leaves of the branch that it stands for.
 
     Nodes may be of different kinds (a dict, and a mapping of another library) if their keys are the same.
@@ -315,7 +319,7 @@ def beside(f: Callable[..., Any], trees: Mapping[str, Tree]) -> Tree:
       trees: the trees by the names that errors call them; the first is a prefix of the others.
     """
     columns, layout = _columns(trees)
-    return layout.unflatten([xs[0] if absent(xs[0]) else f(*xs) for xs in zip(*columns, strict=True)])
+    return layout.unflatten([xs[0] if absent(xs[0]) else inside(f, xs) for xs in zip(*columns, strict=True)])
 
 
 def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[Any, ...]]:
@@ -340,7 +344,7 @@ def aligned(trees: Mapping[str, Tree], *, strict: bool = False) -> list[tuple[An
 
 def _check(x: Any, y: Any, name: str, other_name: str, tree: Tree, i: int, *, strict: bool) -> None:
     problem = ""
-    if not absent(x) and not jax.tree_util.all_leaves([y], is_leaf=is_none):
+    if not absent(x) and not jax.tree_util.all_leaves([y], is_leaf=counts_as_leaf):
         problem = f"is a {type(y).__name__}, {name}{{0}} is a leaf"
     elif absent(y) and not absent(x):
         problem = f"is None, {name}{{0}} is an array"

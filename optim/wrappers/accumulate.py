@@ -13,6 +13,7 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.grains import Slot, elementwise
 from ..numerics import now, safe_increment, scalar_dtype, scaled
 from ..transforms.momentum import ema
+from ..tree.coded import decoded, is_coded
 from ..types import Array, Count, DType, Params, Scalar, Schedule, TransformationLike, Updates
 from .gate import either, finite, fitted, present, restored, seeing_all, zero_updates
 from .skip import skip_not_finite
@@ -159,7 +160,7 @@ class _Window:
         acc_grads = self.fold.init(params).acc_grads
         skip_state: Any = ()
         if self.judge is not None:
-            like = jax.eval_shape(lambda: self.judge(acc_grads, jnp.zeros((), jnp.int32), params)[1])
+            like = jax.eval_shape(lambda: self.judge(decoded(acc_grads), jnp.zeros((), jnp.int32), params)[1])
             skip_state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
         if self.counts:
             skip_state = {"counted": jnp.zeros((), jnp.int32), "by_function": skip_state}
@@ -195,7 +196,8 @@ class _Window:
     @checks.entrance("MultiSteps")
     def flush(self, state: MultiStepsState, params: Any, extra_args: Any) -> tuple[Any, MultiStepsState]:
         n = self._counted(state)
-        like = tree.cast_like(state.acc_grads, state.acc_grads if params is None else params)
+        acc_grads = decoded(state.acc_grads)
+        like = tree.cast_like(acc_grads, acc_grads if params is None else params)
         updates, inner_state, acc = self._step(n > 0, lambda: state.acc_grads, state, params, extra_args, like)
         return updates, self._state(state, True, n > 0, state.mini_step, n, inner_state, acc, self._judged(state))
 
@@ -228,9 +230,9 @@ class _Window:
         # Accumulate inside the branches: where no step is taken, XLA then adds in place.
         def do() -> Any:
             acc = accumulated()
-            mean = tree.map(lambda _, a: a, places, acc)
+            mean = tree.map(lambda _, a: a, places, decoded(acc))
             new, inner_state = self.member.update(mean, state.inner_opt_state, params, **extra_args)
-            emptied = tree.map(lambda a, m: a if m is None else zero_updates(a), acc, mean)
+            emptied = tree.map(lambda a, m: a if m is None else _zeros(a), acc, mean)
             return jax.tree.leaves(restored(new, updates)), fitted(inner_state, state.inner_opt_state), emptied
 
         def leave() -> Any:
@@ -246,3 +248,7 @@ class _Window:
         judged = fitted(judged, self._judged(old))
         skip_state = {"counted": n, "by_function": judged} if self.counts else judged
         return MultiStepsState(jnp.where(closes, 0, mini_step), gradient_step, inner_state, acc, skip_state)
+
+
+def _zeros(x: Any) -> Any:
+    return x.emptied() if is_coded(x) else zero_updates(x)

@@ -64,4 +64,5 @@ def apply_if_finite(inner: TransformationLike, max_consecutive_errors: Scalar) -
         inner=lambda state: state.inner_state,
         grain=seeing_all(member),
         state_classes=(ApplyIfFiniteState,),
+        exact=member.facts.exact,
     )

@@ -65,6 +65,8 @@ def step_if(
     otherwise: Callable[[Tree], Tree],
 ) -> tuple[Tree, Any]:
     """The member's update if `taken`; otherwise `otherwise(updates)` and the old state."""
+    if member.facts.exact:  # its updates are in float32
+        updates = tree.widen(updates)
     arrays = present(updates)
 
     def do() -> Any:

@@ -142,6 +142,7 @@ class InjectedFactory(Recorded):
             grain=member.grain,
             state_classes=(InjectStatefulHyperparamsState,),
             members=member.facts.members,
+            exact=member.facts.exact,
             opened=opened,
             exposes=lambda state: state.hyperparams,
         )

@@ -20,7 +20,7 @@ import optim
 from ..flags import FAST
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = ["digits", "custom_transform", "data_parallel", "plain_trees"]
+EXAMPLES = ["digits", "custom_transform", "data_parallel", "low_memory", "plain_trees"]
 
 
 def load(name):
@@ -69,6 +69,22 @@ def test_help(name, capsys, request):
     assert out.startswith("usage:")
     assert first_line in " ".join(out.split())
     assert err == ""
+
+
+# low_memory.py
+
+
+def test_low_memory_prints_bytes_and_losses(capsys):
+    runs = load("low_memory").main(["--steps", "60", "--width", "64"])
+    plain, nearest, small = runs
+    assert (plain.weights, small.weights, small.gradient) == (4, 2, 2)
+    assert 8 <= plain.state < 8.01
+    assert 3.03 < small.state < 3.2  # biases and their moments are float32
+    assert abs(small.loss - plain.loss) < 0.05
+    assert plain.loss < 4
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert [line.split("  ")[0] for line in out.splitlines()[1:]] == [run.name for run in (plain, nearest, small)]
 
 
 # digits.py
