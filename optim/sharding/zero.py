@@ -10,6 +10,7 @@ from ..core.apply import apply_updates
 from ..core.members import around
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
+from ..lift.rules import check_updates
 from ..optimizers.adam import adam
 from ..types import Array, Params, TransformationLike, Tree
 
@@ -87,20 +88,24 @@ def sharded(
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         like = updates if params is None else params
-        tree.match(updates, like, "updates", "params")
+        _check_updates(updates, like)
         inside, outside = places(like)
         own = None if params is None else _moved(params, inside)
         new, state = member.update(_moved(updates, inside), state, own, **extra_args)
         return _moved(new, outside), state
 
     def applies(updates: Any, state: Any, params: Any, extra_args: Any) -> Any:
-        tree.match(updates, params, "updates", "params")
+        _check_updates(updates, params)
         inside, outside = places(params)
         own = _moved(params, inside)
         new, state = member.update(_moved(updates, inside), state, own, **extra_args)
         return _moved(apply_updates(own, new), outside), state
 
     return around(member, init, update, inner=lambda state: state, applies=applies)
+
+
+def _check_updates(updates: Tree, like: Tree) -> None:
+    check_updates(tree.match(updates, like, "updates", "params"), tree.flatten(like)[0], like)
 
 
 def _is_place(x: Any) -> bool:
