@@ -12,12 +12,13 @@ from ..core.members import around
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs
 from ..lift.grains import Slot, leafwise
+from ..matrix.orthogonal import Preconditioning
 from ..matrix.stacks import as_matrices, numbers_of
 from ..numerics import at, last, norm, ratio, scaled, scheduled
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
 from .adam import adamw, scale_by_adam
-from .muon import MuonDimensionNumbers, Preconditioning, scale_by_muon
+from .muon import MuonDimensionNumbers, scale_by_muon
 
 
 class HyperballState(NamedTuple):

@@ -47,7 +47,7 @@ def typed(params: Params, specs: Tree) -> tuple[Tree, Any]:
     entries = tree.spread(specs, params, "specs", _is_entry)
     mesh = _mesh_of(entries, params)
     explicit = _explicit(mesh)
-    placed = []
+    placed: list[Any] = []
     for i, (p, entry) in enumerate(zip(leaves, entries, strict=True)):
         if p is None:
             placed.append(None)

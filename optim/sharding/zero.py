@@ -23,7 +23,7 @@ _constrain: Any = jax.lax.with_sharding_constraint
 
 @register(
     example(adam(0.1), "d"),
-    example(adam(0.1), PartitionSpec(), indivisible="refuse"),
+    example(adam(0.1), _spec(), indivisible="refuse"),
     exceptions={
         "golden": "it only chooses where its inner transformation works",
         "sharding-0": "without params_spec its updates are whole under an Auto mesh",
