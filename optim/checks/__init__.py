@@ -4,6 +4,7 @@ from .arguments import (
     SYNONYMS as SYNONYMS,
     argument as argument,
     arguments as arguments,
+    axis_name as axis_name,
     bind as bind,
     called as called,
     choice as choice,

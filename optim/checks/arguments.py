@@ -42,6 +42,13 @@ def choice(name: str, value: Any, options: Iterable[str]) -> None:
         fail(f"{name} must be {listed}, got {shown(value)}{hint}")
 
 
+def axis_name(name: str, value: Any) -> None:
+    """Refuse what names no axis of `pmap` or `shard_map`."""
+    names = value if isinstance(value, tuple) else (value,)
+    if value is not None and not (names and all(isinstance(n, str) and n for n in names)):
+        fail(f"{name} must be the name of an axis, or a tuple of names, got {shown(value)}", TypeError)
+
+
 def called(x: Any) -> str:
     """`; did you mean adam(...)?` for a function or class that has a name."""
     name = getattr(x, "__name__", "<lambda>")

@@ -44,7 +44,7 @@ from .norms import (
     safe_norm as safe_norm,
     safe_root_mean_squares as safe_root_mean_squares,
 )
-from .ops import branch as branch, staged as staged
+from .ops import branch as branch, everywhere as everywhere, staged as staged
 from .places import axes as axes, gathered as gathered, restored as restored
 from .roots import (
     cube_root as cube_root,

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from .. import checks
 from ..types import Array
 
 T = TypeVar("T")
@@ -49,6 +50,16 @@ def branch(taken: Any, do: Callable[..., T], leave: Callable[..., T], *operands:
     index = lax.convert_element_type(taken, np.int32)
     out: T = lax.switch(index, [leave, do], *operands)
     return out
+
+
+def everywhere(condition: Array, axis_name: Any) -> Array:
+    """Whether a condition holds on all devices along these axes of `pmap` or `shard_map`."""
+    least: Any = lax.pmin  # untyped in jax
+    try:
+        return lax.gt(least(lax.convert_element_type(condition, np.int32), axis_name), np.int32(0))
+    except NameError:
+        what = f"axis_name is {axis_name!r}, which is no axis here: call update inside pmap or shard_map over it"
+        return checks.fail(what, ValueError)
 
 
 def shared(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -123,7 +123,8 @@ def adamuon(
     Args:
       weight_dimension_numbers: as muon_weight_dimension_numbers of `muon`.
       adam_b1, adam_b2, adam_learning_rate: b1, b2 and the learning rate of `adamw`; None takes learning_rate.
-    When:    in place of `muon`, with the learning rate of `adamw`: updates have the root mean square 0.2; usually 1e-3.
+    When:    in place of `muon`, with updates of the root mean square 0.2, as `adamw` has them; a usual learning rate is
+             1e-3.
     """
 
     def matrices(numbers: Any) -> GradientTransformationExtraArgs:

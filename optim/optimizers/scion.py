@@ -108,7 +108,7 @@ def scion(
     Args:
       weight_decay: coefficient of the weight decay: 0 is the unconstrained form, 1 the constrained one.
       weight_dimension_numbers: as muon_weight_dimension_numbers of `muon`.
-    When:    in place of `muon`, with one learning rate for models of all widths; a usual one is 1e-3.
+    When:    in place of `muon`, with one learning rate for models of all widths; a usual learning rate is 1e-3.
     """
     last = (add_decayed_weights(weight_decay, mask), scale_by_learning_rate(learning_rate))
 

@@ -88,8 +88,7 @@ def keep_residual(precision: str = "int8") -> GradientTransformationExtraArgs:
     Source:  Ortiz et al. 2026 (FlashOptim); Kahan 1965.
     When:    bfloat16 parameters that should train as float32 ones do.
     """
-    if precision not in ("int8", "int16", "kahan"):
-        checks.fail(f"precision must be 'int8', 'int16' or 'kahan', got {checks.shown(precision)}")
+    checks.choice("precision", precision, ("int8", "int16", "kahan"))
     levels = {"int8": 127, "int16": 32767}.get(precision, 0)
     kind = {"int8": jnp.int8, "int16": jnp.int16}.get(precision)
 

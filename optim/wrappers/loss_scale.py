@@ -69,6 +69,7 @@ def dynamic_loss_scale(
     When:    float16 models. bfloat16 has float32's range and needs no scale.
     """
     member = taking_extra_args(tx, "tx")
+    checks.axis_name("axis_name", axis_name)
 
     def fresh(params: Params) -> DynamicLossScaleState:
         counts = numerics.zero_count(), numerics.zero_count()
@@ -77,8 +78,7 @@ def dynamic_loss_scale(
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
         taken = finite(updates)
         if axis_name is not None:
-            pmin: Any = jax.lax.pmin  # untyped in jax
-            taken = pmin(taken.astype(jnp.int32), axis_name) > 0
+            taken = numerics.everywhere(taken, axis_name)
         # The quotient of a float16 gradient may be below float16's range.
         wide = tree.widen(updates)
         inverse = 1 / state.loss_scale

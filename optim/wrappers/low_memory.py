@@ -2,16 +2,16 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+
 from .. import checks
 from ..combine.chain import chain
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
-from ..lift.codecs import Choices, choosing
 from ..optimizers.adam import scale_by_adam
 from ..transforms.rounding import keep_master, keep_residual, round_stochastically
-from ..tree.params import PARAMS
-from ..types import TransformationLike
-from .stored import RANGES, stored
+from ..types import DType, TransformationLike
+from .stored import RANGES, scales_of, slots_of, stored
 
 _WEIGHTS = {
     "residual": lambda: keep_residual("int8"),
@@ -33,7 +33,10 @@ _WEIGHTS = {
     },
     errors=[
         (example(1), "tx must be a transformation (init, update), got 1"),
-        (example(scale_by_adam(), weights="float8"), "weights must be one of"),
+        (
+            example(scale_by_adam(), weights="float8"),
+            "weights must be 'residual', 'residual16', 'kahan', 'stochastic', 'master' or 'plain'",
+        ),
     ],
 )
 def low_memory(
@@ -43,7 +46,7 @@ def low_memory(
     *,
     block: int = 256,
     min_size: int = 4096,
-    scale_dtype: str = "float32",
+    scale_dtype: DType = jnp.float32,
 ) -> GradientTransformationExtraArgs:
     """Store the slots of an optimizer in 8 or 4 bits, and let bfloat16 parameters move as float32 ones do.
 
@@ -64,13 +67,10 @@ def low_memory(
     When:    the parameters, gradients and state of the optimizer do not fit into memory.
     """
     member = taking_extra_args(tx, "tx")
-    if not (isinstance(weights, str) and weights in _WEIGHTS):
-        checks.choice("weights", weights, _WEIGHTS)
+    checks.choice("weights", weights, _WEIGHTS)
+    scales_of(scale_dtype)
     if slots is not None:
-        choices = Choices({})
-        with choosing(choices):
-            member.init(PARAMS)
-        names = [name for name, met in choices.met.items() if all(map(_is_average, met))]
+        names = [name for name, met in slots_of(member).items() if all(map(_is_average, met))]
         if not names:
             checks.fail("tx has no running average to code; slots=None stores its slots as they are")
         options: dict[str, Any] = {"block": block, "min_size": min_size, "scale_dtype": scale_dtype}

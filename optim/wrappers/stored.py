@@ -1,6 +1,9 @@
 """Slots stored in fewer bytes."""
 
+from collections.abc import Mapping
 from typing import Any
+
+import jax.numpy as jnp
 
 from .. import checks
 from ..core.members import around, coarsest
@@ -9,12 +12,28 @@ from ..core.transformation import GradientTransformationExtraArgs, taking_extra_
 from ..lift.codecs import NAMES, Choice, Choices, choosing
 from ..optimizers.adam import scale_by_adam
 from ..tree.params import PARAMS
-from ..types import Params, TransformationLike
+from ..types import DType, Params, TransformationLike
 
 RANGES = {
     "block": checks.Range(2, integer=True, means="elements that share a scale"),
     "min_size": checks.Range(0, integer=True, means="leaves with fewer elements are stored as they are"),
 }
+
+
+def scales_of(dtype: DType) -> str:
+    """The name of a dtype for scales."""
+    name = "float32" if dtype is None else str(jnp.dtype(dtype))
+    if name == "float16":
+        checks.fail("scale_dtype must have the range of float32, got float16, in which small scales are zero")
+    return name if name == "bfloat16" else "float32"
+
+
+def slots_of(member: GradientTransformationExtraArgs) -> Mapping[str, Any]:
+    """The slots that the members of a transformation have, by name."""
+    choices = Choices({})
+    with choosing(choices):
+        member.init(PARAMS)
+    return choices.met
 
 
 @register(
@@ -27,13 +46,13 @@ RANGES = {
     },
     errors=[
         (example(1, mu="int8"), "tx must be a transformation (init, update), got 1"),
-        (example(scale_by_adam(), mu="int7"), "mu must be one of"),
+        (example(scale_by_adam(), mu="int7"), "mu must be 'bfloat16', 'float8', 'int8' or 'int4', got 'int7'"),
         (example(scale_by_adam(), trace="int8"), "no member has a slot 'trace'; there are mu, nu"),
         (example(scale_by_adam()), "name a slot and its codec, as in stored(tx, mu='int8')"),
     ],
 )
 def stored(
-    tx: TransformationLike, *, block: int = 256, min_size: int = 4096, scale_dtype: str = "float32", **codecs: Any
+    tx: TransformationLike, *, block: int = 256, min_size: int = 4096, scale_dtype: DType = jnp.float32, **codecs: Any
 ) -> GradientTransformationExtraArgs:
     """Store slots in fewer bytes, each name by its codec, in every member of `tx` that has a slot of that name.
 
@@ -46,7 +65,7 @@ def stored(
       block: number of elements along the last axis that share a scale, >= 2. Usually 256; 32 to 128 for int4.
       min_size: leaves with fewer elements are stored as they are, >= 0; so are complex ones, and leaves whose code
         would not be smaller. `summary` counts them.
-      scale_dtype: "float32" or "bfloat16".
+      scale_dtype: dtype of the scales: float32 or bfloat16; float16 would underflow.
       codecs: slot=codec: "int8", "int4", "float8", "bfloat16" (rounded stochastically), or an object with
         `encode(x, last) -> code` and `decode(code, shape) -> x`.
     State:   that of `tx`, with codes of the parameters' shapes, and scales [..., ceil(n / block)].
@@ -55,13 +74,18 @@ def stored(
     When:    the optimizer's state does not fit into memory; a state coded in 8 bits trains like one in float32.
     """
     member = taking_extra_args(tx, "tx")
-    checks.choice("scale_dtype", scale_dtype, ("float32", "bfloat16"))
+    scales = scales_of(scale_dtype)
+    known = ", ".join(sorted(slots_of(member))) or "none"
     for slot, codec in codecs.items():
-        if isinstance(codec, str) or not (hasattr(codec, "encode") and hasattr(codec, "decode")):
+        if not (isinstance(codec, str) or (hasattr(codec, "encode") and hasattr(codec, "decode"))):
+            if slot not in known.split(", "):
+                checks.fail(f"no argument {slot!r}; the slots of tx are {known}", TypeError)
+            checks.choice(slot, codec, NAMES)
+        if isinstance(codec, str):
             checks.choice(slot, codec, NAMES)
     if not codecs:
         checks.fail("name a slot and its codec, as in stored(tx, mu='int8')")
-    choice = {slot: Choice(codec, block, min_size, scale_dtype) for slot, codec in codecs.items()}
+    choice = {slot: Choice(codec, block, min_size, scales) for slot, codec in codecs.items()}
 
     def init(params: Params) -> Any:
         choices = Choices(choice)
@@ -69,7 +93,6 @@ def stored(
             state = member.init(params)
         for slot in choice:
             if slot not in choices.used:
-                known = ", ".join(sorted(choices.met)) or "none"
                 checks.fail(f"no member has a slot {slot!r}; there are {known}")
         return state
 
