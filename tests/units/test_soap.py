@@ -5,13 +5,19 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import jaxprs_in_params
 
 import optim
 
 from ..every.rows import close, grads
 
 PARAMS = {"w": jnp.zeros((3, 4, 2)), "b": jnp.zeros(3)}
+
+
+def jaxprs_in_params(params):
+    for value in params.values():
+        for x in value if isinstance(value, list | tuple) else [value]:
+            if hasattr(x, "eqns") or hasattr(x, "jaxpr"):
+                yield getattr(x, "jaxpr", x)
 
 
 def after(tx, n, params=PARAMS):
