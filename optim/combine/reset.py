@@ -38,7 +38,8 @@ def reset(tx: TransformationLike, state: S, params: Params, where: str | None = 
         taken: S = jax.tree.map(lambda m, new, old: new if m else old, chosen, fresh, state)
         return taken
     if where is None:
-        return fresh  # type: ignore[no-any-return]
+        everything: S = fresh
+        return everything
     paths = [path for path, _ in walk(tx, state) if _fits(path, where.split("/"))]
     if not paths:
         names = sorted({name.partition("[")[0] for path, _ in walk(tx, state) for name in path})

@@ -159,7 +159,7 @@ def _power(t: Array, p: Any, precision: lax.Precision) -> Array:
 
     def step(carry: Any) -> Any:
         left, result, square = carry
-        result = lax.cond(left % 2 == 1, lambda: _product(result, square, precision), lambda: result)
+        result = numerics.branch(left % 2 == 1, lambda: _product(result, square, precision), lambda: result)
         return left // 2, result, _product(square, square, precision)
 
     eye = jnp.eye(t.shape[0], dtype=t.dtype)

@@ -42,7 +42,7 @@ def _spread(given: Any, over: Tree, updates: Tree, name: str) -> list[Any]:
 def parts_of(
     heads: Any, split: Any, numbers: Sequence[DimensionNumbers | None], over: Tree, updates: Tree
 ) -> list[Parts | None]:
-    """The parts of each leaf of `updates`, None for those that are whole.
+    """The parts of each leaf of `updates`; None for a leaf that has neither heads nor a split.
 
     Raises: ValueError naming the leaf, where the widths do not add up to its columns, or heads do not divide them.
     """

@@ -22,7 +22,7 @@ class MatrixGroup:
 
     shape: tuple[int, int]
     leaves: tuple[tuple[str, int], ...]
-    """Paths of leaves, and the number of matrices of each that one exchange moves."""
+    """The path of each leaf, and how many of its matrices one exchange moves."""
     work: Work
     apart: int
     """The number of groups of devices that have stacks of their own, since the stack's own axes are sharded."""
@@ -34,7 +34,7 @@ class MatrixGroup:
 
     @property
     def each(self) -> int:
-        """The number of matrices, padding included, that one device works on."""
+        """The number of matrices a device, padding included."""
         return -(-self.count // self.work.devices)
 
     @property

@@ -41,8 +41,8 @@ class Move:
 class Work:
     """How a leaf is a stack of matrices, and how its pieces come together on one device.
 
-    `order` are the axes of the leaf: those that index the stack, the rows', the columns'. `rows` and `columns` are the
-    sizes of the latter two in the whole matrix.
+    `order` lists the leaf's axes: first those that index the stack, then the axes of the rows, then those of the
+    columns. `rows` and `columns` are the sizes of the row and column axes in the whole matrix.
     """
 
     order: tuple[int, ...]
@@ -197,7 +197,10 @@ def on_stacks(
     ]
     if mesh is None:
         return run(f, leaves, works, shared)
-    body = lambda xs, shared: run(f, xs, works, shared)  # noqa: E731
+
+    def body(xs: Sequence[Array], shared: Sequence[Array]) -> list[Array]:
+        return run(f, xs, works, shared)
+
     placed = [_spec(*spec) for spec in specs]
     sharded = _shard_map(body, mesh=mesh, in_specs=(placed, _spec()), out_specs=placed, check_vma=False)
     out: list[Array] = sharded(list(leaves), tuple(shared))

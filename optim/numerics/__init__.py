@@ -45,7 +45,7 @@ from .norms import (
     safe_root_mean_squares as safe_root_mean_squares,
 )
 from .ops import branch as branch, everywhere as everywhere, staged as staged
-from .places import axes as axes, gathered as gathered, restored as restored
+from .places import axes as axes, gathered as gathered, restored as restored, whole_zeros as whole_zeros
 from .roots import (
     cube_root as cube_root,
     debiased_ratio as debiased_ratio,

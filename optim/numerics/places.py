@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ..types import Array
+from ..types import Array, DType
 from .dtypes import convert
+from .fresh import zeros_of_shape
 
 _reshard: Any = jax.sharding.reshard  # untyped in jax, as the next is
 _whole: Any = PartitionSpec
@@ -28,3 +30,13 @@ def restored(piece: Array, leaf: Array) -> Array:
     """A piece of something gathered in the dtype and the sharding of its leaf."""
     piece = convert(piece, leaf.dtype, weak=leaf.weak_type)
     return piece if axes(leaf) is None else _reshard(piece, axes(leaf))
+
+
+def whole_zeros(leaf: Array, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Fresh zeros of any shape on every device of a leaf."""
+
+    def zeros(x: Array) -> Array:
+        # The select never picks the leaf, but makes the zeros vary over the same devices.
+        return jnp.where(False, jnp.sum(gathered(x)), jnp.zeros(shape, dtype))
+
+    return zeros_of_shape(leaf, shape, dtype, zeros)

@@ -1,5 +1,6 @@
 """AdaMuon: orthogonalised signs of the momentum, divided by a running root mean square of every element."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -27,13 +28,10 @@ class ScaleByAdamuonState(NamedTuple):
 
 
 def _size(o: Array, axes: tuple[int, ...], u: Array) -> Array:
-    """0.2 sqrt(m n), where the update is not zero."""
+    """0.2 sqrt(m n): the norm of a matrix whose root mean square is 0.2."""
     del u
     shape = [1 if i in axes else n for i, n in enumerate(o.shape)]
-    numbers = 1
-    for i in axes:
-        numbers *= o.shape[i]
-    return jnp.full(shape, 0.2 * numbers**0.5, jnp.abs(o).dtype)
+    return jnp.full(shape, 0.2 * math.prod(o.shape[i] for i in axes) ** 0.5, jnp.abs(o).dtype)
 
 
 @register(example(), example(nesterov=True, ns_coeffs="cans", b2=0.5), ranges=RANGES, exceptions=_NO_SIGN)

@@ -14,7 +14,7 @@ from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..lift.rules import check_updates
 from ..matrix.stacks import DimensionNumbers, as_matrices, is_numbers, numbers_of
-from ..numerics import branch, convert, gathered, restored, safe_increment, scaled, wide_dtype, zeros_of_shape
+from ..numerics import branch, convert, gathered, restored, safe_increment, scaled, whole_zeros, wide_dtype
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
 from ..tree.params import of_arrays, trainable_arrays
@@ -130,9 +130,7 @@ def scale_by_galore(
         if n is not None:
             matrix = jax.eval_shape(functools.partial(_matrix, numbers=n), p)
             shape = matrix.shape[0 if left(matrix) else 1], min(rank, *matrix.shape)
-        # The select never picks the parameter, but makes the projector vary over the same devices.
-        spread = lambda x: jnp.where(False, jnp.sum(gathered(x)), jnp.zeros(shape, dtype))  # noqa: E731
-        return zeros_of_shape(p, shape, dtype, spread)
+        return whole_zeros(p, shape, dtype)
 
     def projected_zeros(n: DimensionNumbers, p: Array) -> Array:
         whole = gathered(p)

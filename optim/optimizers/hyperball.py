@@ -18,7 +18,8 @@ from ..numerics import at, last, norm, ratio, scaled, scheduled
 from ..schedules import inverse_time_decay
 from ..types import Array, Count, DType, MaskOrFn, Params, Scalar, ScalarOrSchedule, Updates
 from .adam import adamw, scale_by_adam
-from .muon import MuonDimensionNumbers, scale_by_muon
+from .matrices import groups
+from .muon import matrix_leaves, scale_by_muon
 
 
 class HyperballState(NamedTuple):
@@ -114,10 +115,6 @@ def by_axes(params: Params) -> Any:
     return structure.unflatten(["other" if p is None or jnp.ndim(p) < 2 else "matrix" for p in leaves])
 
 
-def _two_axes(params: Params) -> Any:
-    return tree.map(lambda p: MuonDimensionNumbers() if jnp.ndim(p) == 2 else None, params)
-
-
 _RANGES = {
     "adam_learning_rate": checks.RATE,
     "adam_weight_decay": checks.RATE,
@@ -202,26 +199,21 @@ def muonh(
     Source:  2606.16899.
     When:    hidden layers of transformers, in place of `muon` with weight decay; a usual learning rate is 1e-2.
     """
-    spec = _two_axes if weight_dimension_numbers is None else weight_dimension_numbers
+    spec = matrix_leaves if weight_dimension_numbers is None else weight_dimension_numbers
 
-    def labels(params: Params) -> Any:
-        numbers = numbers_of(spec, params, params)
-        return tree.structure(params).unflatten(["adam" if n is None else "muon" for n in numbers])
+    def matrices(numbers: Any) -> GradientTransformationExtraArgs:
+        direction = scale_by_muon(
+            ns_coeffs,
+            ns_steps,
+            beta,
+            eps,
+            mu_dtype,
+            nesterov=nesterov,
+            preconditioning=preconditioning,
+            weight_dimension_numbers=numbers,
+        )
+        return chain(direction, _on_matrices(hyperball(learning_rate), numbers))
 
-    def group_numbers(params: Params) -> Any:
-        return tree.structure(params).unflatten(numbers_of(spec, params, params))
-
-    direction = scale_by_muon(
-        ns_coeffs,
-        ns_steps,
-        beta,
-        eps,
-        mu_dtype,
-        nesterov=nesterov,
-        preconditioning=preconditioning,
-        weight_dimension_numbers=group_numbers,
-    )
-    matrices = chain(direction, _on_matrices(hyperball(learning_rate), group_numbers))
     others = adamw(
         learning_rate if adam_learning_rate is None else adam_learning_rate,
         adam_b1,
@@ -232,4 +224,4 @@ def muonh(
         adam_weight_decay,
         nesterov=nesterov,
     )
-    return partition({"muon": matrices, "adam": others}, labels)
+    return groups(spec, matrices, others)

@@ -1,4 +1,4 @@
-"""What optimizers of matrices share: a factor by shape, and AdamW for everything that is no matrix."""
+"""What optimizers of matrices share: a factor by shape, and AdamW for all other parameters."""
 
 import math
 from typing import Any, Literal

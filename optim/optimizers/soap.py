@@ -28,9 +28,9 @@ from ..numerics import (
     safe_increment,
     scaled,
     scheduled,
+    whole_zeros,
     wide_dtype,
     zero_count,
-    zeros_of_shape,
 )
 from ..transforms.scaling import scale_by_learning_rate
 from ..transforms.weight_decay import add_decayed_weights
@@ -51,7 +51,6 @@ class ScaleBySoapState(NamedTuple):
     bases: Tree
 
 
-_COUNT = checks.Range(1, integer=True)
 _RANGES = {
     "precondition_frequency": checks.Range(1, integer=True, means="number of updates between new eigenbases"),
     "max_precond_dim": checks.Range(0, integer=True, means="largest side of a matrix that has a basis"),
@@ -110,9 +109,7 @@ def scale_by_soap(
         dtype = wide_dtype(p.dtype)
 
         def zeros(n: int) -> Array:
-            shape = (*(stack if n else ()), n, n)
-            spread = lambda x: jnp.where(False, jnp.sum(gathered(x)), jnp.zeros(shape, dtype))  # noqa: E731
-            return zeros_of_shape(p, shape, dtype, spread)
+            return whole_zeros(p, (*(stack if n else ()), n, n), dtype)
 
         return tuple(map(zeros, sides(p, numbers)))
 
@@ -160,8 +157,8 @@ def scale_by_soap(
             finite = jnp.all(jnp.isfinite(square), axis=(-2, -1), keepdims=True)
             stat = jnp.where(finite, ema(old, lax.stop_gradient(square), b), old)
             q, v, bad = lax.switch(kind, _REFRESH[side], stat, qs[side], v)
-            new_stats[side] = restored_as(stat, stats[side])
-            new_bases[side] = restored_as(q, bases[side])
+            new_stats[side] = convert(stat, stats[side].dtype)
+            new_bases[side] = convert(q, bases[side].dtype)
             failed += bad + jnp.sum(~finite, dtype=jnp.int32)
         return (
             restored(back(u), leaf),
@@ -197,10 +194,6 @@ def scale_by_soap(
 
     tx = GradientTransformationExtraArgs(init, update)
     return tx.declaring(grain="leafwise", state_classes=(ScaleBySoapState,), slots=("mu", "nu"))
-
-
-def restored_as(x: Array, like: Array) -> Array:
-    return convert(x, like.dtype)
 
 
 def _refreshes(side: int) -> list[Any]:

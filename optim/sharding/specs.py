@@ -1,5 +1,6 @@
 """`state_specs`: the shardings of a state, from those of the parameters."""
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -8,6 +9,7 @@ from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from .. import checks, tree
 from ..core.transformation import taking_extra_args
+from ..matrix.sharing import names_in
 from ..types import Params, TransformationLike, Tree
 
 _struct: Any = jax.ShapeDtypeStruct  # untyped in jax, as the next two are
@@ -66,21 +68,21 @@ def spec_of(entry: Any, shape: tuple[int, ...], mesh: Any, where: str) -> Any:
     if len(spec) > len(shape):
         checks.fail(f"{where} is {spec}, its parameter has shape {shape}")
     for i, axes in enumerate(spec):
-        count = 1
-        for axis in _names(axes):
-            if axis not in mesh.shape:
-                checks.fail(f"{where} names the axis {axis!r}, the mesh has {', '.join(map(repr, mesh.shape))}")
-            count *= mesh.shape[axis]
+        count = devices_along(axes, mesh, where)
         if shape[i] % count:
             checks.fail(f"{where} divides an axis of {shape[i]} among {count} devices: the shape is {shape}")
-    repeated = [axis for axis, n in Counter(a for axes in spec for a in _names(axes)).items() if n > 1]
+    repeated = [axis for axis, n in Counter(a for axes in spec for a in names_in(axes)).items() if n > 1]
     if repeated:
         checks.fail(f"{where} is {spec}, which uses the axis {repeated[0]!r} twice")
     return spec
 
 
-def _names(axes: Any) -> tuple[str, ...]:
-    return () if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
+def devices_along(axes: Any, mesh: Any, where: str) -> int:
+    """The number of devices among which one entry of a PartitionSpec divides an axis."""
+    for axis in names_in(axes):
+        if axis not in mesh.shape:
+            checks.fail(f"{where} names the axis {axis!r}, the mesh has {', '.join(map(repr, mesh.shape))}")
+    return math.prod(mesh.shape[axis] for axis in names_in(axes))
 
 
 def _is_entry(x: Any) -> bool:
@@ -100,7 +102,9 @@ def _mesh_of(entries: list[Any], params: Params) -> Any:
     meshes = list(dict.fromkeys(e.mesh for e in entries if isinstance(e, NamedSharding)))
     if len(meshes) > 1:
         checks.fail(f"specs has shardings on {len(meshes)} meshes, expected one")
-    names = list(dict.fromkeys(a for e in entries if isinstance(e, PartitionSpec) for axes in e for a in _names(axes)))
+    names = list(
+        dict.fromkeys(a for e in entries if isinstance(e, PartitionSpec) for axes in e for a in names_in(axes))
+    )
     in_use: Any = jax.sharding.get_abstract_mesh()
     if meshes:
         return meshes[0]

@@ -11,8 +11,10 @@ from ..core.members import around
 from ..core.registry import example, register
 from ..core.transformation import GradientTransformationExtraArgs, taking_extra_args
 from ..lift.rules import check_updates
+from ..matrix.sharing import names_in
 from ..optimizers.adam import adam
 from ..types import Array, Params, TransformationLike, Tree
+from .specs import devices_along
 
 Indivisible = Literal["replicate", "refuse"]
 
@@ -155,11 +157,10 @@ def _inside(p: Any, own: Any, given: Any, mesh: Any) -> Any:
         return None
     shape, taken = tuple(p.shape), [*_own_spec(p, own), *[None] * p.ndim][: p.ndim]
     if isinstance(given, str):
-        if given not in mesh.shape:
-            checks.fail(f"spec names the axis {given!r}, the mesh has {', '.join(map(repr, mesh.shape))}")
-        if any(given in _names(axes) for axes in taken):
+        count = devices_along(given, mesh, "spec")
+        if any(given in names_in(axes) for axes in taken):
             return NamedSharding(mesh, _spec(*taken))
-        free = [i for i, n in enumerate(shape) if taken[i] is None and n and n % mesh.shape[given] == 0]
+        free = [i for i, n in enumerate(shape) if taken[i] is None and n and n % count == 0]
         if not free:
             return None
         longest = max(free, key=lambda i: shape[i])
@@ -168,19 +169,9 @@ def _inside(p: Any, own: Any, given: Any, mesh: Any) -> Any:
     spec = given.spec if isinstance(given, NamedSharding) else given
     if len(spec) > len(shape):
         return None
-    for n, axes in zip(shape, spec, strict=False):
-        count = 1
-        for axis in _names(axes):
-            if axis not in mesh.shape:
-                checks.fail(f"spec names the axis {axis!r}, the mesh has {', '.join(map(repr, mesh.shape))}")
-            count *= mesh.shape[axis]
-        if n % count:
-            return None
+    if any(n % devices_along(axes, mesh, "spec") for n, axes in zip(shape, spec, strict=False)):
+        return None
     return NamedSharding(mesh, spec)
-
-
-def _names(axes: Any) -> tuple[str, ...]:
-    return () if axes is None else (axes,) if isinstance(axes, str) else tuple(axes)
 
 
 def _moved(values: Tree, places: Tree) -> Tree:

@@ -106,7 +106,7 @@ def keep_residual(precision: str = "int8") -> GradientTransformationExtraArgs:
         )
         wide = numerics.convert(new, jnp.float32)
         share = jnp.clip((wanted - wide) / (ulp(wide, p.dtype) / 2), -1, 1)
-        # Of a parameter that is no longer finite nothing is kept.
+        # A parameter that is not finite has no residual.
         share = jnp.where(jnp.isfinite(share), share, jnp.zeros_like(share))
         return new, lax.convert_element_type(jnp.round(share * levels), kind)
 

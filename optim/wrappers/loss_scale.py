@@ -62,8 +62,8 @@ def dynamic_loss_scale(
       factor: the scale grows and shrinks by it, > 1. Usually 2.
       period: finite steps in a row after which it grows, an integer >= 1. Usually 2000.
       min_scale, max_scale: bounds of the scale.
-      axis_name: axes of `pmap` or `shard_map`: a step that one device cannot take none takes. Not needed where
-        gradients are averaged before.
+      axis_name: axes of `pmap` or `shard_map` whose devices skip a step together if gradients overflow on one of
+        them. Not needed where gradients are averaged before.
     State:   DynamicLossScaleState(loss_scale, growth_count, skipped, inner_state); `inspect` reads scale and skipped.
     Source:  Micikevicius et al. 2018, Sec. 3.2.
     When:    float16 models. bfloat16 has float32's range and needs no scale.

@@ -77,12 +77,11 @@ def stored(
     scales = scales_of(scale_dtype)
     known = ", ".join(sorted(slots_of(member))) or "none"
     for slot, codec in codecs.items():
-        if not (isinstance(codec, str) or (hasattr(codec, "encode") and hasattr(codec, "decode"))):
-            if slot not in known.split(", "):
-                checks.fail(f"no argument {slot!r}; the slots of tx are {known}", TypeError)
-            checks.choice(slot, codec, NAMES)
-        if isinstance(codec, str):
-            checks.choice(slot, codec, NAMES)
+        if hasattr(codec, "encode") and hasattr(codec, "decode") and not isinstance(codec, str):
+            continue
+        if not isinstance(codec, str) and slot not in known.split(", "):
+            checks.fail(f"no argument {slot!r}; the slots of tx are {known}", TypeError)
+        checks.choice(slot, codec, NAMES)
     if not codecs:
         checks.fail("name a slot and its codec, as in stored(tx, mu='int8')")
     choice = {slot: Choice(codec, block, min_size, scales) for slot, codec in codecs.items()}

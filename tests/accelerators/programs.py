@@ -88,10 +88,13 @@ def struct(shape: tuple[int, ...], dtype: Any, mesh: Mesh, *spec: Any) -> jax.Sh
 
 def compile(f: Callable[..., Any], *args: Any, donate: tuple[int, ...] = (), **options: Any) -> "Program":
     """The program of `f` for the devices that the shardings of its arguments name."""
-    sharding: Any = jax.tree.leaves(args)[0].sharding
-    device = min(sharding.device_set, key=lambda d: d.id)
-    platform = {"tpu": "tpu"}.get(device.platform, "gpu")
-    lowered = jax.jit(f, donate_argnums=donate, **options).lower(*args)
+    device = min(jax.tree.leaves(args)[0].sharding.device_set, key=lambda d: d.id)
+    platform = "tpu" if device.platform == "tpu" else "gpu"
+    return finish(jax.jit(f, donate_argnums=donate, **options).lower(*args), platform)
+
+
+def finish(lowered: Any, platform: str) -> "Program":
+    """The program of what has been lowered for that platform."""
     return Program(platform, lowered.compile(compiler_options=_OPTIONS[platform]))
 
 

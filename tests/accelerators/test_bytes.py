@@ -8,7 +8,7 @@ from jax.sharding import AxisType
 
 import optim
 
-from .programs import _OPTIONS, Program, compile, mesh, struct
+from .programs import compile, finish, mesh, struct
 
 SHAPE, COUNT = (1024, 1024), 4
 SIZE = COUNT * SHAPE[0] * SHAPE[1]
@@ -69,7 +69,7 @@ def test_a_sharded_optimizer_scatters_gradients_and_gathers_parameters(platform,
         made = jax.eval_shape(tx.init, params)
         state = jax.tree.map(lambda x, home: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=home), made, homes)
         lowered = optim.make_step(loss, tx).lower(params, state, struct((n * 8, SHAPE[0]), dtype, on, "data"))
-        program = Program(platform, lowered.compile(compiler_options=_OPTIONS[platform]))
+        program = finish(lowered, platform)
     held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(made)) / SIZE
     assert program.arguments / SIZE < width + held / n + 0.02
     received = {kind: size / SIZE for kind, (_, size) in program.collectives.items()}

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 import optim
 
@@ -17,10 +16,7 @@ def test_bytes_moved_for_a_parameter(dtype, most):
     on = mesh("gpu", d=1)
     params = {f"w{i}": struct((2048, 2048), dtype, on) for i in range(4)}
     tx = optim.stored(optim.adamw(1e-3), mu="int8", nu="int8")
-    home = NamedSharding(on, PartitionSpec())
-    state = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=home), jax.eval_shape(tx.init, params)
-    )
+    state = jax.tree.map(lambda x: struct(x.shape, x.dtype, on), jax.eval_shape(tx.init, params))
 
     def step(params, state, grads):
         updates, state = tx.update(grads, state, params)

@@ -9,7 +9,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import optim
 
-programs = pytest.importorskip("tests.accelerators.programs")
+from . import programs
 
 LAYERS, D, STEPS = 8, 256, 5
 CASES = [

@@ -43,7 +43,7 @@ def test_power_ema(x64):
 
 
 def test_the_weights_of_a_power_ema_have_its_width(x64):
-    """The profile that one update after the other makes: its standard deviation over time is sigma_rel."""
+    """As a distribution over time, the weights have the relative standard deviation sigma_rel."""
     tx, n = optim.power_ema(0.1), 2000
 
     def weights(t):

@@ -51,7 +51,10 @@ def half_steps(codec, x):
     else:
         levels, root = {"int8": 127, "int4": 7}[codec.name], 2 * y / (1 + y)
         low, high = np.maximum(root - 0.5 / levels, 0), np.minimum(root + 0.5 / levels, 1)
-        back = lambda c: c / (2 - c)  # noqa: E731
+
+        def back(c):
+            return c / (2 - c)
+
     if codec.non_negative and codec.name == "float8":
         high = np.maximum(high, 2.0**-9 / 448)
     return (back(low) * s).reshape(x.shape), (back(high) * s).reshape(x.shape)
